@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COLLECTIONS := $(CURDIR)/$(VENV)/collections
+export XDG_CACHE_HOME ?= $(HOME)/.cache
+export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
+export ANSIBLE_LOCALHOST_WARNING := false
+export ANSIBLE_INVENTORY_UNPARSED_WARNING := false
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PYTEST_ARGS ?=
+BENCH ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart stop check parts test install-test lint sanity bench release clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+$(VENV)/.ansible:
+	@PYTHON="$(PYTHON)" tools/check-tools.sh quickstart
+	@echo "Making $(VENV) with Ansible (once) ..."
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/pip install --quiet 'ansible-core>=2.16'
+	@mkdir -p $(COLLECTIONS)/ansible_collections/fedcloud
+	@ln -sfn "$(CURDIR)" $(COLLECTIONS)/ansible_collections/fedcloud/oscar
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.ansible pyproject.toml
+	@echo "Adding the project and its test tools to $(VENV) ..."
+	@$(BIN)/pip install --quiet --editable '.[standalone,postgresql,test,lint]'
+	@touch $@
+
+quickstart: $(VENV)/.ansible  ## start a server on this machine and run a picture through it
+	@$(BIN)/ansible-playbook fedcloud.oscar.quickstart
+
+stop:  ## stop the server of the quickstart (its data is kept)
+	@$${XDG_DATA_HOME:-$$HOME/.local/share}/oscar-standalone/software/current/bin/oscar-standalone stop
+
+check:  ## say what is missing on this machine for the tests
+	@PYTHON="$(PYTHON)" tools/check-tools.sh test
+
+parts: check  ## build the real servers that the tests use (once)
+	@tools/build-parts.sh
+
+test: parts $(VENV)/.dev  ## all unit and integration tests
+	@$(BIN)/pytest $(PYTEST_ARGS)
+	@echo "Next: make lint, make install-test"
+
+install-test: $(VENV)/.dev  ## install the product as a user does, from nothing, and use it
+	@$(BIN)/pytest -m install tests/integration $(PYTEST_ARGS)
+	@echo "Next: make release"
+
+lint: $(VENV)/.dev  ## ruff, mypy, yamllint, ansible-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --strict
+	@echo "Next: make test"
+
+sanity: $(VENV)/.dev  ## ansible-test sanity on a copy of the tree
+	@ANSIBLE_TEST=$(CURDIR)/$(BIN)/ansible-test tests/sanity.sh
+	@echo "Next: make release"
+
+bench: parts $(VENV)/.dev  ## measure; the figures go to docs/performance.md
+	@$(BIN)/python tests/bench $(BENCH)
+	@echo "Next: compare with docs/performance.md"
+
+release: $(VENV)/.dev  ## build the collection's tarball into dist/
+	@tools/build-release.sh $(CURDIR)/$(BIN) $(CURDIR)/dist
+	@echo "Next: ansible-galaxy collection install dist/fedcloud-oscar-*.tar.gz"
+
+clean:  ## remove what these commands made in the tree (the cache of built servers is kept)
+	rm -rf $(VENV) build dist playbooks/files .pytest_cache .mypy_cache .ruff_cache .hypothesis .ansible
+	rm -f roles/invoker/files/*.whl
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "Next: make quickstart"

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the OSCAR for FedCloud developers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller's half of fedcloud.oscar.service: reads FDL and scripts, and hands plain data to the module.
+
+What it read goes into the module's option ``payload``, which is ``no_log`` as a whole: FDL holds secrets, and a target
+logs the other options to its syslog.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import yaml
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ..module_utils._client import as_errors, describe
+from ..module_utils._fdl import FdlError, FdlProblem, parse_fdl, parse_service, to_document
+
+# Shorter values are not masked in the module's results: they would be found inside ordinary words.
+SHORTEST_MASKED = 6
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+HINTS = {
+    "fdl": "give a file in YAML or JSON that the user who runs the playbook can read",
+    "definition.script": "give the path of a script on the controller, or the script itself with a line break in it",
+}
+
+
+class ActionModule(ActionBase):
+    """Replaces ``fdl`` or ``definition`` by ``payload`` and runs the module."""
+
+    def run(self, tmp=None, task_vars=None):
+        self._supports_check_mode = True
+        self._supports_async = True
+        result = super().run(tmp, task_vars)
+        del tmp  # has no effect any more
+        try:
+            args = self._module_args(self._task.args)
+        except FdlError as error:
+            result.update(failed=True, msg=describe(error.problems), errors=as_errors(error.problems))
+            return result
+        wrap_async = self._task.async_val
+        result.update(self._execute_module(module_args=args, task_vars=task_vars, wrap_async=wrap_async))
+        if not wrap_async:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        return result
+
+    def _module_args(self, given):
+        """The module's arguments for those of the task. Raises FdlError with all that is wrong."""
+        args = {name: value for name, value in given.items() if value is not None}
+        args.pop("payload", None)
+        if "fdl" in args and "definition" in args:
+            raise FdlError([FdlProblem("definition", None, "fdl is given too", "give one of fdl and definition")])
+        if "fdl" in args:
+            args["payload"] = json.dumps(self._from_file(args["fdl"]))
+        elif "definition" in args:
+            args["payload"] = json.dumps(self._from_definition(args.pop("definition")))
+        return args
+
+    def _from_file(self, name):
+        """The payload of an FDL file."""
+        try:
+            file = self._find(name)
+            document = _plain(yaml.load(self._read(file), Loader=LOADER))  # noqa: S506 (both are safe loaders)
+        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+            raise FdlError([_unreadable("fdl", name, error)]) from error
+        scripts = {}
+
+        def read_script(script):
+            if script not in scripts:
+                scripts[script] = self._read(os.path.join(os.path.dirname(file), script))
+            return scripts[script]
+
+        services = parse_fdl(document, read_script).services
+        places = []
+        for index, item in enumerate(document["functions"].get("oscar", ())):
+            for cluster, service in item.items():
+                places.append(f"functions.oscar[{index}].{cluster}")
+                service["script"] = scripts.get(service["script"], service["script"])
+        return _payload({"fdl": document}, places, services)
+
+    def _from_definition(self, definition):
+        """The payload of one service inline."""
+        if not isinstance(definition, dict):
+            text = f"it is a {type(definition).__name__}, not a dictionary"
+            raise FdlError([FdlProblem("definition", None, text, "give the fields of one service")])
+        document = _plain(definition)
+        problems = []
+        script = document.get("script")
+        if isinstance(script, str) and script and "\n" not in script:
+            try:
+                document["script"] = self._read(self._find(script))
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(_unreadable("definition.script", script, error))
+        try:
+            service = parse_service(document, "definition")
+        except FdlError as error:
+            problems.extend(error.problems)
+        if problems:
+            raise FdlError(problems)
+        return _payload({"services": [document]}, ["definition"], [service])
+
+    def _find(self, name):
+        """The path on the controller that a task means, found as copy finds it. Raises FileNotFoundError."""
+        try:
+            return self._find_needle("files", str(name))
+        except AnsibleError as error:
+            raise FileNotFoundError("there is no such file on the controller") from error
+
+    def _read(self, file):
+        """The text of a file, decrypted if the vault encrypted it. Raises OSError, UnicodeDecodeError."""
+        if not os.path.isfile(file):
+            raise FileNotFoundError(f"{file} does not exist")
+        with open(self._loader.get_real_file(file), encoding="utf-8", newline="") as text:
+            return text.read()
+
+
+def _plain(value):
+    """The value in Python's own types, without those by which Ansible and YAML mark texts, dates and encrypted values."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(member) for member in value]
+    for kind in (bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return None if value is None else str(value)
+
+
+def _unreadable(place, name, error):
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return FdlProblem(place, name, f"'{name}' cannot be read: {reason}", HINTS[place])
+
+
+def _payload(request, places, services):
+    secrets = set()
+    for service in services:
+        secrets.update(_secret_values(to_document(service), to_document(service, secrets=False)))
+    return {
+        "request": request,
+        "places": places,
+        "names": [service.name for service in services],
+        "secrets": sorted(value for value in secrets if len(value) >= SHORTEST_MASKED),
+    }
+
+
+def _secret_values(full, shown):
+    """The texts of a document that are hidden in its other form."""
+    if isinstance(full, dict):
+        for key, value in full.items():
+            yield from _secret_values(value, shown[key])
+    elif isinstance(full, list):
+        for value, other in zip(full, shown):
+            yield from _secret_values(value, other)
+    elif full != shown:
+        yield str(full)

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: the OSCAR for FedCloud developers
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+"""PRIVATE to the collection: requests to the invoker's HTTP API, and its errors as sentences.
+
+Needs only the standard library and ``ansible.module_utils.urls``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from http.client import HTTPException
+from typing import Any, BinaryIO
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode
+
+from ansible.module_utils.urls import ConnectionError as UrlsError
+from ansible.module_utils.urls import open_url
+
+from ._fdl import FdlProblem
+
+ACCEPT = "application/json, application/problem+json, */*"
+
+
+class OscarError(Exception):
+    """Why a module fails: ``message`` for the user, ``details`` as further return values."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class Unreachable(OscarError):
+    """No answer came from the server."""
+
+
+class ApiError(OscarError):
+    """The server refused a request.
+
+    status: of HTTP. is_problem: the answer was a problem document, as the invoker sends them. errors: what it lists.
+    """
+
+    def __init__(
+        self, message: str, status: int, is_problem: bool = False, errors: Iterable[Mapping[str, Any]] = ()
+    ) -> None:
+        super().__init__(message, status=status, errors=list(errors))
+        self.status = status
+        self.is_problem = is_problem
+
+
+def describe(problems: Iterable[FdlProblem]) -> str:
+    """One message for all problems of a request: the same words whether they were found here or by the server."""
+    lines = [str(problem) for problem in problems]
+    if len(lines) == 1:
+        return lines[0]
+    return "\n".join([f"{len(lines)} errors were found:", *(f"- {line}" for line in lines)])
+
+
+def as_errors(problems: Iterable[FdlProblem]) -> list[dict[str, Any]]:
+    """Problems as the server lists them in a problem document."""
+    return [{"path": p.path, "value": p.value, "message": p.message, "hint": p.hint} for p in problems]
+
+
+def as_problems(errors: Iterable[Mapping[str, Any]]) -> list[FdlProblem]:
+    """The inverse of ``as_errors``."""
+    return [FdlProblem(**{name: e.get(name, "") for name in ("path", "value", "message", "hint")}) for e in errors]
+
+
+def path(*segments: str) -> str:
+    """A URL path; each segment is quoted, slashes too. A trailing ``:verb`` is part of its segment."""
+    return "".join("/" + quote(segment.encode("utf-8", "surrogateescape"), safe=":") for segment in segments)
+
+
+def object_path(bucket: str, key: str) -> str:
+    """The URL path of an object. Slashes in the key stay as they are."""
+    return path("v2", "buckets", bucket, "objects") + "/" + quote(key.encode("utf-8", "surrogateescape"))
+
+
+class Client:
+    """One server, and the identity by which it is asked."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        username: str = "",
+        password: str | None = None,
+        token: str | None = None,
+        validate_certs: bool = True,
+        ca_path: str | None = None,
+        timeout: int = 60,
+    ) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self._who = "the token" if token else f"user {username}"
+        self._authorization = _authorization(username, password, token)
+        self._options = {"validate_certs": validate_certs, "ca_path": ca_path, "timeout": timeout}
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> Client:
+        """The client that the connection options of a module describe."""
+        names = ("endpoint", "username", "password", "token", "validate_certs", "ca_path", "timeout")
+        return cls(**{name: params[name] for name in names})
+
+    def get(self, where: str, **query: Any) -> Any:
+        """The JSON answer to GET. Query parameters that are None are left out."""
+        return self.send("GET", where, query=query)
+
+    def post(self, where: str, body: Any = None, **query: Any) -> Any:
+        """The JSON answer to POST of a JSON body."""
+        data = b"" if body is None else json.dumps(body).encode("utf-8")
+        return self.send("POST", where, data, query, {"Content-Type": "application/json"})
+
+    def send(
+        self,
+        method: str,
+        where: str,
+        data: bytes | BinaryIO | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The JSON answer to any request; None when its body is empty."""
+        with self.open(method, where, data, query, headers) as response:
+            body = self._read(response)
+        if not body.strip():
+            return None
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise OscarError(
+                f"{self.endpoint} answered {method} {where} by something that is not JSON; "
+                "endpoint must be the base URL of the API"
+            ) from error
+
+    def text(self, where: str, **query: Any) -> str:
+        """The body of the answer to GET, as text."""
+        with self.open("GET", where, query=query) as response:
+            return self._read(response).decode("utf-8", "replace")
+
+    def open(
+        self,
+        method: str,
+        where: str,
+        data: bytes | BinaryIO | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The open response to a request. ``data``: the body. Raises ApiError, Unreachable."""
+        query = {name: value for name, value in (query or {}).items() if value is not None}
+        url = self.endpoint + where + ("?" + urlencode(query, errors="surrogateescape") if query else "")
+        try:
+            return open_url(
+                url,
+                data=data,
+                headers={"Accept": ACCEPT, **self._authorization, **(headers or {})},
+                method=method,
+                follow_redirects="safe",
+                use_netrc=False,
+                **self._options,
+            )
+        except HTTPError as error:
+            raise self._refusal(error, method, where) from error
+        except (URLError, UrlsError, HTTPException, OSError, ValueError) as error:
+            raise self._unreachable(error) from error
+
+    def _read(self, response: Any) -> bytes:
+        try:
+            return response.read()
+        except (HTTPException, OSError) as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        reason = getattr(error, "reason", None) or error
+        reason = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        return Unreachable(f"{self.endpoint} cannot be reached: {reason}")
+
+    def _refusal(self, error: HTTPError, method: str, where: str) -> ApiError:
+        """The ApiError that an answer with a status of 300 and more stands for."""
+        try:
+            body = error.read()
+        except (HTTPException, OSError):
+            body = b""  # the status alone still says what happened
+        problem = _problem(error.headers.get("Content-Type") or "", body)
+        errors = (problem or {}).get("errors") or ()
+        text = " ".join(body.decode("utf-8", "replace").split())[:300]
+        detail = (problem or {}).get("detail") or text or error.reason
+        if errors:
+            message = describe(as_problems(errors))
+        elif error.code == 401:
+            message = f"{self.endpoint} refused {self._who}: {detail}"
+        elif error.code < 400:
+            message = f"{self.endpoint} redirects to {error.headers.get('Location')}; set endpoint to that address"
+        elif problem is not None:
+            message = str(detail)
+        elif error.code == 404 and where.startswith("/v2/"):
+            message = f"{self.endpoint} has no {where}; endpoint must be the base URL of an invoker of this collection"
+        else:
+            message = f"{method} {self.endpoint}{where} failed with HTTP status {error.code}: {detail}"
+        return ApiError(message, error.code, problem is not None, errors)
+
+
+def _authorization(username: str, password: str | None, token: str | None) -> dict[str, str]:
+    if token:
+        return {"Authorization": f"Bearer {token}"}
+    if password is None:
+        return {}
+    return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")}
+
+
+def _problem(content_type: str, body: bytes) -> dict[str, Any] | None:
+    """The problem document of an error, or None when the server sent something else."""
+    if "application/problem+json" not in content_type:
+        return None
+    try:
+        problem = json.loads(body)
+    except ValueError:
+        return None
+    return problem if isinstance(problem, dict) else None

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: the OSCAR for FedCloud developers
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+"""PRIVATE to the collection: one file or body through a service, and its results back."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ._client import Client, OscarError, Unreachable, object_path, path
+from ._fdl import Service, from_document
+from ._jobs import log_of, wait_ended
+from ._results import fetch, find_outputs
+from ._wait import poll
+
+LOG_LINES = 20  # of the log in the message of a failed job
+REFUSED = ("filtered", "too_deep", "bad_key", "no_service")  # answers of "why" after which no job will come
+
+
+def invoke(module: AnsibleModule, client: Client) -> dict[str, Any]:
+    """Do what the task says; what the module returns. Raises OscarError, also when the job failed."""
+    params = module.params
+    try:
+        service = from_document(client.get(path("v2", "services", params["service"]))["document"])
+    except Unreachable as error:
+        if not module.check_mode:
+            raise
+        module.warn(f"{error.message}; the service is not checked")
+        return {"changed": True}
+    place = _place(params, service) if params["mode"] == "upload" else None
+    if module.check_mode:
+        return {"changed": True, "object": place}
+    with _content(params) as (file, size):
+        job = _upload(client, params, place, file, size) if place else _post(client, params, file, size)
+    if not params["wait"]:
+        return {"changed": True, "object": place, "job": job}
+    job = wait_ended(client, job["id"], params["wait_timeout"])
+    return {"changed": True, "object": place, **_finished(module, client, service, job, place)}
+
+
+@contextmanager
+def _content(params: Mapping[str, Any]) -> Iterator[tuple[BinaryIO, int]]:
+    """What is sent, as an open file with its size in bytes; files are never read into memory."""
+    if params["src"] is not None:
+        try:
+            with open(params["src"], "rb") as file:
+                yield file, os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise OscarError(f"src {params['src']} cannot be read: {error.strerror}") from error
+        return
+    text = json.dumps(params["body_json"]) if params["body"] is None else params["body"]
+    content = text.encode("utf-8")
+    yield io.BytesIO(content), len(content)
+
+
+def _place(params: Mapping[str, Any], service: Service) -> dict[str, str]:
+    """Bucket and key of an upload. The key must lie below an input of the service, or nothing would run."""
+    inputs = [source for source in service.input if params["bucket"] in (None, source.bucket)]
+    if not inputs:
+        places = ", ".join(source.path for source in service.input) or "none, so use mode direct"
+        raise OscarError(f"service {service.name} has no input in bucket {params['bucket']}; its inputs: {places}")
+    key = params["key"]
+    if key is None:
+        if params["src"] is None:
+            raise OscarError("key is missing: the name of the object to upload cannot be taken from a body")
+        return {"bucket": inputs[0].bucket, "key": inputs[0].key_prefix + os.path.basename(params["src"])}
+    for source in inputs:
+        if key.startswith(source.key_prefix):
+            return {"bucket": source.bucket, "key": key}
+    prefixes = ", ".join(source.key_prefix for source in inputs)
+    raise OscarError(f"key {key} would not start service {service.name}; keys of its inputs start with {prefixes}")
+
+
+def _headers(size: int) -> dict[str, str]:
+    return {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+
+
+def _post(client: Client, params: Mapping[str, Any], file: BinaryIO, size: int) -> Any:
+    """Mode direct: the body starts one job."""
+    headers = _headers(size)
+    if params["idempotency_key"]:
+        headers["Idempotency-Key"] = params["idempotency_key"]
+    return client.send("POST", path("v2", "services", params["service"], "jobs"), file, headers=headers)
+
+
+def _upload(client: Client, params: Mapping[str, Any], place: Mapping[str, str], file: BinaryIO, size: int) -> Any:
+    """Mode upload: store the object; the job that its event starts, or None without ``wait``."""
+    query = {"service": params["service"], **place}
+    known = {job["id"] for job in client.get("/v2/jobs", **query)["jobs"]} if params["wait"] else set()
+    client.send("PUT", object_path(place["bucket"], place["key"]), file, headers=_headers(size))
+    if not params["wait"]:
+        return None
+
+    def probe() -> Any:
+        new = [job for job in client.get("/v2/jobs", **query)["jobs"] if job["id"] not in known]
+        if new:
+            return new[0]
+        _check_refused(client, query)
+        return None
+
+    where = f"{place['bucket']}/{place['key']}"
+    return poll(probe, params["wait_timeout"], lambda: f"no job of service {params['service']} came for {where}")
+
+
+def _check_refused(client: Client, query: Mapping[str, str]) -> None:
+    """Raise when the server knows that the object starts no job."""
+    for answer in client.get("/v2/why", **query)["answers"]:
+        if answer["answer"] in REFUSED:
+            raise OscarError(f"{query['bucket']}/{query['key']} starts no job: {answer['detail'] or answer['answer']}")
+
+
+def _finished(
+    module: AnsibleModule, client: Client, service: Service, job: Mapping[str, Any], place: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """Return values of a job that ended. Raises OscarError unless it succeeded."""
+    attempts = job["attempt_list"]
+    exit_code = attempts[-1]["exit_code"] if attempts else None
+    if job["state"] != "succeeded":
+        log = log_of(client, job["id"], LOG_LINES) or ""
+        message = (
+            f"job {job['id']} of service {service.name} ended {job['state']}: {job['reason'] or 'no reason known'}"
+        )
+        raise OscarError(message + (f"\nIts log ends:\n{log}" if log else ""), job=job, exit_code=exit_code, log=log)
+    outputs = find_outputs(client, service, job, place["key"] if place else "")
+    if module.params["dest"]:
+        fetch(module, client, outputs, module.params["dest"])
+    return {"job": job, "exit_code": exit_code, "outputs": outputs}

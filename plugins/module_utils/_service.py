@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: the OSCAR for FedCloud developers
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+"""PRIVATE to the collection: declaring services. The server makes the plan, for check mode and for the real run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from . import _legacy
+from ._client import ApiError, Client, OscarError, Unreachable, as_problems, describe, path
+from ._plan import diff_of, first_plan
+from ._wait import poll
+
+APPLY = "/v2/services:apply"
+
+
+def declare(module: AnsibleModule, client: Client) -> dict[str, Any]:
+    """Make the services of the task present or absent; what the module returns. Raises OscarError.
+
+    The option ``payload`` is what the action plugin read: ``request`` (the FDL or the services), ``places`` (where each
+    service stands in what the user wrote), ``names``, and ``secrets`` that must not be shown.
+    """
+    payload = json.loads(module.params["payload"] or "{}")
+    module.no_log_values.update(payload.get("secrets", ()))
+    body = _body(module.params, payload)
+    answer, wait = _apply(module, client, body, payload.get("places", ()))
+    for warning in answer["warnings"]:
+        module.warn(warning)
+    plan = answer["plan"]
+    services = [{"name": i["name"], "revision": i["revision"], "document": i["after"]} for i in plan if i["after"]]
+    if wait and module.params["wait"] and not module.check_mode:
+        wait_ready(client, [service["name"] for service in services], module.params["wait_timeout"])
+    result = {"changed": answer["changed"], "plan": [_told(item) for item in plan], "services": services}
+    return {**result, "diff": diff_of(plan)} if module._diff else result
+
+
+def _told(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What the module returns of an item; the fields of a service that comes or goes are those of its document."""
+    changes = item["changes"] if item["action"] == "update" else []
+    return {"name": item["name"], "action": item["action"], "changes": changes, "revision": item["revision"]}
+
+
+def _body(params: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The request to ``:apply``. Raises OscarError when the options do not say what is wanted."""
+    names = payload.get("names") or params["names"]
+    if params["state"] == "present":
+        if params["data"]:
+            raise OscarError("data can be given with state=absent only; to declare a service never touches its data")
+        if "request" not in payload:
+            raise OscarError("state is present but fdl and definition are missing; give one of them")
+        return {"state": "present", **payload["request"]}
+    if not names:
+        raise OscarError("state is absent but names, fdl and definition are missing; give one of them")
+    return {"state": "absent", "names": names, "data": params["data"] or "keep"}
+
+
+def _apply(
+    module: AnsibleModule, client: Client, body: Mapping[str, Any], places: Sequence[str]
+) -> tuple[Mapping[str, Any], bool]:
+    """The answer to ``:apply`` or its stand-in, and whether the server knows what ``ready`` means."""
+    try:
+        return client.post(APPLY, body, dry_run="true" if module.check_mode else "false"), body["state"] == "present"
+    except Unreachable as error:
+        if not module.check_mode:
+            raise
+        module.warn(f"{error.message}; this plan is for a server without services")
+        return first_plan(body), False
+    except ApiError as error:
+        if error.status == 404 and not error.is_problem and _legacy.is_oscar(client):
+            return _legacy.apply(client, body, module.check_mode), False
+        raise _relocated(error, places) from error
+
+
+def _relocated(error: ApiError, places: Sequence[str]) -> ApiError:
+    """The error with the places that the user knows: the server counts the services that it got."""
+    errors = [{**e, "path": relocate(str(e.get("path", "")), places)} for e in error.details["errors"]]
+    if not errors:
+        return error
+    return ApiError(describe(as_problems(errors)), error.status, True, errors)
+
+
+def relocate(place: str, places: Sequence[str]) -> str:
+    """The place of a problem as the user knows it; ``places`` are those of the services of the request, in order."""
+    found = re.match(r"services\[(\d+)\]", place)
+    if not found or int(found.group(1)) >= len(places):
+        return place
+    return places[int(found.group(1))] + place[found.end() :]
+
+
+def wait_ready(client: Client, names: Sequence[str], timeout: float) -> None:
+    """Wait until events start jobs of all these services. Raises TimedOut, which says what is not ready and why."""
+    waiting: dict[str, str] = {}
+
+    def probe() -> bool | None:
+        waiting.clear()
+        for name, view in views(client, names).items():
+            if view["status"]["state"] != "ready":
+                waiting[name] = view["status"]["reason"] or view["status"]["state"]
+        return None if waiting else True
+
+    poll(probe, timeout, lambda: "not ready: " + "; ".join(f"{name} ({why})" for name, why in waiting.items()))
+
+
+def views(client: Client, names: Sequence[str] = ()) -> dict[str, Any]:
+    """The server's view of these services (none named: of all), by name, without those that do not exist."""
+    if len(names) == 1:
+        try:
+            found = [client.get(path("v2", "services", names[0]))]
+        except ApiError as error:
+            if error.status != 404 or not error.is_problem:
+                raise
+            found = []
+    else:
+        found = client.get("/v2/services")["services"]
+    return {view["name"]: view for view in found if not names or view["name"] in names}

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The web application: the API behind its middleware, and the webhooks of stores beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from oscar_fedcloud.api.call import Api
+from oscar_fedcloud.api.core import Core
+from oscar_fedcloud.api.errors import respond
+from oscar_fedcloud.api.jobs import JOB_HEADER
+from oscar_fedcloud.api.limits import Limits, LimitsMiddleware
+from oscar_fedcloud.api.metrics import CoreCollector
+from oscar_fedcloud.api.routing import serve
+from oscar_fedcloud.api.table import ROUTES
+from oscar_fedcloud.config import Config
+
+
+def limits_of(config: Config) -> Limits:
+    """The limits that the configuration asks for."""
+    return Limits(max_body=config.max_body, max_connections=config.max_connections)
+
+
+def create_app(core: Core, hooks: Mapping[str, ASGIApp] | None = None, limits: Limits | None = None) -> ASGIApp:
+    """The daemon's web application.
+
+    hooks: applications by exact path that are served before any middleware, since they are the hot path.
+    """
+    api = create_api(core, limits or limits_of(core.config))
+    hot = dict(hooks or {})
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await hot.get(scope.get("path", ""), api)(scope, receive, send)
+
+    return app
+
+
+def create_api(core: Core, limits: Limits) -> Starlette:
+    """The API alone."""
+    api = Api(core, limits)
+    api.registry.register(CoreCollector(core))
+    app = Starlette(
+        routes=[served for route in ROUTES for served in serve(route, api)],
+        middleware=[_cors(core.config), Middleware(LimitsMiddleware, limits=limits)],
+        exception_handlers={HTTPException: _no_route},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _cors(config: Config) -> Middleware:
+    """Dashboards in browsers call from other origins. They send credentials themselves, never as cookies."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=config.cors_origins,
+        allow_methods=("GET", "PUT", "POST", "DELETE"),
+        allow_headers=("*",),
+        expose_headers=("ETag", "Location", JOB_HEADER, "Retry-After"),
+    )
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    return respond(request.scope, error)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who asks, and whether they may. ``may`` decides everything; nothing else in the API grants or refuses access."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from oscar_fedcloud.api.core import Core
+from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.fdl import match as match_inputs
+
+Verb = Literal["read", "write", "start"]
+Kind = Literal["public", "service", "job", "bucket", "site"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks. ``name`` is the administrator's user name, or the service whose token was shown."""
+
+    kind: Literal["nobody", "service", "admin"]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What is asked for. ``name`` is the service for kind ``service``.
+
+    declared and place: for starting a service by a storage event, the service and the object (provider, bucket, key).
+    """
+
+    kind: Kind
+    name: str = ""
+    declared: Service | None = None
+    place: tuple[str, str, str] | None = None
+
+
+NOBODY = Identity("nobody")
+
+
+def may(identity: Identity, verb: Verb, resource: Resource) -> bool:
+    """Whether this identity may do this.
+
+    Everyone reads what is public. The administrator may do everything. A service's token starts its own service, and by
+    a storage event only when the object lies inside that service's inputs.
+    """
+    if resource.kind == "public":
+        return verb == "read"
+    if identity.kind == "admin":
+        return True
+    if identity.kind == "service" and verb == "start" and resource.kind == "service":
+        return resource.name == identity.name and _inside(resource)
+    return False
+
+
+def _inside(resource: Resource) -> bool:
+    if resource.place is None:
+        return True
+    return resource.declared is not None and match_inputs(resource.declared, *resource.place).kind != "no"
+
+
+def identify(headers: Mapping[str, str], core: Core) -> Identity:
+    """Who sent these headers; nobody, when there are no credentials or wrong ones."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    match scheme.lower():
+        case "basic":
+            return _administrator(credentials.strip(), core)
+        case "bearer":
+            return _service(credentials.strip(), core)
+    return NOBODY
+
+
+def challenge(headers: Mapping[str, str]) -> str:
+    """The value of WWW-Authenticate for a 401."""
+    if headers.get("authorization", "")[:7].lower() == "bearer ":
+        return 'Bearer realm="oscar", error="invalid_token"'
+    return 'Basic realm="oscar", charset="UTF-8"'
+
+
+def _administrator(credentials: str, core: Core) -> Identity:
+    try:
+        user, _, password = base64.b64decode(credentials, validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return NOBODY
+    config = core.config
+    right_user = hmac.compare_digest(user, config.admin_user.encode())
+    right_password = hmac.compare_digest(password, config.admin_password.encode())
+    if right_user and right_password and config.admin_password:
+        return Identity("admin", config.admin_user)
+    return NOBODY
+
+
+def _service(token: str, core: Core) -> Identity:
+    name = core.tokens.get(token) if token else None
+    declared = core.service(name) if name else None
+    if declared and hmac.compare_digest(declared.service.token.encode(), token.encode()):
+        return Identity("service", declared.service.name)
+    return NOBODY

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Request bodies of any size: in memory while small, in a temporary file without a name beyond that."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from oscar_fedcloud.api.errors import ApiError
+
+IN_MEMORY = 1024 * 1024  # bytes
+
+
+class Body:
+    """A body that was read whole. ``size`` in bytes, ``digest`` its SHA-256."""
+
+    def __init__(self, file: BinaryIO, size: int, digest: str) -> None:
+        self.file = file
+        self.size = size
+        self.digest = digest
+
+    async def content(self) -> bytes:
+        """All of it in memory."""
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> bytes:
+        self.file.seek(0)
+        return self.file.read()
+
+
+async def read_body(stream: AsyncIterator[bytes], limit: int, folder: Path) -> Body:
+    """Read a request's body; temporary files lie in ``folder``. Raises ApiError 413 beyond ``limit`` bytes."""
+    file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=str(folder))  # noqa: SIM115  the body owns it
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        async for chunk in stream:
+            size += len(chunk)
+            if size > limit:
+                raise too_large(limit)
+            digest.update(chunk)
+            if size <= IN_MEMORY:
+                file.write(chunk)
+            else:
+                await asyncio.to_thread(file.write, chunk)
+    except BaseException:
+        file.close()
+        raise
+    await asyncio.to_thread(file.seek, 0)
+    return Body(cast(BinaryIO, file), size, digest.hexdigest())
+
+
+def too_large(limit: int) -> ApiError:
+    """413. The connection is closed, since the rest of the body is not read."""
+    return ApiError(413, f"the body is larger than the {limit} bytes allowed here", headers={"Connection": "close"})

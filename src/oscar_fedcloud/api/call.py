@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One request as its handler sees it: who asks, the parameters, the body."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+
+from oscar_fedcloud.api.auth import Identity, Resource, Verb, challenge, may
+from oscar_fedcloud.api.body import Body, read_body
+from oscar_fedcloud.api.core import Core
+from oscar_fedcloud.api.errors import ApiError, invalid
+from oscar_fedcloud.api.idempotency import Replies
+from oscar_fedcloud.api.limits import Limits
+from oscar_fedcloud.api.standing import Standing
+from oscar_fedcloud.api.timing import Requests
+from oscar_fedcloud.core_types import Declared, NotFound
+
+
+@dataclass(frozen=True)
+class Api:
+    """What all requests share."""
+
+    core: Core
+    limits: Limits
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    replies: Replies = field(default_factory=Replies)
+
+    @cached_property
+    def requests(self) -> Requests:
+        """Requests that were served."""
+        return Requests(self.registry)
+
+    @cached_property
+    def standing(self) -> Standing:
+        """The readiness of all parts."""
+        return Standing(self.core)
+
+    @cached_property
+    def big_bodies(self) -> asyncio.Semaphore:
+        """Held while a big body is in memory."""
+        return asyncio.Semaphore(self.limits.max_big_bodies)
+
+
+class Call:
+    """One request."""
+
+    def __init__(self, request: Request, api: Api, identity: Identity) -> None:
+        self.request = request
+        self.api = api
+        self.core = api.core
+        self.identity = identity
+        self._body: Body | None = None
+
+    def close(self) -> None:
+        """Give the body's space back."""
+        if self._body is not None:
+            self._body.file.close()
+
+    def param(self, name: str) -> str:
+        """A parameter of the path, "" when the route has no such parameter."""
+        return str(self.request.path_params.get(name, ""))
+
+    @cached_property
+    def object_key(self) -> str:
+        """The object key at the end of the path, with bytes that are not UTF-8 as surrogates."""
+        raw: bytes = self.request.scope["raw_path"]
+        return unquote_to_bytes(raw.split(b"/objects/", 1)[1]).decode("utf-8", "surrogateescape")
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """The query's parameters (of equal names the last), with bytes that are not UTF-8 as surrogates."""
+        text = self.request.scope["query_string"].decode("latin-1")
+        return dict(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
+
+    def header(self, name: str) -> str:
+        """A request header, "" when it is absent."""
+        return self.request.headers.get(name, "")
+
+    def demand(self, verb: Verb, resource: Resource) -> None:
+        """Raise ApiError 401 or 403 unless the identity may do this."""
+        if may(self.identity, verb, resource):
+            return
+        if self.identity.kind == "nobody":
+            headers = {"WWW-Authenticate": challenge(self.request.headers)}
+            raise ApiError(401, "valid credentials are needed for this request", headers=headers)
+        what = f"service {resource.name}" if resource.kind == "service" else "this"
+        if resource.place is not None:
+            what = f"{what} by {'/'.join(resource.place[1:])}, which is not inside its inputs"
+        raise ApiError(403, f"this token may not {verb} {what}")
+
+    def declared(self) -> Declared:
+        """The service that the path names. Raises NotFound."""
+        name = self.param("name")
+        declared = self.core.service(name)
+        if declared is None:
+            raise NotFound(f"service {name} does not exist")
+        return declared
+
+    async def body(self, limit: int = 0) -> Body:
+        """The request's body, at most ``limit`` bytes (0 = as large as a JSON document may be)."""
+        if self._body is None:
+            folder = self.core.config.data
+            self._body = await read_body(self.request.stream(), limit or self.api.limits.max_document, folder)
+        return self._body
+
+    @asynccontextmanager
+    async def content(self) -> AsyncIterator[bytes]:
+        """The bytes of a body of any allowed size; few big ones are in memory at once."""
+        body = await self.body(self.api.limits.max_body)
+        if body.size <= self.api.limits.big_body:
+            yield await body.content()
+            return
+        async with self.api.big_bodies:
+            yield await body.content()
+
+    async def document(self) -> dict[str, Any]:
+        """The body as a JSON object; an empty body is an empty object. Raises ApiError 400."""
+        content = await (await self.body()).content()
+        try:
+            value = await asyncio.to_thread(msgspec.json.decode, content) if content.strip() else {}
+        except (ValueError, RecursionError) as error:
+            raise ApiError(400, f"the body is not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise ApiError(400, "the body must be a JSON object")
+        return value
+
+    def number(self, name: str, default: int, least: int, most: int) -> int:
+        """A whole number of the query. Raises ApiError 422."""
+        value = self.optional_number(name, least, most)
+        return default if value is None else value
+
+    def optional_number(self, name: str, least: int, most: int) -> int | None:
+        """A whole number of the query, or None. Raises ApiError 422."""
+        text = self.query.get(name)
+        if text is None:
+            return None
+        if not text.isascii() or not text.isdigit() or len(text) > 12 or not least <= int(text) <= most:
+            raise invalid(f"query.{name}", text, f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    def flag(self, name: str) -> bool:
+        """A yes or no of the query, no by default. Raises ApiError 422."""
+        text = self.query.get(name, "false").lower()
+        if text not in ("true", "false", "1", "0", ""):
+            raise invalid(f"query.{name}", text, f"{text!r} is not true or false")
+        return text in ("true", "1")
+
+    def time(self, name: str) -> float | None:
+        """A moment of the query, RFC 3339 or seconds since the epoch. Raises ApiError 422."""
+        text = self.query.get(name)
+        if not text:
+            return None
+        try:
+            return float(text)
+        except ValueError:
+            pass
+        try:
+            moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + of an offset arrives as a space
+        except ValueError:
+            raise invalid(f"query.{name}", text, f"{text!r} is not a time", "write 2026-01-31T12:00:00Z") from None
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

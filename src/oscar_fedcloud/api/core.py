@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the API needs of the rest of the daemon.
+
+Methods without ``async`` answer from memory unless they say that they block; those are called in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Protocol
+
+from oscar_fedcloud.config import Config
+from oscar_fedcloud.core_types import Answer, Change, Declared, Plan
+from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.model import Prefix, Run, StorageEvent
+
+
+class Store(Protocol):
+    """What the API needs of a storage provider. All methods block."""
+
+    @property
+    def id(self) -> str:
+        """Provider id, e.g. ``minio.default``."""
+
+    def list(self, where: Prefix) -> Iterable[StorageEvent]:
+        """The current object of each key, as events."""
+
+    def ensure_bucket(self, bucket: str) -> bool:
+        """Create the bucket if it is missing; True if it was."""
+
+    def buckets(self) -> Sequence[str]:
+        """The names of all buckets."""
+
+    def delete_bucket(self, bucket: str, data: bool) -> None:
+        """Delete the bucket, with its objects if ``data``. Raises BucketMissing, BucketNotEmpty."""
+
+    def put_file(self, bucket: str, key: str, file: BinaryIO, size: int) -> StorageEvent:
+        """Store ``size`` bytes of the file as an object. Raises BucketMissing."""
+
+    def read(self, bucket: str, key: str) -> Iterator[bytes] | None:
+        """The object's bytes in chunks, or None."""
+
+
+class Core(Protocol):
+    """The daemon as the API sees it."""
+
+    @property
+    def config(self) -> Config:
+        """All settings."""
+
+    @property
+    def version(self) -> str:
+        """Version of this software."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Runs, events and dead letters. Its synchronous methods block."""
+
+    @property
+    def providers(self) -> Mapping[str, Store]:
+        """Stores by provider id."""
+
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        """Service token -> service name, as it stands now."""
+
+    def service(self, name: str) -> Declared | None:
+        """A declared service."""
+
+    def services(self) -> list[Declared]:
+        """All declared services, by name."""
+
+    async def plan(self, change: Change) -> Plan:
+        """What a change would do. Raises FdlError, Conflict, NotFound."""
+
+    async def apply(self, change: Change) -> Plan:
+        """Do it; the plan that was carried out. Raises as ``plan`` does, with nothing done."""
+
+    async def rollback(self, name: str, revision: int | None) -> Plan:
+        """Declare an earlier revision again (None = the one before). Raises NotFound, FdlError."""
+
+    def revisions(self, name: str) -> list[dict[str, Any]]:
+        """All revisions of a service, newest first. Raises NotFound. Blocks."""
+
+    async def submit(self, service: str, body: bytes, *, idempotency_key: str = "", delegated_id: str = "") -> Run:
+        """Queue one run of the service for a body (or for the storage event in it) and return it, committed.
+
+        The same idempotency key gives the same run. Raises NotFound, NotStarted.
+        """
+
+    async def cancel(self, run_id: str) -> Run:
+        """End a run. Raises NotFound, StateError."""
+
+    async def retry(self, run_id: str) -> Run:
+        """Queue a run again that did not succeed. Raises NotFound, StateError."""
+
+    async def replay(self, run_id: str) -> Run:
+        """Queue an ended run again. Raises NotFound, StateError."""
+
+    async def replay_dead_letter(self, letter: int) -> int:
+        """Record a dead letter's events, drop the letter, and say how many there were. Raises NotFound, BadEvent."""
+
+    def log(self, run_id: str, attempt: int | None, tail: int | None) -> Iterator[bytes] | None:
+        """Chunks of an attempt's log (None = the latest attempt; tail = only that many last lines), or None. Blocks."""
+
+    async def why(self, bucket: str, key: str, service: str) -> list[Answer]:
+        """What became of an object, for each service concerned ("" = all)."""
+
+    def readiness(self) -> Mapping[str, Mapping[str, Any]]:
+        """Each part of the daemon with ``ok`` and ``detail``. Blocks."""
+
+    def backlog(self) -> list[dict[str, Any]]:
+        """What would start now if there were room. Blocks."""

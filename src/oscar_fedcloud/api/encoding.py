@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compact JSON in and out, also for object keys whose bytes are not UTF-8."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+
+def encode(value: Any) -> bytes:
+    """JSON without spaces, fields in their order. A byte of a key that is not UTF-8 is written as ``\\udcXX``."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode("ascii")
+
+
+def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(encode(value), status, headers, "application/json")

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs: starting them by a request, looking at them, ending and repeating them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from oscar_fedcloud.api import present, views
+from oscar_fedcloud.api.auth import Resource
+from oscar_fedcloud.api.call import Call
+from oscar_fedcloud.api.encoding import answer
+from oscar_fedcloud.api.errors import ApiError, invalid
+from oscar_fedcloud.api.routing import BYTES, TEXT, Parameter, Route
+from oscar_fedcloud.core_types import NotFound
+from oscar_fedcloud.ledger import ENDED, cursor_of
+from oscar_fedcloud.model import Run, RunState
+from oscar_fedcloud.providers.dialects import Dialect, unwrap
+
+JOB_HEADER = "X-Oscar-Job-Id"
+NO_SYNCHRONOUS = "synchronous invocation is not available on this server"
+
+
+async def submit(call: Call) -> Run:
+    """Start the service that the path names with the request's body. A token needs the body's objects in its inputs."""
+    service = call.declared().service
+    async with call.content() as body:
+        if call.identity.kind == "service":
+            for item in await asyncio.to_thread(unwrap, body):
+                if item.dialect is not Dialect.UNKNOWN:
+                    place = (item.provider, item.bucket, item.key)
+                    call.demand("start", Resource("service", service.name, service, place))
+        return await call.core.submit(
+            service.name,
+            body,
+            idempotency_key=call.header("idempotency-key"),
+            delegated_id=call.header("x-delegated-job-id"),
+        )
+
+
+async def start_job(call: Call) -> Response:
+    """Start a job and answer where it can be followed."""
+    run = await submit(call)
+    return answer(present.job_view(run), 202, {"Location": f"/v2/jobs/{run.id}", JOB_HEADER: run.id})
+
+
+async def start_oscar_job(call: Call) -> Response:
+    """``POST /job/{name}`` of OSCAR: 201 without a body, as its clients expect, and the job's id in a header."""
+    run = await submit(call)
+    return Response(status_code=201, headers={JOB_HEADER: run.id})
+
+
+async def run_synchronously(call: Call) -> Response:
+    """``POST /run/{name}`` of OSCAR, which this server does not offer."""
+    call.declared()
+    return PlainTextResponse(NO_SYNCHRONOUS, 501)
+
+
+async def list_jobs(call: Call) -> Response:
+    """Jobs, newest first, by page."""
+    runs, cursor = await page_of_runs(
+        call,
+        call.query.get("cursor", ""),
+        call.number("limit", 100, 1, 1000),
+        service=call.query.get("service"),
+        states=_states(call.query.get("state", "")),
+        bucket=call.query.get("bucket"),
+        key=call.query.get("key"),
+        since=call.time("since"),
+    )
+    return answer(views.Jobs([present.job_view(run) for run in runs], cursor))
+
+
+async def page_of_runs(call: Call, cursor: str, size: int, **conditions: Any) -> tuple[list[Run], str]:
+    """A page of runs, newest first, and the cursor of the next page ("" = this is the last). Raises ApiError 422."""
+    try:
+        runs = await asyncio.to_thread(call.core.ledger.runs, before=cursor or None, limit=size + 1, **conditions)
+    except ValueError:
+        hint = "give the one of the page before"
+        raise invalid("query.cursor", cursor, f"{cursor!r} is not a cursor", hint) from None
+    return runs[:size], cursor_of(runs[size - 1]) if len(runs) > size else ""
+
+
+def _states(text: str) -> list[RunState] | None:
+    """States of a comma-separated list; None = all. Raises ApiError 422."""
+    states = []
+    for name in filter(None, text.split(",")):
+        if name not in list(RunState):
+            raise invalid("query.state", name, f"{name!r} is not a state", f"known are: {', '.join(RunState)}")
+        states.append(RunState(name))
+    return states or None
+
+
+async def get_job(call: Call) -> Response:
+    """One job with its attempts."""
+    run = await _run(call)
+    attempts = await asyncio.to_thread(call.core.ledger.attempts, run.id)
+    return answer(present.job_detail(run, attempts))
+
+
+async def get_log(call: Call) -> Response:
+    """The log of an attempt, by default of the latest."""
+    attempt = call.optional_number("attempt", 1, 1_000_000)
+    tail = call.optional_number("tail", 0, 1_000_000)
+    run = await _run(call)
+    return await log_answer(call, run.id, attempt, tail)
+
+
+async def log_answer(call: Call, run_id: str, attempt: int | None, tail: int | None) -> Response:
+    """A log as text. Raises NotFound when there is none."""
+    chunks = await asyncio.to_thread(call.core.log, run_id, attempt, tail)
+    if chunks is None:
+        which = "" if attempt is None else f" of attempt {attempt}"
+        raise NotFound(f"job {run_id} has no log{which}")
+    return StreamingResponse(chunks, media_type="text/plain; charset=utf-8")
+
+
+async def cancel_job(call: Call) -> Response:
+    """End a job. One that runs is ``cancelled`` a moment later."""
+    run = await call.core.cancel(call.param("id"))
+    if run.state in ENDED and run.state is not RunState.CANCELLED:
+        raise ApiError(409, f"job {run.id} has ended before, it is {run.state}")
+    return answer(present.job_view(run))
+
+
+async def retry_job(call: Call) -> Response:
+    """Queue a job again that did not succeed."""
+    return answer(present.job_view(await call.core.retry(call.param("id"))))
+
+
+async def replay_job(call: Call) -> Response:
+    """Queue an ended job again, whatever its end was."""
+    return answer(present.job_view(await call.core.replay(call.param("id"))))
+
+
+async def _run(call: Call) -> Run:
+    run = await asyncio.to_thread(call.core.ledger.run, call.param("id"))
+    if run is None:
+        raise NotFound(f"job {call.param('id')} does not exist")
+    return run
+
+
+async def why(call: Call) -> Response:
+    """What became of an object, for each service concerned."""
+    bucket, key = call.query.get("bucket", ""), call.query.get("key", "")
+    for name, value in (("bucket", bucket), ("key", key)):
+        if not value:
+            raise invalid(f"query.{name}", None, f"{name} is missing", "give bucket and key")
+    answers = await call.core.why(bucket, key, call.query.get("service", ""))
+    shown = [views.AnswerView(one.service, one.answer, one.detail, one.job) for one in answers]
+    return answer(views.Why(bucket, key, shown))
+
+
+async def backlog(call: Call) -> Response:
+    """What would start now if there were room."""
+    return answer(views.Backlog(await asyncio.to_thread(call.core.backlog)))
+
+
+_LIST = (
+    Parameter("service", "jobs of this service"),
+    Parameter("state", "comma-separated states"),
+    Parameter("bucket", "jobs on objects of this bucket"),
+    Parameter("key", "jobs on this object"),
+    Parameter("since", "jobs made since then; RFC 3339 or seconds since the epoch"),
+    Parameter("limit", "jobs on a page, 1 to 1000, by default 100", "integer"),
+    Parameter("cursor", "of the page before"),
+)
+_LOG = (
+    Parameter("attempt", "number of the attempt, by default the latest", "integer"),
+    Parameter("tail", "only so many lines at the end", "integer"),
+)
+_WHY = (
+    Parameter("bucket", "of the object"),
+    Parameter("key", "of the object"),
+    Parameter("service", "only for this service"),
+)
+
+ROUTES = (
+    Route(
+        "POST",
+        "/v2/services/{name}/jobs",
+        start_job,
+        "Start a job with any body",
+        "service",
+        views.Job,
+        202,
+        "start",
+        BYTES,
+        errors=(404, 422),
+    ),
+    Route("GET", "/v2/jobs", list_jobs, "Jobs, newest first", "job", views.Jobs, parameters=_LIST, errors=(422,)),
+    Route("GET", "/v2/jobs/{id}", get_job, "One job with its attempts", "job", views.JobDetail, errors=(404,)),
+    Route("GET", "/v2/jobs/{id}/log", get_log, "Log of a job", "job", TEXT, parameters=_LOG, errors=(404, 422)),
+    Route("POST", "/v2/jobs/{id}:cancel", cancel_job, "End a job", "job", views.Job, errors=(404, 409)),
+    Route("POST", "/v2/jobs/{id}:retry", retry_job, "Queue a failed job again", "job", views.Job, errors=(404, 409)),
+    Route("POST", "/v2/jobs/{id}:replay", replay_job, "Queue an ended job again", "job", views.Job, errors=(404, 409)),
+    Route("GET", "/v2/why", why, "Why a file did or did not run", "job", views.Why, parameters=_WHY, errors=(422,)),
+    Route("GET", "/v2/backlog", backlog, "Work that waits for room", "job", views.Backlog),
+    Route(
+        "POST",
+        "/job/{name}",
+        start_oscar_job,
+        "Start a job (OSCAR)",
+        "service",
+        status=201,
+        verb="start",
+        request=BYTES,
+        errors=(404,),
+    ),
+    Route(
+        "POST",
+        "/run/{name}",
+        run_synchronously,
+        "Synchronous invocation, not available (OSCAR)",
+        "service",
+        TEXT,
+        status=501,
+        verb="start",
+        request=BYTES,
+        errors=(404,),
+    ),
+)

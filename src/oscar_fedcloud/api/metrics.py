@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures for Prometheus, read from the daemon when they are asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.responses import Response
+
+from oscar_fedcloud.api.call import Call
+from oscar_fedcloud.api.core import Core
+from oscar_fedcloud.api.routing import TEXT, Route
+
+
+class CoreCollector:
+    """Reads the ledger and the catalogue at each scrape, so that nothing has to be counted twice."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, so that registering does not read the ledger."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All figures; blocks for the ledger."""
+        jobs = GaugeMetricFamily("oscar_jobs", "Jobs in the ledger", labels=("service", "state"))
+        for service, states in self.core.ledger.counts().items():
+            for state, count in states.items():
+                jobs.add_metric((service, state), count)
+        yield jobs
+        yield self._services()
+        parts = GaugeMetricFamily("oscar_ready", "Whether a part is fit for work", labels=("part",))
+        for name, part in self.core.readiness().items():
+            parts.add_metric((name,), float(bool(part["ok"])))
+        yield parts
+        for name, value in self.core.ledger.stats().items():
+            yield CounterMetricFamily(f"oscar_ledger_{name}", "Counted by the ledger since start", value=value)
+
+    def _services(self) -> Metric:
+        states = dict.fromkeys(("ready", "pending", "error"), 0)
+        for declared in self.core.services():
+            states[declared.state] += 1
+        family = GaugeMetricFamily("oscar_services", "Declared services", labels=("state",))
+        for state, count in states.items():
+            family.add_metric((state,), count)
+        return family
+
+
+async def get_metrics(call: Call) -> Response:
+    """All figures in Prometheus' text format."""
+    text = await asyncio.to_thread(generate_latest, call.api.registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+ROUTES = (Route("GET", "/metrics", get_metrics, "Figures for Prometheus", "site", TEXT),)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/system/services`` of OSCAR, as its clients expect it: lenient in, Go's field order out, plain text for errors."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.responses import Response
+
+from oscar_fedcloud.api.call import Call
+from oscar_fedcloud.api.encoding import answer
+from oscar_fedcloud.api.errors import ApiError
+from oscar_fedcloud.api.reading import read
+from oscar_fedcloud.api.routing import Route
+from oscar_fedcloud.api.secrets import SERVICE_LABEL, keep_hidden
+from oscar_fedcloud.api.system import site_store
+from oscar_fedcloud.core_types import Change, Conflict, Declared, NotFound
+from oscar_fedcloud.fdl import HIDDEN, Service, to_document
+
+
+async def list_services(call: Call) -> Response:
+    """All services as OSCAR shows them."""
+    return answer([oscar_document(call, declared) for declared in call.core.services()])
+
+
+async def get_service(call: Call) -> Response:
+    """One service as OSCAR shows it, with its token."""
+    return answer(oscar_document(call, call.declared()))
+
+
+async def create_service(call: Call) -> Response:
+    """Declare a new service; 400 when its name is taken, as clients expect."""
+    service = await _read(call)
+    try:
+        await call.core.apply(Change(documents=(keep_hidden(service, None),), expect_revision=0))
+    except Conflict:
+        raise ApiError(400, f"a service with name {service.name!r} already exists") from None
+    return Response(status_code=201)
+
+
+async def update_service(call: Call) -> Response:
+    """Declare a service anew; its name stands in the body."""
+    service = await _read(call)
+    current = call.core.service(service.name)
+    if current is None:
+        raise NotFound(f"service {service.name} does not exist")
+    await call.core.apply(Change(documents=(keep_hidden(service, current.service),)))
+    return Response(status_code=204)
+
+
+async def delete_service(call: Call) -> Response:
+    """Remove a service. Unlike the existing server, this one keeps the service's buckets and their data."""
+    name = call.declared().service.name
+    await call.core.apply(Change(names=(name,), state="absent", data="keep"))
+    return Response(status_code=204)
+
+
+async def _read(call: Call) -> Service:
+    document = await call.document()
+    service, _ = await asyncio.to_thread(read, call.core, document, "service", False)
+    return service
+
+
+def oscar_document(call: Call, declared: Declared) -> dict[str, Any]:
+    """A service as OSCAR shows it: with its token and providers, the site's keys hidden, secrets blanked."""
+    service, config = declared.service, call.core.config
+    document = to_document(service, secrets=config.show_store_keys)
+    document["token"] = service.token
+    document["labels"] = {**document["labels"], SERVICE_LABEL: service.name}
+    environment = document["environment"]
+    document["environment"] = {**environment, "secrets": dict.fromkeys(environment["secrets"], "")}
+    providers = document["storage_providers"]
+    own = {**site_store(config), "access_key": HIDDEN, "secret_key": HIDDEN}
+    document["storage_providers"] = {**providers, "minio": {"default": own, **providers.get("minio", {})}}
+    return document
+
+
+ROUTES = (
+    Route("GET", "/system/services", list_services, "All services (OSCAR)", "service", list),
+    Route("POST", "/system/services", create_service, "Declare a service (OSCAR)", "service", status=201, request=dict),
+    Route(
+        "PUT",
+        "/system/services",
+        update_service,
+        "Change a service (OSCAR)",
+        "service",
+        status=204,
+        request=dict,
+        errors=(404,),
+    ),
+    Route("GET", "/system/services/{name}", get_service, "One service (OSCAR)", "service", dict, errors=(404,)),
+    Route(
+        "DELETE",
+        "/system/services/{name}",
+        delete_service,
+        "Remove a service, its data stays (OSCAR)",
+        "service",
+        status=204,
+        errors=(404,),
+    ),
+)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The form of the one route table, and how a route of it is served."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import starlette.routing
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+
+from oscar_fedcloud.api.auth import Kind, Resource, Verb, identify
+from oscar_fedcloud.api.call import Api, Call
+from oscar_fedcloud.api.errors import ApiError, invalid, respond
+from oscar_fedcloud.api.idempotency import MAX_KEY
+
+Handler = Callable[[Call], Awaitable[Response]]
+BYTES = "application/octet-stream"
+TEXT = "text/plain"
+
+
+class ObjectKey(Convertor[str]):
+    """The rest of the path, whatever characters it holds, line breaks too."""
+
+    regex = "(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        """The key as it stands in the decoded path."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The key as it stands in the decoded path."""
+        return value
+
+
+register_url_convertor("key", ObjectKey())
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the query, or a request header."""
+
+    name: str
+    meaning: str
+    type: Literal["string", "integer", "boolean"] = "string"
+    place: Literal["query", "header"] = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation of the API.
+
+    kind: of the resource, and ``verb`` what is done to it, for ``auth.may``. status: on success.
+    request and answer: a type, a media type for bytes or text, or None for nothing. errors: statuses that clients must
+    expect besides those that every route has.
+    """
+
+    method: Literal["GET", "PUT", "POST", "DELETE"]
+    path: str
+    handler: Handler
+    summary: str
+    kind: Kind
+    answer: Any = None
+    status: int = 200
+    verb: Verb | None = None
+    request: Any = None
+    parameters: tuple[Parameter, ...] = ()
+    errors: tuple[int, ...] = ()
+
+    @property
+    def action(self) -> Verb:
+        """What the route does to its resource."""
+        return self.verb or ("read" if self.method == "GET" else "write")
+
+    @property
+    def own(self) -> bool:
+        """Whether it is ours (``/v2``) rather than one of the OSCAR-compatible routes."""
+        return self.path.startswith("/v2/")
+
+    @property
+    def template(self) -> str:
+        """The path as OpenAPI writes it."""
+        return self.path.replace(":key}", "}")
+
+
+def serve(route: Route, api: Api) -> Iterator[starlette.routing.Route]:
+    """The route for Starlette; OSCAR-compatible paths are served with a slash at their end too, as clients send it."""
+
+    async def endpoint(request: Request) -> Response:
+        with api.requests.timed(route.method, route.template) as outcome:
+            try:
+                response = await _answer(route, api, request)
+            except Exception as error:  # the one boundary at which exceptions become answers
+                response = respond(request.scope, error)
+            outcome.status = response.status_code
+            return response
+
+    paths = (route.path,) if route.own else (route.path, f"{route.path}/")
+    for path in paths:
+        yield starlette.routing.Route(path, endpoint, methods=[route.method])
+
+
+async def _answer(route: Route, api: Api, request: Request) -> Response:
+    with closing(Call(request, api, identify(request.headers, api.core))) as call:
+        return await _handle(route, call)
+
+
+async def _handle(route: Route, call: Call) -> Response:
+    call.demand(route.action, Resource(route.kind, call.param("name")))
+    if route.own:
+        _check_query(route, call)
+    key = call.header("idempotency-key")
+    if route.method != "POST" or not key:
+        return await route.handler(call)
+    if len(key) > MAX_KEY:
+        raise ApiError(400, f"the Idempotency-Key has {len(key)} characters, {MAX_KEY} are allowed")
+    body = await call.body(call.api.limits.max_body if route.request == BYTES else 0)
+    scope = call.request.scope
+    place = (call.identity.kind, call.identity.name, scope["path"], scope["query_string"].decode("latin-1"), key)
+    return await call.api.replies.once(place, body.digest, lambda: route.handler(call))
+
+
+def _check_query(route: Route, call: Call) -> None:
+    known = [one.name for one in route.parameters if one.place == "query"]
+    for name, value in call.query.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known) or 'none'}"
+            raise invalid(f"query.{name}", value, f"{name} is not a known parameter", hint)

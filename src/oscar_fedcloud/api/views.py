@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shapes of what the API answers under ``/v2``. The OpenAPI document is generated from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+Time = Annotated[str, Meta(description="RFC 3339, UTC")]
+Key = Annotated[str, Meta(description="object key; a byte that is not UTF-8 stands as \\udcXX")]
+
+
+class FieldProblem(Struct, frozen=True):
+    """One thing that is wrong with a document: where, what stands there, and what would be right."""
+
+    path: str
+    value: Any
+    message: str
+    hint: str
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """Problem details as of RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] = []
+
+
+class ServiceStatus(Struct, frozen=True):
+    """Whether events start jobs of the service now, and if not, why."""
+
+    state: Annotated[str, Meta(description="ready, pending or error")]
+    reason: str
+
+
+class Service(Struct, frozen=True):
+    """A declared service. ``document`` is normalised, with all defaults shown and secrets hidden."""
+
+    name: str
+    revision: str
+    status: ServiceStatus
+    document: dict[str, Any]
+    counts: Annotated[dict[str, int], Meta(description="jobs by state")]
+
+
+class Services(Struct, frozen=True):
+    """All declared services."""
+
+    services: list[Service]
+
+
+class Revision(Struct, frozen=True):
+    """A revision of a service and when it was declared."""
+
+    revision: int
+    changed: Time
+
+
+class Revisions(Struct, frozen=True):
+    """All revisions of a service that can be rolled back to, newest first."""
+
+    revisions: list[Revision]
+
+
+class Rollback(Struct, frozen=True, omit_defaults=True):
+    """Which revision to roll back to; without one, the one before the current."""
+
+    revision: int | None = None
+
+
+class Apply(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What shall be declared or removed: exactly one of ``fdl``, ``services`` and (with ``state`` absent) ``names``."""
+
+    fdl: Annotated[dict[str, Any] | None, Meta(description="an FDL document in which scripts stand as content")] = None
+    services: Annotated[list[dict[str, Any]] | None, Meta(description="service documents")] = None
+    names: list[str] | None = None
+    state: Literal["present", "absent"] = "present"
+    data: Annotated[Literal["keep", "delete"], Meta(description="with absent: what becomes of the buckets")] = "keep"
+    prune: Annotated[bool, Meta(description="remove all services that are not given")] = False
+
+
+class LeafChange(Struct, frozen=True):
+    """One field that differs; secret values are hidden."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+class PlanItem(Struct, frozen=True):
+    """What a change does to one service."""
+
+    name: str
+    action: Annotated[str, Meta(description="create, update, unchanged, delete or absent")]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    changes: list[LeafChange]
+    revision: str
+
+
+class PlanView(Struct, frozen=True):
+    """What a change does, or would do in a dry run."""
+
+    changed: bool
+    plan: list[PlanItem]
+    warnings: list[str]
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One service that processes one revision of one object."""
+
+    id: str
+    service: str
+    state: Annotated[str, Meta(description="queued, running, succeeded, failed, superseded, input_gone or cancelled")]
+    reason: str
+    provider: str
+    bucket: str
+    key: Key
+    revision: Annotated[str, Meta(description="the store's name for this content of the key")]
+    size: int | None
+    etag: str
+    attempts: Annotated[int, Meta(description="attempts begun so far")]
+    created: Time
+    finished: Time | None
+    depth: Annotated[int, Meta(description="services between the first upload and this object")]
+    via: Annotated[str, Meta(description="how the event came: fast, durable, listing, poll, http or replay")]
+
+
+class AttemptView(Struct, frozen=True, kw_only=True):
+    """One attempt of a job. ``limits`` says how each limit was enforced."""
+
+    number: int
+    job: str
+    state: str
+    exit_code: int | None
+    reason: str
+    started: Time
+    finished: Time | None
+    limits: dict[str, str]
+
+
+class JobDetail(Job, frozen=True, kw_only=True):
+    """A job with its attempts."""
+
+    attempt_list: list[AttemptView]
+
+
+class Jobs(Struct, frozen=True):
+    """A page of jobs, newest first. ``cursor`` leads to the next page and is empty on the last."""
+
+    jobs: list[Job]
+    cursor: str
+
+
+class AnswerView(Struct, frozen=True):
+    """Why an object did or did not run, for one service."""
+
+    service: str
+    answer: str
+    detail: str
+    job: str | None
+
+
+class Why(Struct, frozen=True):
+    """What became of an object."""
+
+    bucket: str
+    key: Key
+    answers: list[AnswerView]
+
+
+class Bucket(Struct, frozen=True):
+    """A bucket of the store."""
+
+    name: str
+
+
+class Buckets(Struct, frozen=True):
+    """All buckets of the store."""
+
+    buckets: list[Bucket]
+
+
+class Object(Struct, frozen=True):
+    """An object of a bucket."""
+
+    key: Key
+    size: int | None
+    etag: str
+    revision: str
+    modified: Time
+
+
+class Objects(Struct, frozen=True):
+    """Objects of a bucket; ``truncated`` when there are more than were asked for."""
+
+    objects: list[Object]
+    truncated: bool
+
+
+class DeadLetter(Struct, frozen=True):
+    """An event that could not be understood. ``body`` shows at most its first 4 KiB."""
+
+    id: int
+    source: str
+    reason: str
+    received: Time
+    size: int
+    body: str
+
+
+class DeadLetters(Struct, frozen=True):
+    """A page of dead letters, newest first."""
+
+    dead_letters: list[DeadLetter]
+    cursor: str
+
+
+class Replayed(Struct, frozen=True):
+    """How many events a replayed dead letter held."""
+
+    events: int
+
+
+class Backlog(Struct, frozen=True):
+    """What would start now if there were room."""
+
+    backlog: list[dict[str, Any]]
+
+
+class Part(Struct, frozen=True, omit_defaults=True):
+    """Whether one part of the daemon works; ``detail`` is for the administrator."""
+
+    ok: bool
+    detail: str = ""
+
+
+class Readiness(Struct, frozen=True):
+    """Whether all parts of the daemon work."""
+
+    ready: bool
+    parts: dict[str, Part]

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The declared services, in memory and in their store: planning and carrying out changes."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from oscar_fedcloud.catalogue.matching import Matcher
+from oscar_fedcloud.catalogue.store import Entry, FolderStore, InputState
+from oscar_fedcloud.core_types import Change, Conflict, Declared, NotFound, Plan, PlanItem, ServiceState
+from oscar_fedcloud.fdl import (
+    FdlError,
+    FdlProblem,
+    Loop,
+    Service,
+    diff_documents,
+    find_loops,
+    from_document,
+    to_document,
+)
+from oscar_fedcloud.providers import foreign
+
+
+class Catalogue:
+    """All declared services. Reads are plain dictionary look-ups; changes go through ``plan`` and ``carry_out``."""
+
+    def __init__(self, store: FolderStore, max_depth: int, stores: Collection[str]) -> None:
+        self.store = store
+        self.stores = frozenset(stores)  # ids of the site's own storage providers
+        self.max_depth = max_depth
+        self.entries: dict[str, Entry] = {}
+        self.services: dict[str, Service] = {}
+        self.states: dict[str, tuple[ServiceState, str]] = {}
+        self.tokens: dict[str, str] = {}  # token -> service
+        self.matcher = Matcher((), max_depth)
+
+    def load(self) -> None:
+        """Read the store. Services become ready when the reconciler has seen them."""
+        for entry in self.store.load():
+            self._put(entry)
+        self._index()
+
+    def _put(self, entry: Entry) -> None:
+        service = from_document(entry.document)
+        self._drop_token(entry.name)
+        self.entries[entry.name] = entry
+        self.services[entry.name] = service
+        self.tokens[service.token] = entry.name
+        self.states[entry.name] = ("pending", "its buckets, rules and key are being made")
+
+    def _drop_token(self, name: str) -> None:
+        if old := self.services.get(name):
+            self.tokens.pop(old.token, None)
+
+    def _index(self) -> None:
+        self.matcher = Matcher(self.services.values(), self.max_depth)
+
+    def declared(self, name: str) -> Declared | None:
+        """The service with its standing."""
+        entry = self.entries.get(name)
+        if entry is None:
+            return None
+        state, reason = self.states[name]
+        return Declared(self.services[name], entry.revision, state, reason, entry.created)
+
+    def plan(self, change: Change) -> Plan:
+        """What a change does, without doing it. Raises FdlError, Conflict, NotFound."""
+        if change.state == "absent":
+            return Plan(tuple(self._removal(name, change) for name in change.names))
+        warnings = self._check(change)
+        items = [self._declaration(service, change) for service in change.documents]
+        if change.prune:
+            kept = {service.name for service in change.documents}
+            items += [self._removal(name, change) for name in self.entries if name not in kept]
+        return Plan(tuple(items), tuple(warnings))
+
+    def _check(self, change: Change) -> list[str]:
+        """Problems that only the whole catalogue shows; returns the warnings."""
+        declared = {service.name: service for service in change.documents}
+        whole = {**({} if change.prune else self.services), **declared}
+        problems = [
+            problem
+            for service in change.documents
+            for problem in foreign.problems(service, service.name, self.stores, whole.values())
+        ]
+        loops = [loop for loop in find_loops(whole.values()) if declared.keys() & set(loop.services)]
+        problems += [_loop_problem(loop) for loop in loops if not loop.breakable]
+        if problems:
+            raise FdlError(problems)
+        return [loop.message for loop in loops]
+
+    def _declaration(self, service: Service, change: Change) -> PlanItem:
+        current = self.entries.get(service.name)
+        self._expect(service.name, current, change.expect_revision)
+        wanted = self.completed(service)
+        after = to_document(wanted, secrets=False)
+        if current is None:
+            return PlanItem(service.name, "create", None, after, tuple(diff_documents(None, to_document(wanted))), 1)
+        changes = tuple(diff_documents(current.document, to_document(wanted)))
+        before = to_document(self.services[service.name], secrets=False)
+        if not changes:
+            return PlanItem(service.name, "unchanged", before, after, (), current.revision)
+        return PlanItem(service.name, "update", before, after, changes, current.revision + 1)
+
+    def _removal(self, name: str, change: Change) -> PlanItem:
+        current = self.entries.get(name)
+        self._expect(name, current, change.expect_revision)
+        if current is None:
+            return PlanItem(name, "absent", None, None)
+        before = to_document(self.services[name], secrets=False)
+        return PlanItem(name, "delete", before, None, tuple(diff_documents(current.document, None)))
+
+    def _expect(self, name: str, current: Entry | None, expected: int | None) -> None:
+        if expected is None:
+            return
+        revision = current.revision if current else 0
+        if expected and current is None:
+            raise NotFound(f"service {name} does not exist")
+        if revision != expected:
+            raise Conflict(f"service {name} stands at revision {revision}, the request expects {expected}")
+
+    def completed(self, service: Service) -> Service:
+        """The service with what the server adds: its token, kept over updates, and an owner."""
+        old = self.services.get(service.name)
+        token = service.token or (old.token if old else "")
+        return replace(service, token=token, owner=service.owner or "cluster_admin")
+
+    def carry_out(self, change: Change, plan: Plan) -> list[str]:
+        """Store what the plan says; returns the names that changed, whose buckets and rules must be made next."""
+        wanted = {service.name: service for service in change.documents}
+        names: list[str] = []
+        for item in plan.items:
+            if item.action == "delete":
+                self._remove(item.name)
+            elif item.action in ("create", "update"):
+                self._store(self.completed(wanted[item.name]), item.revision)
+            else:
+                continue
+            names.append(item.name)
+        if names:
+            self._index()
+        return names
+
+    def _store(self, service: Service, revision: int) -> None:
+        now = time.time()
+        old = self.entries.get(service.name)
+        service = replace(service, token=service.token or secrets.token_hex(32))
+        known = old.inputs if old else {}
+        inputs = {name: known.get(name, InputState(since=now)) for name in input_names(service)}
+        entry = Entry(
+            name=service.name,
+            revision=revision,
+            created=old.created if old else now,
+            changed=now,
+            document=to_document(service),
+            inputs=inputs,
+        )
+        self.store.save(entry)
+        self._put(entry)
+
+    def _remove(self, name: str) -> None:
+        self.store.remove(name)
+        self._drop_token(name)
+        for table in (self.entries, self.services, self.states):
+            table.pop(name, None)
+
+    def baselined(self, name: str, inputs: Iterable[str]) -> None:
+        """Remember that these inputs have their baseline, as far as the service still is and has them."""
+        entry = self.entries.get(name)
+        if entry is None:
+            return
+        done = {key: InputState(entry.inputs[key].since, True) for key in inputs if key in entry.inputs}
+        entry = msgspec.structs.replace(entry, inputs={**entry.inputs, **done})
+        self.store.save(entry)
+        self.entries[name] = entry
+
+    def revision(self, name: str, revision: int | None) -> Service:
+        """An earlier revision of a service (None = the one before the current). Raises NotFound."""
+        if name not in self.entries:
+            raise NotFound(f"service {name} does not exist")
+        for entry in self.store.history(name):
+            if revision is None or entry.revision == revision:
+                return from_document(entry.document)
+        wanted = "an earlier revision" if revision is None else f"revision {revision}"
+        raise NotFound(f"service {name} has no {wanted}")
+
+    def revisions(self, name: str) -> list[dict[str, Any]]:
+        """All revisions of a service, newest first, with the time (s) at which each was declared."""
+        if name not in self.entries:
+            raise NotFound(f"service {name} does not exist")
+        entries = [self.entries[name], *self.store.history(name)]
+        return [{"revision": entry.revision, "changed": entry.changed} for entry in entries]
+
+
+def input_names(service: Service) -> list[str]:
+    """The inputs of a service as ``provider/bucket/prefix``."""
+    return [f"{source.storage_provider}/{source.bucket}/{source.key_prefix}" for source in service.input]
+
+
+def _loop_problem(loop: Loop) -> FdlProblem:
+    names = " -> ".join((*loop.services, loop.services[0]))
+    return FdlProblem(
+        f"{loop.services[0]}.output",
+        names,
+        loop.message,
+        "write the output to another folder or bucket, or give the input a suffix that its outputs do not have",
+    )

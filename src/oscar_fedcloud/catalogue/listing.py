@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listings of inputs: what the ledger does not know is new, or old when the input has no baseline yet."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+import structlog
+
+from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.model import Prefix, Provider, StorageEvent, event_id, run_id
+
+log = structlog.get_logger(__name__)
+
+_CHUNK = 1000
+_SKEW = 1.5  # s: a clock difference below this is rounding of the store's HTTP date
+
+
+class Lister:
+    """Lists prefixes for the reconciler. ``ingest`` is the way that every event takes."""
+
+    def __init__(
+        self, catalogue: Catalogue, ledger: Ledger, ingest: Callable[[list[StorageEvent]], Awaitable[None]]
+    ) -> None:
+        self.catalogue = catalogue
+        self.ledger = ledger
+        self.ingest = ingest
+        self.found = 0  # events that came by listing alone
+
+    async def look(self, provider: Provider, where: Prefix, prune: bool = False) -> None:
+        """List once: record baselines, ingest what is unknown, and forget seen objects that are gone (``prune``)."""
+        begun = time.time()
+        skew = await asyncio.to_thread(provider.clock) - begun
+        skew = skew if abs(skew) > _SKEW else 0.0
+        unlisted = self._without_baseline(provider, where)
+        rows = iter(provider.list(where))
+        present: set[str] = set()
+        while chunk := await asyncio.to_thread(_take, rows):
+            fresh = await asyncio.to_thread(self._unknown, chunk, unlisted, skew)
+            if fresh:
+                fresh = await asyncio.to_thread(_with_depth, provider, fresh)
+                self.found += len(fresh)
+                log.info("found by listing", provider=provider.id, bucket=where.bucket, objects=len(fresh))
+                await self.ingest(fresh)
+            if prune:
+                present.update(event_id(event) for event in chunk)
+        for service in unlisted:
+            name = f"{provider.id}/{where.bucket}/{where.prefix}"
+            await asyncio.to_thread(self.catalogue.baselined, service, [name])
+        if prune:
+            await asyncio.to_thread(self._forget_gone, provider.id, where, present, begun)
+
+    def _forget_gone(self, provider_id: str, where: Prefix, present: set[str], begun: float) -> None:
+        """What was seen of objects that a complete listing no longer shows need not be remembered."""
+        name = f"{provider_id}/{where.bucket}/{where.prefix}"
+        for service in [service for service, entry in self.catalogue.entries.items() if name in entry.inputs]:
+            self.ledger.forget_seen(service, provider_id, where.bucket, present, begun, where.prefix)
+
+    def _without_baseline(self, provider: Provider, where: Prefix) -> dict[str, float]:
+        """Services whose input here has no baseline -> the time (s) from which on objects are new to them.
+
+        Everything is new to an input that asks for existing objects.
+        """
+        name = f"{provider.id}/{where.bucket}/{where.prefix}"
+        found: dict[str, float] = {}
+        for service, entry in self.catalogue.entries.items():
+            state = entry.inputs.get(name)
+            if state is not None and not state.baselined:
+                found[service] = 0.0 if self._wants_existing(service, provider.id, where) else state.since
+        return found
+
+    def _wants_existing(self, service: str, provider_id: str, where: Prefix) -> bool:
+        return any(
+            source.existing == "process"
+            for source in self.catalogue.services[service].input
+            if (source.storage_provider, source.bucket, source.key_prefix) == (provider_id, where.bucket, where.prefix)
+        )
+
+    def _unknown(self, chunk: list[StorageEvent], unlisted: dict[str, float], skew: float) -> list[StorageEvent]:
+        """Mark what is old to a service as seen; return the objects that some service must still run for."""
+        fresh: dict[str, StorageEvent] = {}
+        for service, events in self._by_service(chunk).items():
+            since = unlisted.get(service)
+            if since is not None:
+                cutoff = int((since + skew) * 1e9)
+                self.ledger.mark_seen(service, [event for event in events if event.order < cutoff])
+                events = [event for event in events if event.order >= cutoff]
+            known = self.ledger.known_for(service, events) if events else set()
+            fresh.update((event_id(event), event) for event in events if run_id(service, event) not in known)
+        return list(fresh.values())
+
+    def _by_service(self, chunk: Iterable[StorageEvent]) -> dict[str, list[StorageEvent]]:
+        by_service: dict[str, list[StorageEvent]] = {}
+        for event in chunk:
+            for service in self.catalogue.matcher.recording(event).services:
+                by_service.setdefault(service, []).append(event)
+        return by_service
+
+
+def _take(rows: Iterator[StorageEvent]) -> list[StorageEvent]:
+    return list(islice(rows, _CHUNK))
+
+
+def _with_depth(provider: Provider, events: list[StorageEvent]) -> list[StorageEvent]:
+    """A listing does not show metadata: ask for the depth of each object. One that is gone by now is left out.
+
+    Only the depth is taken: the times of a single object's answer are coarser than those of a listing.
+    """
+    stated = ((event, provider.stat(event.bucket, event.key)) for event in events)
+    return [replace(event, depth=found.depth) for event, found in stated if found is not None]

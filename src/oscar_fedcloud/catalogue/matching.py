@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which services does an object concern? Answered from memory, whatever the number of services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+
+from oscar_fedcloud.fdl import FdlProblem, Service, match
+from oscar_fedcloud.model import EventOutcome, Prefix, Recording, StorageEvent
+from oscar_fedcloud.providers.keys import stageable
+
+
+class Matcher:
+    """An index of the inputs of all services, by provider, bucket and folder."""
+
+    def __init__(self, services: Iterable[Service], max_depth: int) -> None:
+        self.max_depth = max_depth
+        self._inputs: dict[tuple[str, str], dict[str, list[Service]]] = {}
+        self._filters: dict[str, Any] = {}
+        for service in services:
+            if service.filter:
+                self._filters[service.name] = jmespath.compile(service.filter)
+            for source in service.input:
+                folders = self._inputs.setdefault((source.storage_provider, source.bucket), {})
+                here = folders.setdefault(source.key_prefix, [])
+                if service not in here:
+                    here.append(service)
+
+    def recording(self, event: StorageEvent) -> Recording:
+        """The event with the services that shall run for it, or with the reason why none does."""
+        accepted: list[str] = []
+        refused: list[str] = []
+        for service in self._candidates(event):
+            if service.name in accepted:
+                continue
+            reason = self._refusal(service, event)
+            if reason is None:
+                accepted.append(service.name)
+            elif reason:
+                refused.append(f"{service.name}: {reason}")
+        outcome, detail = self._outcome(event, accepted, refused)
+        return Recording(event, tuple(accepted) if outcome is EventOutcome.MATCHED else (), outcome, detail)
+
+    def _outcome(self, event: StorageEvent, accepted: list[str], refused: list[str]) -> tuple[EventOutcome, str]:
+        if not accepted:
+            return (EventOutcome.FILTERED, "; ".join(refused)) if refused else (EventOutcome.NO_SERVICE, "")
+        if event.depth > self.max_depth:
+            return EventOutcome.TOO_DEEP, f"{event.depth} services stand before it, {self.max_depth} are allowed"
+        if not stageable(event.key):
+            return EventOutcome.BAD_KEY, "a key with an empty, '.' or '..' path segment cannot be staged"
+        return EventOutcome.MATCHED, "; ".join(refused)
+
+    def _candidates(self, event: StorageEvent) -> Iterator[Service]:
+        folders = self._inputs.get((event.provider, event.bucket))
+        if not folders:
+            return
+        yield from folders.get("", ())
+        end = event.key.find("/")
+        while end >= 0:
+            yield from folders.get(event.key[: end + 1], ())
+            end = event.key.find("/", end + 1)
+
+    def _refusal(self, service: Service, event: StorageEvent) -> str | None:
+        """None = it runs, "" = not its input after all, else why it is filtered."""
+        found = match(service, event.provider, event.bucket, event.key)
+        if found.kind == "no":
+            return ""
+        if found.kind != "match":
+            return f"the {found.kind} rule of its input leaves this key out"
+        compiled = self._filters.get(service.name)
+        if compiled is None:
+            return None
+        try:
+            return None if _true(compiled.search(event.record)) else "its filter is not true for this event"
+        except JMESPathError as error:
+            return f"its filter failed on this event ({error})"
+
+    def prefixes(self, provider: str) -> list[Prefix]:
+        """All inputs at one provider, each once."""
+        return [
+            Prefix(bucket, folder)
+            for (name, bucket), folders in self._inputs.items()
+            if name == provider
+            for folder in folders
+        ]
+
+    def buckets(self, provider: str) -> dict[str, list[str]]:
+        """Bucket -> prefixes of all inputs at one provider."""
+        return {bucket: list(folders) for (name, bucket), folders in self._inputs.items() if name == provider}
+
+
+def _true(value: Any) -> bool:
+    """Truth as JMESPath has it: false, null and empty values are not true, zero is."""
+    return value is not False and value is not None and value not in ("", [], {})
+
+
+def filter_problem(service: Service, place: str) -> FdlProblem | None:
+    """What is wrong with a service's filter, in the form of all FDL problems."""
+    if not service.filter:
+        return None
+    try:
+        jmespath.compile(service.filter)
+    except JMESPathError as error:
+        hint = "a JMESPath expression such as s3.object.size > `0`"
+        return FdlProblem(f"{place}.filter", service.filter, f"is not JMESPath ({str(error).splitlines()[0]})", hint)
+    return None

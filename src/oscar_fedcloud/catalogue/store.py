@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The declared services on disk: one JSON file each, written whole or not at all, with every earlier revision beside it.
+
+``<folder>/<name>.json`` holds the current entry, ``<folder>/.history/<name>/<revision>.json`` the earlier ones and
+``<folder>/.keys/<name>.json`` the service's storage keys. All files are for the daemon's own user only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from oscar_fedcloud.model import Credential
+
+
+class InputState(msgspec.Struct, frozen=True):
+    """What is known of one input of a service. since: the store's time (s) from which on objects count as new."""
+
+    since: float
+    baselined: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A declared service: its normalised document with secrets, and what the reconciler must remember of it."""
+
+    name: str
+    revision: int
+    created: float
+    changed: float
+    document: dict[str, Any]
+    inputs: dict[str, InputState] = {}
+
+
+class FolderStore:
+    """Catalogue store in a folder. Not safe for several writers; the daemon holds the only one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.history_folder = folder / ".history"
+        self.keys_folder = folder / ".keys"
+        for path in (folder, self.history_folder, self.keys_folder):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def load(self) -> list[Entry]:
+        """All current entries, by name."""
+        decoder = msgspec.json.Decoder(Entry)
+        return [decoder.decode(path.read_bytes()) for path in sorted(self.folder.glob("*.json"))]
+
+    def save(self, entry: Entry) -> None:
+        """Write the entry; the current one of another revision becomes history."""
+        current = self.folder / f"{entry.name}.json"
+        if current.exists():
+            self._keep(entry.name, current, entry.revision)
+        write_atomically(current, msgspec.json.encode(entry))
+
+    def _keep(self, name: str, current: Path, successor: int) -> None:
+        revision = msgspec.json.decode(current.read_bytes(), type=Entry).revision
+        if revision == successor:
+            return
+        kept = self.history_folder / name / f"{revision}.json"
+        kept.parent.mkdir(mode=0o700, exist_ok=True)
+        kept.unlink(missing_ok=True)
+        os.link(current, kept)
+
+    def remove(self, name: str) -> None:
+        """Forget the service, its history and its keys."""
+        (self.folder / f"{name}.json").unlink(missing_ok=True)
+        (self.keys_folder / f"{name}.json").unlink(missing_ok=True)
+        shutil.rmtree(self.history_folder / name, ignore_errors=True)
+
+    def history(self, name: str) -> list[Entry]:
+        """Earlier entries of a service, newest first."""
+        paths = (self.history_folder / name).glob("*.json")
+        entries = [msgspec.json.decode(path.read_bytes(), type=Entry) for path in paths]
+        return sorted(entries, key=lambda entry: entry.revision, reverse=True)
+
+    def keys(self, name: str) -> dict[str, Credential]:
+        """The service's storage keys by provider id."""
+        try:
+            data = (self.keys_folder / f"{name}.json").read_bytes()
+        except FileNotFoundError:
+            return {}
+        return msgspec.json.decode(data, type=dict[str, Credential])
+
+    def save_keys(self, name: str, keys: Mapping[str, Credential]) -> None:
+        """Replace the service's storage keys."""
+        write_atomically(self.keys_folder / f"{name}.json", msgspec.json.encode(keys))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file so that a crash at any moment leaves the old or the new content, never a part."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

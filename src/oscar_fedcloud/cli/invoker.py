@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``oscar-invoker``: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from oscar_fedcloud import __version__
+from oscar_fedcloud.config import Config, ConfigError, load
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the daemon until it is told to stop. Exit codes: 0 stopped, 1 cannot run, 2 bad configuration."""
+    parser = argparse.ArgumentParser(prog="oscar-invoker", description="Turns storage events into jobs.")
+    parser.add_argument("--config", required=True, metavar="FILE", help="configuration, YAML")
+    parser.add_argument("--validate-config", action="store_true", help="check the configuration and exit")
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--version", action="version", version=__version__)
+    options = parser.parse_args(argv)
+    try:
+        config = load(options.config)
+    except ConfigError as error:
+        print(f"oscar-invoker: {error}", file=sys.stderr)
+        return 2
+    if options.validate_config:
+        return 0
+    set_up_logging(options.log_level)
+    try:
+        lock = lock_data(config.data)
+    except BlockingIOError:
+        print(f"oscar-invoker: another invoker runs on {config.data_dir}", file=sys.stderr)
+        return 1
+    with lock:
+        return run(config)
+
+
+def set_up_logging(level: str) -> None:
+    """One line of JSON per event on standard error."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def lock_data(folder: Path) -> IO[str]:
+    """Hold the data folder for this process alone. Raises BlockingIOError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = open(folder / "invoker.lock", "a", encoding="ascii")  # noqa: SIM115  held while the daemon lives
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
+
+
+def run(config: Config) -> int:
+    """Put the parts together and serve."""
+    import uvloop  # noqa: PLC0415  not needed to check a configuration
+
+    try:
+        uvloop.run(_serve(config))
+    except OSError as error:
+        print(f"oscar-invoker: cannot listen on {config.listen}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(config: Config) -> None:
+    import uvicorn  # noqa: PLC0415
+
+    from oscar_fedcloud.assembly import build_app, build_core  # noqa: PLC0415
+
+    core = build_core(config)
+    listener = socket.create_server((config.host, config.port), family=_family(config.host), backlog=2048)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build_app(core),
+            http="httptools",
+            loop="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            limit_concurrency=config.max_connections,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=10,
+        )
+    )
+    await core.start()
+    asyncio.get_running_loop().call_later(0, notify_systemd, "READY=1")
+    structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        notify_systemd("STOPPING=1")
+        await core.stop()
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def notify_systemd(message: str) -> None:
+    """Tell the service manager, if one started us (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(message.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.exit(main())

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``oscar-standalone``: the whole server on one machine, for one user: an embedded store and the invoker, without root.
+
+Jobs run as the user who starts the server, so it is for scripts that this user trusts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from oscar_fedcloud.cli.profile import (
+    CONTAINER,
+    PORT,
+    STORE_PORT,
+    Profile,
+    ProfileError,
+    Settings,
+    Wanted,
+    default_folder,
+    read_json,
+    write_private,
+)
+from oscar_fedcloud.cli.status import describe, is_running, locked, print_status
+from oscar_fedcloud.cli.store import StoreError
+from oscar_fedcloud.cli.supervise import Health, Part, Supervisor, rotate
+
+STOPPED = 3  # exit code of `status`, as init scripts have it
+EPILOG = """Everything lies under one data folder: the store's buckets, the invoker's ledger, keys, logs, settings.
+To have the server back after a reboot, add the line that `start` prints to `crontab -e`."""
+
+
+class StandaloneError(Exception):
+    """What was asked cannot be done; the message says why and what would help."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``oscar-standalone``; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    profile = Profile(arguments.data)
+    try:
+        return int(arguments.command(profile, arguments))
+    except (ProfileError, StoreError, StandaloneError) as error:
+        print(f"oscar-standalone: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="oscar-standalone", description=__doc__, epilog=EPILOG)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parts = {
+        "run": (run, "run in the foreground until Ctrl-C or SIGTERM"),
+        "start": (start, "start in the background and wait until ready; does nothing when it runs already"),
+        "stop": (stop, "stop the server; running jobs go on and are taken up at the next start"),
+        "status": (status, f"show where everything is; exit code {STOPPED} when stopped, 1 when not ready"),
+    }
+    for name, (function, text) in parts.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.set_defaults(command=function)
+        command.add_argument("--data", type=Path, default=default_folder(), help="data folder (%(default)s)")
+        if name in ("run", "start"):
+            _add_settings(command)
+        if name in ("start", "status"):
+            command.add_argument("--json", action="store_true", help="print the status as JSON")
+        if name in ("start", "stop"):
+            command.add_argument("--timeout", type=float, default=60.0, help="longest wait in seconds (%(default)g)")
+    return parser
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    port = "port of the {} (as before, at first {}; 0 = as before, else any free one)"
+    command.add_argument("--port", type=int, metavar="N", help=port.format("server", PORT))
+    command.add_argument("--store-port", type=int, metavar="N", help=port.format("store", STORE_PORT))
+    command.add_argument(
+        "--container", choices=CONTAINER, help="run jobs in containers (auto: if docker or podman is there)"
+    )
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    return Wanted(arguments.port, arguments.store_port, arguments.container)
+
+
+def run(profile: Profile, arguments: argparse.Namespace) -> int:
+    """Supervise the store and the invoker in this process."""
+    profile.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(profile, wait=1.0) as held:
+        if not held:
+            raise StandaloneError(f"a server runs already on {profile.folder}")
+        settings = profile.prepare(_wanted(arguments))
+        asyncio.run(_supervise(profile, settings))
+    return 0
+
+
+async def _supervise(profile: Profile, settings: Settings) -> None:
+    stop_asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop_asked.set)
+    parts = _parts(profile, settings)
+    for part in parts:
+        rotate(part.log)
+    await Supervisor(parts, lambda health: _record(profile, health)).run(stop_asked)
+
+
+def _parts(profile: Profile, settings: Settings) -> tuple[Part, Part]:
+    store = profile.store(settings)
+    invoker = (sys.executable, "-m", "oscar_fedcloud.cli.invoker", "--config", str(profile.config_file))
+    return (
+        Part("store", store.command(), store.environment(), profile.log_file("store"), settings.store_port),
+        Part("invoker", invoker, os.environ, profile.log_file("invoker"), settings.port),
+    )
+
+
+def _record(profile: Profile, health: Mapping[str, Health]) -> None:
+    parts = {name: {"pid": part.pid, "restarts": part.restarts} for name, part in health.items()}
+    write_private(profile.state_file, json.dumps({"pid": os.getpid(), "parts": parts}) + "\n")
+
+
+def start(profile: Profile, arguments: argparse.Namespace) -> int:
+    """Start ``run`` in a session of its own and wait until the server is ready."""
+    wanted = _wanted(arguments)
+    if started := not is_running(profile):
+        profile.prepare(wanted)
+    elif (known := profile.settings()) and not known.agree(wanted):
+        raise StandaloneError(f"the server runs with other settings ({known}): stop it first")
+    child = _detach(profile) if started else None
+    talk = sys.stderr if arguments.json else sys.stdout
+    print("Starting the server" if started else "The server runs already", end="", file=talk, flush=True)
+    _await_ready(profile, child, arguments.timeout, talk)
+    print_status({"started": started, **describe(profile)}, arguments.json)
+    if not arguments.json:
+        command = shlex.join([str(Path(sys.argv[0]).absolute()), "start", "--data", str(profile.folder)])
+        print(f"To have it back after a reboot, add to `crontab -e`:\n  @reboot {command}")
+    return 0
+
+
+def _detach(profile: Profile) -> subprocess.Popen[bytes]:
+    rotate(profile.log_file("supervisor"))
+    with profile.log_file("supervisor").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", __spec__.name, "run", "--data", str(profile.folder)],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _await_ready(profile: Profile, child: subprocess.Popen[bytes] | None, timeout: float, talk: TextIO) -> None:
+    end = time.monotonic() + timeout
+    dots = 0
+    while not describe(profile)["ready"]:
+        if child and child.poll():
+            print(" failed", file=talk)
+            raise StandaloneError(f"the server did not start: {_last_line(profile.log_file('supervisor'))}")
+        if time.monotonic() > end:
+            print(" not ready", file=talk)
+            log = profile.log_file("invoker")
+            raise StandaloneError(f"the server is not ready after {timeout:g} s; {log} ends with: {_last_line(log)}")
+        dots += 1
+        print("." if dots % 5 == 1 else "", end="", file=talk, flush=True)
+        time.sleep(0.1)
+    print(" ready", file=talk)
+
+
+def stop(profile: Profile, arguments: argparse.Namespace) -> int:
+    """Ask the supervisor to end and wait until it has."""
+    if not is_running(profile):
+        print("The server is stopped")
+        return 0
+    state = read_json(profile.state_file) or {}
+    if pid := state.get("pid"):
+        os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + arguments.timeout
+    while is_running(profile):
+        if time.monotonic() > end:
+            raise StandaloneError(f"the server (process {pid}) has not ended after {arguments.timeout:g} s")
+        time.sleep(0.1)
+    print("The server is stopped; its data is kept in", profile.folder)
+    return 0
+
+
+def status(profile: Profile, arguments: argparse.Namespace) -> int:
+    """Show the server's state."""
+    facts = describe(profile)
+    print_status(facts, arguments.json)
+    if facts["state"] == "stopped":
+        return STOPPED
+    return 0 if facts["ready"] else 1
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return lines[-1].removeprefix("oscar-standalone: ") if lines else "nothing"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

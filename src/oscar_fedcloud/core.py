@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's parts put together: what the API asks, and the tasks that live as long as the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from oscar_fedcloud import __version__
+from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.catalogue.listing import Lister
+from oscar_fedcloud.catalogue.reconciler import Intervals, Reconciler, places_of
+from oscar_fedcloud.catalogue.store import FolderStore
+from oscar_fedcloud.config import Config
+from oscar_fedcloud.core_types import Answer, Change, Declared, NotFound, NotStarted, Plan
+from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.jobs.callbacks import Callbacks
+from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
+from oscar_fedcloud.jobs.specs import Specs
+from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.model import (
+    EventOutcome,
+    Launcher,
+    Prefix,
+    Provider,
+    Recording,
+    Run,
+    RunState,
+    StorageEvent,
+    Via,
+    digest,
+    run_id,
+)
+from oscar_fedcloud.providers.dialects import unwrap
+from oscar_fedcloud.providers.foreign import foreign_provider
+from oscar_fedcloud.sources import http
+from oscar_fedcloud.sources.poll import Poller
+from oscar_fedcloud.why import answers
+
+log = structlog.get_logger(__name__)
+
+_KEY_MAKERS = 4
+_HOUSEKEEPING = 3600.0  # s
+
+
+class Core:
+    """Everything behind the API. ``start`` it on the event loop, ``stop`` it there."""
+
+    def __init__(self, config: Config, ledger: Ledger, providers: Mapping[str, Provider], launcher: Launcher) -> None:
+        self.config = config
+        self.version = __version__
+        self.ledger = ledger
+        self.providers = dict(providers)  # grows by the stores that services bring along
+        self.site = next(iter(providers.values()))  # the site's own store: logs and HTTP bodies lie there
+        self.launcher = launcher
+        self.catalogue = Catalogue(FolderStore(config.data / "services"), config.max_depth, providers)
+        self.lister = Lister(self.catalogue, ledger, self.ingest)
+        self.reconciler = Reconciler(
+            self.catalogue,
+            self.providers,
+            self.lister,
+            Intervals(config.reconcile_interval, config.listing_interval),
+            self._on_ready,
+        )
+        self.specs = Specs(config, self.catalogue, self.providers)
+        self.dispatcher = Dispatcher(
+            ledger,
+            launcher,
+            Site(self._policy, self.specs.make, self._on_changed_input, self._on_end),
+            config.max_running,
+        )
+        self.callbacks = Callbacks(ledger, self._token)
+        self.pollers: dict[str, Poller] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changing = asyncio.Lock()
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load the catalogue, take up running Jobs, and start all tasks."""
+        await asyncio.to_thread(self.catalogue.load)
+        self._adopt_stores()
+        self.ledger.on_committed = self._on_committed
+        await asyncio.to_thread(self.reconciler.recover)
+        await self.dispatcher.recover()
+        loops: list[tuple[str, Coroutine[Any, Any, None]]] = [
+            ("dispatch", self.dispatcher.dispatch()),
+            ("watch", self.dispatcher.watch()),
+            ("reconcile", self._prepare_and_reconcile()),
+            ("callbacks", self.callbacks.run()),
+            ("housekeeping", self._keep_house()),
+        ]
+        loops += [(f"keys {number}", self.reconciler.make_keys()) for number in range(_KEY_MAKERS)]
+        for name, loop in loops:
+            self._begin(name, loop)
+        self._poll_stores()
+
+    def _begin(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(loop, name=name)
+        task.add_done_callback(self._report)
+        self._tasks.append(task)
+
+    def _adopt_stores(self) -> None:
+        """Stores that services read from and bring along themselves."""
+        for service in self.catalogue.services.values():
+            for source in service.input:
+                if source.storage_provider not in self.providers:
+                    self.providers[source.storage_provider] = foreign_provider(service, source.storage_provider)
+
+    def _poll_stores(self) -> None:
+        """Every polled store has its poller, which looks at the inputs whose baseline stands."""
+        for provider in self.providers.values():
+            if provider.polled and provider.id not in self.pollers:
+                self.pollers[provider.id] = Poller(provider, self.ledger, self.ingest, self.config.poll_interval)
+                self._begin(f"poll {provider.id}", self.pollers[provider.id].run())
+        for name, poller in self.pollers.items():
+            poller.watch(self._polled(name))
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a task of the daemon ended unexpectedly", task=task.get_name(), exc_info=error)
+
+    async def stop(self) -> None:
+        """End all tasks. Jobs go on and are adopted by the next life."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.dispatcher.close()
+        await asyncio.to_thread(self.ledger.close)
+
+    async def _prepare_and_reconcile(self) -> None:
+        await self.reconciler.prepare_site((self.config.internal_bucket, self.config.log_bucket))
+        await self.reconciler.run()
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.to_thread(self.ledger.prune, time.time() - self.config.retention)
+            await asyncio.sleep(_HOUSEKEEPING)
+
+    # -- the way of an event ---------------------------------------------------------------------------------------
+
+    async def ingest(self, events: list[StorageEvent]) -> None:
+        """Match events and commit them; returns when all are durable."""
+        matcher = self.catalogue.matcher
+        recordings = [matcher.recording(event) for event in events]
+        if len(recordings) == 1:
+            await self.ledger.record(recordings[0])
+        else:
+            await asyncio.gather(*(self.ledger.record(recording) for recording in recordings))
+
+    def _on_committed(self, recordings: list[Recording]) -> None:
+        services = {name for recording in recordings for name in recording.services}
+        if services:
+            self.dispatcher.wake(services)
+
+    def _on_ready(self, services: list[str]) -> None:
+        self.dispatcher.wake(services)
+        self._poll_stores()
+
+    def _polled(self, provider_id: str) -> list[Prefix]:
+        """Inputs that may be polled: those whose baseline stands."""
+        ready = {
+            key
+            for entry in self.catalogue.entries.values()
+            for key, state in entry.inputs.items()
+            if state.baselined
+        }
+        prefixes = self.catalogue.matcher.prefixes(provider_id)
+        return [where for where in prefixes if f"{provider_id}/{where.bucket}/{where.prefix}" in ready]
+
+    def _on_changed_input(self, event: StorageEvent) -> None:
+        self.reconciler.look(event.provider, Prefix(event.bucket, event.key))
+
+    def _on_end(self) -> None:
+        self.callbacks.wake.set()
+
+    def _policy(self, name: str) -> Policy | None:
+        service = self.catalogue.services.get(name)
+        if service is None or self.catalogue.states[name][0] != "ready":
+            return None
+        return Policy(service.concurrency, service.retry, service.callback)
+
+    def _token(self, name: str) -> str:
+        service = self.catalogue.services.get(name)
+        return service.token if service else ""
+
+    # -- services --------------------------------------------------------------------------------------------------
+
+    def service(self, name: str) -> Declared | None:
+        """A declared service, or None."""
+        return self.catalogue.declared(name)
+
+    def services(self) -> list[Declared]:
+        """All declared services, by name."""
+        return [found for name in sorted(self.catalogue.entries) if (found := self.catalogue.declared(name))]
+
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        """Service token -> service name, as it stands now."""
+        return self.catalogue.tokens
+
+    async def plan(self, change: Change) -> Plan:
+        """What a change would do. Raises FdlError, Conflict."""
+        return self.catalogue.plan(change)
+
+    async def apply(self, change: Change) -> Plan:
+        """Do a change: documents are durable when this returns; buckets, rules and keys follow."""
+        async with self._changing:
+            plan = self.catalogue.plan(change)
+            if not plan.changed:
+                return plan
+            before = {item.name: self.catalogue.services.get(item.name) for item in plan.items}
+            keys = {item.name: self.catalogue.store.keys(item.name) for item in plan.items if item.action == "delete"}
+            names = await asyncio.to_thread(self.catalogue.carry_out, change, plan)
+            left = {place for name in names if (old := before[name]) for place in places_of(old)}
+            removed = [old for item in plan.items if item.action == "delete" and (old := before[item.name])]
+            for service in removed:
+                await self._clear_away(service, delete_data=change.data == "delete")
+                for provider_id, credential in keys[service.name].items():
+                    if provider := self.providers.get(provider_id):
+                        await asyncio.to_thread(provider.drop_credential, credential)
+            self._adopt_stores()
+            self._poll_stores()
+            self.reconciler.changed((name for name in names if name in self.catalogue.services), left)
+            return plan
+
+    async def _clear_away(self, service: Service, delete_data: bool) -> None:
+        """End what a removed service has queued and running; its data stays unless the request says otherwise."""
+        ends = [RunState.QUEUED, RunState.RUNNING]
+        while runs := await asyncio.to_thread(lambda: self.ledger.runs(service=service.name, states=ends, limit=500)):
+            results = [await self.dispatcher.cancel(run) for run in runs]
+            if len(runs) < 500 or not any(results):
+                break
+        if delete_data:
+            for provider_id, bucket in sorted(places_of(service) - self._places_in_use()):
+                if provider := self.providers.get(provider_id):
+                    await asyncio.to_thread(provider.delete_bucket, bucket, True)
+
+    def _places_in_use(self) -> set[tuple[str, str]]:
+        return {place for service in self.catalogue.services.values() for place in places_of(service)}
+
+    async def rollback(self, name: str, revision: int | None) -> Plan:
+        """Declare an earlier revision again, as a new one. Raises NotFound."""
+        service = await asyncio.to_thread(self.catalogue.revision, name, revision)
+        return await self.apply(Change(documents=(service,)))
+
+    def revisions(self, name: str) -> list[dict[str, Any]]:
+        """All revisions of a service, newest first. Raises NotFound."""
+        return self.catalogue.revisions(name)
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    def storage_events(self, body: bytes) -> list[StorageEvent]:
+        """The storage events in a body of any dialect; none when it is anything else."""
+        return http.storage_events(unwrap(body), self.providers)
+
+    async def submit(self, name: str, body: bytes, *, idempotency_key: str = "", delegated_id: str = "") -> Run:
+        """Start a service by HTTP: for the storage events in the body, or with the body as its input file.
+
+        The same idempotency key (or delegated id) gives the same run. Raises NotFound, NotStarted.
+        """
+        if name not in self.catalogue.services:
+            raise NotFound(f"service {name} does not exist")
+        if events := await asyncio.to_thread(self.storage_events, body):
+            recordings = [Recording(event, (name,), EventOutcome.MATCHED) for event in events]
+        else:
+            recordings = [await self._stored_body(name, body, idempotency_key or delegated_id)]
+        await asyncio.gather(*(self.ledger.record(recording) for recording in recordings))
+        found = await asyncio.to_thread(self.ledger.run, run_id(name, recordings[0].event))
+        if found is None:
+            raise NotStarted(f"the event asks nothing of service {name}: its revision was there before the service")
+        return found
+
+    async def _stored_body(self, name: str, body: bytes, idempotency_key: str) -> Recording:
+        """The body of a request becomes an object of the internal bucket, so that it is staged like any input."""
+        token = digest(name, idempotency_key) if idempotency_key else secrets.token_hex(8)
+        key = f"{name}/event-file-{token}"
+        stored = await asyncio.to_thread(self.site.put, self.config.internal_bucket, key, body)
+        event = replace(stored, revision=token, via=Via.HTTP)  # the request's identity, not that of the object
+        return Recording(event, (name,), EventOutcome.MATCHED)
+
+    async def cancel(self, run: str) -> Run:
+        """End a queued or running job. Raises NotFound; a job that has ended is returned as it is."""
+        await self.dispatcher.cancel(self._run(run))
+        return self._run(run)
+
+    async def retry(self, run: str) -> Run:
+        """Queue a job that ended without success again. Raises NotFound, StateError."""
+        self._run(run)
+        return self._woken(await asyncio.to_thread(self.ledger.retry, run, time.time()))
+
+    async def replay(self, run: str) -> Run:
+        """Queue any job that has ended again. Raises NotFound, StateError."""
+        self._run(run)
+        return self._woken(await asyncio.to_thread(self.ledger.replay, run, time.time()))
+
+    def _run(self, run: str) -> Run:
+        found = self.ledger.run(run)
+        if found is None:
+            raise NotFound(f"job {run} does not exist")
+        return found
+
+    def _woken(self, run: Run) -> Run:
+        self.dispatcher.wake([run.service])
+        return run
+
+    async def replay_dead_letter(self, letter: int) -> int:
+        """Record a dead letter's events, drop the letter, and say how many events there were. Raises NotFound, BadEvent."""
+        found = await asyncio.to_thread(self.ledger.dead_letter, letter)
+        if found is None:
+            raise NotFound(f"dead letter {letter} does not exist")
+        provider = self.providers.get(found.source.partition("/")[0])
+        events = provider.parse(found.body) if provider else self.storage_events(found.body)
+        await self.ingest(events)
+        await asyncio.to_thread(self.ledger.drop_dead_letter, letter)
+        return len(events)
+
+    def log(self, run: str, attempt: int | None, tail: int | None) -> Iterator[bytes] | None:
+        """The log of an attempt (None = the last): from the launcher while it has it, then from the store."""
+        attempts = self.ledger.attempts(run)
+        chosen = [item for item in attempts if attempt in (None, item.number)]
+        if not chosen:
+            return None
+        job = chosen[-1].job
+        live = self.launcher.log(job, tail)
+        if live is not None:
+            return live
+        return self.site.read(self.config.log_bucket, f"{self._run(run).service}/{job}.log")
+
+    async def why(self, bucket: str, key: str, service: str = "") -> list[Answer]:
+        """Why a file did or did not run."""
+        rows = await asyncio.to_thread(self.ledger.explain, bucket, key)
+        return answers(rows, service)
+
+    # -- standing --------------------------------------------------------------------------------------------------
+
+    def readiness(self) -> dict[str, dict[str, Any]]:
+        """Each part with whether it works."""
+        parts = {"ledger": self._check_ledger(), "tasks": self._check_tasks()}
+        for provider in self.providers.values():
+            parts[f"store {provider.id}"] = provider.health()
+        return parts
+
+    def _check_ledger(self) -> dict[str, Any]:
+        try:
+            self.ledger.check()
+        except Exception as error:  # whatever the database says, this part is not ready
+            return {"ok": False, "detail": str(error)}
+        return {"ok": True, "detail": ""}
+
+    def _check_tasks(self) -> dict[str, Any]:
+        ended = [task.get_name() for task in self._tasks if task.done()]
+        return {"ok": bool(self._tasks) and not ended, "detail": f"ended: {', '.join(ended)}" if ended else ""}
+
+    def backlog(self) -> list[dict[str, Any]]:
+        """What would start now if there were room, by service, for whoever provides room."""
+        waiting = self.ledger.counts()
+        return [
+            {
+                "service": name,
+                "queued": states.get(RunState.QUEUED, 0),
+                "running": states.get(RunState.RUNNING, 0),
+                "cpu": service.cpu_cores,
+                "memory": service.memory_bytes,
+                "gpu": int(service.enable_gpu),
+            }
+            for name, states in sorted(waiting.items())
+            if (service := self.catalogue.services.get(name)) and states.get(RunState.QUEUED, 0)
+        ]

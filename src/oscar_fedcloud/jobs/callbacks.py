@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells the URL that a service names of each job that ended. At least once, signed, in any order.
+
+The request is a POST of the job as JSON. ``X-Oscar-Signature: sha256=<hex>`` is the HMAC-SHA256 of the body under the
+service's token, so that the receiver can tell that it is ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import Callable
+
+import httpx
+import msgspec
+import structlog
+
+from oscar_fedcloud.jobs.decide import backoff
+from oscar_fedcloud.ledger import Callback, Ledger, LedgerUnavailable
+from oscar_fedcloud.model import Run
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 50
+_TIMEOUT = 10.0  # s
+_FIRST_WAIT, _LONGEST_WAIT, _TRIES = 5.0, 3600.0, 20
+_IDLE = 60.0  # s between looks when nothing wakes us
+
+
+class Callbacks:
+    """Sends what the ledger's outbox holds. token: of a service, "" when it is gone."""
+
+    def __init__(self, ledger: Ledger, token: Callable[[str], str]) -> None:
+        self.ledger = ledger
+        self.token = token
+        self.wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Send for ever."""
+        async with httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as client:
+            while True:
+                wait = _IDLE
+                try:
+                    wait = await self._send_due(client)
+                except LedgerUnavailable as error:
+                    log.warning("ledger unavailable, callbacks pause", error=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.wake.wait(), wait)
+                self.wake.clear()
+
+    async def _send_due(self, client: httpx.AsyncClient) -> float:
+        due = await asyncio.to_thread(self.ledger.callbacks_due, time.time(), _BATCH)
+        await asyncio.gather(*(self._send(client, callback) for callback in due))
+        return 0.0 if len(due) == _BATCH else min(_IDLE, _FIRST_WAIT)
+
+    async def _send(self, client: httpx.AsyncClient, callback: Callback) -> None:
+        token = self.token(callback.run.service)
+        if not token:  # the service is gone, and with it the secret that would sign
+            await asyncio.to_thread(self.ledger.callback_done, callback.id)
+            return
+        body = message(callback.run)
+        headers = {"Content-Type": "application/json", "X-Oscar-Signature": signature(token, body)}
+        try:
+            (await client.post(callback.url, content=body, headers=headers)).raise_for_status()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            await self._postpone(callback, error)
+        else:
+            await asyncio.to_thread(self.ledger.callback_done, callback.id)
+
+    async def _postpone(self, callback: Callback, error: Exception) -> None:
+        tries = callback.tries + 1
+        if tries >= _TRIES:
+            log.error("callback given up", url=callback.url, job=callback.run.id, tries=tries, error=str(error))
+            await asyncio.to_thread(self.ledger.callback_done, callback.id)
+            return
+        wait = backoff(_FIRST_WAIT, _LONGEST_WAIT, tries, random.random())  # noqa: S311  no secret
+        log.warning("callback failed", url=callback.url, job=callback.run.id, tries=tries, error=str(error))
+        await asyncio.to_thread(self.ledger.callback_retry, callback.id, time.time() + wait)
+
+
+def message(run: Run) -> bytes:
+    """The body that tells of an ended job."""
+    return msgspec.json.encode(
+        {
+            "id": run.id,
+            "service": run.service,
+            "state": run.state,
+            "reason": run.reason,
+            "provider": run.event.provider,
+            "bucket": run.event.bucket,
+            "key": run.event.key.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+            "revision": run.event.revision,
+            "attempts": run.attempts,
+            "finished": run.finished,
+        }
+    )
+
+
+def signature(token: str, body: bytes) -> str:
+    """Value of ``X-Oscar-Signature``."""
+    return "sha256=" + hmac.new(token.encode(), body, hashlib.sha256).hexdigest()

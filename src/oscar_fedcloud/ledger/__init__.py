@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The durable memory of the invoker: one row per event, and one per service and revision. See ``Ledger``."""
+
+from oscar_fedcloud.ledger.errors import LedgerError, LedgerUnavailable, StateError
+from oscar_fedcloud.ledger.history import cursor_of
+from oscar_fedcloud.ledger.ledger import Ledger
+from oscar_fedcloud.ledger.records import Callback, Candidate, DeadLetter, Trace, Verdict
+from oscar_fedcloud.ledger.states import ENDED, allowed
+
+__all__ = [
+    "ENDED",
+    "Callback",
+    "Candidate",
+    "DeadLetter",
+    "Ledger",
+    "LedgerError",
+    "LedgerUnavailable",
+    "StateError",
+    "Trace",
+    "Verdict",
+    "allowed",
+    "cursor_of",
+]

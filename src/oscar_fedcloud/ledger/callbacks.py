@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The outbox of callbacks: written with the end of an attempt, removed when delivered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from oscar_fedcloud.ledger.records import Callback
+from oscar_fedcloud.ledger.rows import AnyRow, run_of
+from oscar_fedcloud.ledger.tables import callbacks, runs
+from oscar_fedcloud.model import Run, RunState
+
+_COLUMNS = [column.label(f"callback_{column.name}") for column in callbacks.c]
+
+
+def add(connection: Connection, run: Run, url: str, now: float) -> None:
+    """Put a message about the run, as it is now, into the outbox."""
+    values = {
+        "run_id": run.id,
+        "url": url,
+        "state": run.state.value,
+        "reason": run.reason,
+        "attempts": run.attempts,
+        "finished": run.finished,
+        "tries": 0,
+        "not_before": now,
+    }
+    connection.execute(insert(callbacks).values(values))
+
+
+def due(connection: Connection, now: float, limit: int) -> list[Callback]:
+    """Messages to deliver now, the longest waiting first."""
+    query = (
+        select(runs, *_COLUMNS)
+        .join(callbacks, callbacks.c.run_id == runs.c.id)
+        .where(callbacks.c.not_before <= now)
+        .order_by(callbacks.c.not_before, callbacks.c.id)
+        .limit(limit)
+    )
+    return [_callback_of(row) for row in connection.execute(query)]
+
+
+def done(connection: Connection, callback_id: int) -> bool:
+    """Remove a message; False if it was removed before."""
+    return connection.execute(delete(callbacks).where(callbacks.c.id == callback_id)).rowcount > 0
+
+
+def retry(connection: Connection, callback_id: int, not_before: float) -> bool:
+    """Count a failed delivery and wait until ``not_before`` (seconds since the epoch)."""
+    change = update(callbacks).where(callbacks.c.id == callback_id)
+    return connection.execute(change.values(tries=callbacks.c.tries + 1, not_before=not_before)).rowcount > 0
+
+
+def _callback_of(row: AnyRow) -> Callback:
+    run = replace(
+        run_of(row),
+        state=RunState(row.callback_state),
+        reason=row.callback_reason,
+        attempts=row.callback_attempts,
+        finished=row.callback_finished,
+    )
+    return Callback(row.callback_id, row.callback_url, run, row.callback_tries)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looking back: lists, counts, why a file did or did not run, and the removal of old history.
+
+Removing a run keeps its identity in ``seen``, so that it never runs again while its object exists.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, union_all
+
+from oscar_fedcloud.ledger.records import Trace
+from oscar_fedcloud.ledger.rows import PLACE, AnyRow, event_of, key_bytes, run_of
+from oscar_fedcloud.ledger.seen import insert_seen
+from oscar_fedcloud.ledger.states import ENDED
+from oscar_fedcloud.ledger.tables import BEGUN, QUEUED, attempts, callbacks, events, runs, seen
+from oscar_fedcloud.model import EventOutcome, Run, RunState, place_id
+
+
+def cursor_of(run: Run) -> str:
+    """Where a list of runs goes on after this one."""
+    return f"{run.created!r}~{run.id}"
+
+
+def listed(
+    service: str | None = None,
+    states: Collection[RunState] | None = None,
+    bucket: str | None = None,
+    key: str | None = None,
+    since: float | None = None,
+    before: str | None = None,
+) -> list[ColumnElement[bool]]:
+    """The conditions of a list of runs. Raises ValueError when ``before`` is no cursor of ours."""
+    conditions: list[ColumnElement[bool]] = []
+    if service is not None:
+        conditions.append(runs.c.service == service)
+    if states is not None:
+        conditions.append(_in_states(states))
+    if bucket is not None:
+        conditions.append(runs.c.bucket == bucket)
+    if key is not None:
+        conditions.append(runs.c.key == key_bytes(key))
+    if bucket is not None and key is not None:
+        conditions.append(_at(runs, place_id(bucket, key)))
+    if since is not None:
+        conditions += [runs.c.created >= since, runs.c.seq > _last_before(since)]
+    if before is not None:
+        conditions.append(runs.c.seq < _seq_of(before))
+    return conditions
+
+
+def ended_before(moment: float) -> list[ColumnElement[bool]]:
+    """The condition of runs that ended before that time (seconds since the epoch)."""
+    return [runs.c.finished < moment]
+
+
+def is_run(run_id: str) -> list[ColumnElement[bool]]:
+    """The condition of one run."""
+    return [runs.c.id == run_id]
+
+
+def newest(connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int) -> list[Run]:
+    """Runs that meet the conditions, newest first."""
+    query = select(runs).where(*conditions).order_by(runs.c.seq.desc()).limit(limit)
+    return [run_of(row) for row in connection.execute(query)]
+
+
+def counts(connection: Connection, service: str | None) -> dict[str, dict[str, int]]:
+    """How many runs each service has in each state."""
+    one = [runs.c.service == service] if service is not None else []
+    columns = (runs.c.service, runs.c.state)
+    # In two parts, since each has an index of its own.
+    parts = [select(*columns, func.count()).where(part, *one).group_by(*columns) for part in (QUEUED, BEGUN)]
+    result: dict[str, dict[str, int]] = {}
+    for name, state, count in connection.execute(union_all(*parts)):
+        result.setdefault(name, {})[state] = count
+    return result
+
+
+def explain(connection: Connection, bucket: str, key: str) -> list[Trace]:
+    """All that is known of the revisions of a key, newest first."""
+    traces: dict[str, Trace] = {}
+    for row in _of_key(connection, events, bucket, key):
+        traces[row.id[PLACE:]] = _trace(row.id[PLACE:], row, EventOutcome(row.outcome), row.received)
+    for row in _of_key(connection, runs, bucket, key):
+        if row.event_id not in traces or not traces[row.event_id]["runs"]:
+            traces[row.event_id] = _trace(row.event_id, row, EventOutcome.MATCHED, row.created)
+        traces[row.event_id]["runs"].append(run_of(row))
+    for row in _of_key(connection, seen, bucket, key):
+        traces.setdefault(row.id[PLACE:], _trace(row.id[PLACE:]))["seen"].append(row.service)
+    return sorted(traces.values(), key=lambda trace: trace["event"].order if trace["event"] else 0, reverse=True)
+
+
+def retire(connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int, now: float) -> int:
+    """Remove at most ``limit`` ended runs that meet the conditions; their identities move to ``seen``."""
+    columns = (runs.c.id, runs.c.event_id, runs.c.service, runs.c.provider, runs.c.bucket, runs.c.key)
+    query = select(*columns).where(_in_states(ENDED), *conditions).limit(limit)
+    # Locked, so that nobody queues them again meanwhile.
+    rows = connection.execute(query.with_for_update()).all()
+    insert_seen(connection, [_seen_values(row, now) for row in rows])
+    ids = [row.id for row in rows]
+    if ids:
+        connection.execute(delete(attempts).where(attempts.c.run_id.in_(ids)))
+        connection.execute(delete(callbacks).where(callbacks.c.run_id.in_(ids)))
+        connection.execute(delete(runs).where(runs.c.id.in_(ids)))
+    return len(ids)
+
+
+def drop_events(connection: Connection, received_before: float, limit: int) -> int:
+    """Remove at most ``limit`` old events that asked for no run."""
+    old = select(events.c.id).where(events.c.received < received_before).limit(limit)
+    return connection.execute(delete(events).where(events.c.id.in_(old))).rowcount
+
+
+def _in_states(states: Collection[RunState]) -> ColumnElement[bool]:
+    condition = runs.c.state.in_([state.value for state in states])
+    return condition if RunState.QUEUED in states else and_(condition, BEGUN)  # for the index
+
+
+def _at(table: Table, place: str) -> ColumnElement[bool]:
+    return and_(table.c.id > place, table.c.id < place + "~")
+
+
+def _of_key(connection: Connection, table: Table, bucket: str, key: str) -> Sequence[AnyRow]:
+    here = _at(table, place_id(bucket, key))
+    return connection.execute(select(table).where(here, table.c.bucket == bucket, table.c.key == key_bytes(key))).all()
+
+
+def _last_before(moment: float) -> ColumnElement[int]:
+    """The number of the last run that arrived before that time. Found from the newest on, as lists are read."""
+    older = runs.alias()
+    query = select(older.c.seq).where(older.c.created < moment).order_by(older.c.seq.desc()).limit(1)
+    return func.coalesce(query.scalar_subquery(), 0)
+
+
+def _seq_of(cursor: str) -> ColumnElement[int]:
+    """The number of the cursor's run. If it was removed meanwhile: of those that arrived with it, none is left out."""
+    created, _, run_id = cursor.partition("~")
+    there = runs.alias()
+    exact = select(there.c.seq).where(there.c.id == run_id).scalar_subquery()
+    return func.coalesce(exact, _last_before(math.nextafter(float(created), math.inf)) + 1)
+
+
+def _seen_values(row: Any, now: float) -> dict[str, object]:
+    values = {name: getattr(row, name) for name in ("service", "provider", "bucket", "key")}
+    return values | {"id": row.id[:PLACE] + row.event_id, "noted": now}
+
+
+def _trace(
+    identity: str, row: AnyRow | None = None, outcome: EventOutcome | None = None, received: float | None = None
+) -> Trace:
+    event, detail = (event_of(row), row.detail) if row is not None else (None, "")
+    return Trace(event_id=identity, event=event, outcome=outcome, detail=detail, received=received, runs=[], seen=[])

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger: what was asked for, what was tried and how it ended, durably."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from oscar_fedcloud.ledger import callbacks, history, letters, runs, seen, waiting
+from oscar_fedcloud.ledger.engines import reader_engine, writer_engine
+from oscar_fedcloud.ledger.errors import LedgerUnavailable
+from oscar_fedcloud.ledger.intake import Intake
+from oscar_fedcloud.ledger.records import Callback, Candidate, DeadLetter, Trace, Verdict
+from oscar_fedcloud.ledger.schema import ensure_schema
+from oscar_fedcloud.model import Attempt, Completion, Recording, Run, RunState, StorageEvent
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CHUNK = 500  # rows removed by one transaction, so that events never wait long
+
+
+class Ledger:
+    """Events, runs, attempts, seen revisions, dead letters and callbacks in SQLite or PostgreSQL.
+
+    ``record`` and ``record_dead_letter`` belong to an event loop; all else blocks for the database and may be called from any
+    thread. Every method may raise LedgerUnavailable. Times are seconds since the epoch.
+    """
+
+    def __init__(self, writer: Engine, reader: Engine) -> None:
+        self._writing = writer
+        self._reading = reader
+        self._intake = Intake(writer)
+
+    @classmethod
+    def open(cls, url: str) -> Ledger:
+        """Open ``sqlite:////path/ledger.db`` or ``postgresql+psycopg://…``, bringing its schema up to date first."""
+        writer = writer_engine(url)
+        try:
+            ensure_schema(writer)
+        except SQLAlchemyError as error:
+            writer.dispose()
+            raise LedgerUnavailable(f"the ledger cannot be opened: {error}") from error
+        return cls(writer, reader_engine(url))
+
+    def close(self) -> None:
+        """Commit what is queued and disconnect."""
+        self._intake.writer.close()
+        self._writing.dispose()
+        self._reading.dispose()
+
+    # Events
+
+    @property
+    def on_committed(self) -> Callable[[list[Recording]], None] | None:
+        """Called on the event loop with what was new of each committed batch."""
+        return self._intake.on_committed
+
+    @on_committed.setter
+    def on_committed(self, call: Callable[[list[Recording]], None] | None) -> None:
+        self._intake.on_committed = call
+
+    async def record(self, recording: Recording) -> bool:
+        """Store an event and its runs; returns when they are on disk. False if nothing of it was new.
+
+        An event that the database refuses becomes a dead letter, which counts as stored.
+        """
+        return await self._intake.record(recording)
+
+    def record_nowait(self, recording: Recording) -> asyncio.Future[bool]:
+        """``record`` without a coroutine: the future is done when the event is on disk."""
+        return self._intake.record(recording)
+
+    async def record_dead_letter(self, source: str, body: bytes, reason: str) -> None:
+        """Store a body that could not be understood, whole."""
+        await self._intake.dead_letter(source, body, reason)
+
+    def known(self, provider: str, bucket: str, events: Sequence[StorageEvent]) -> set[str]:
+        """Event ids of those events of a bucket that are recorded or seen."""
+        return self._read(seen.known, events)
+
+    def known_for(self, service: str, events: Iterable[StorageEvent]) -> set[str]:
+        """Run ids of the service for those events that have a run, or never shall (baseline, old history)."""
+        return self._read(seen.known_for, service, events)
+
+    def mark_seen(self, service: str, events: Iterable[StorageEvent]) -> int:
+        """Note the baseline of a service: these revisions never make a run. Returns how many are new."""
+        return self._write(seen.mark, service, list(events), time.time())
+
+    def forget_seen(
+        self, service: str, provider: str, bucket: str, keep: Collection[str], before: float, prefix: str = ""
+    ) -> int:
+        """Forget what was seen of objects that are gone.
+
+        keep: event ids of a complete listing of the bucket under ``prefix``. before: when that listing began; what was noted
+        later is kept.
+        """
+        forgotten = 0
+        with self._reading.connect() as connection:
+            for ids in seen.gone(connection, service, provider, bucket, keep, before, prefix):
+                forgotten += self._write(seen.forget, service, ids) if ids else 0
+        if forgotten:
+            self._intake.forget()
+        return forgotten
+
+    def explain(self, bucket: str, key: str) -> list[Trace]:
+        """All that is known of the revisions of a key, newest first: raw material of "why did this file not run"."""
+        return self._read(history.explain, bucket, key)
+
+    # Runs
+
+    def services_waiting(self) -> dict[str, float]:
+        """Services with queued runs, and when the first of these may start."""
+        return self._read(waiting.services_waiting)
+
+    def due(self, service: str, now: float, limit: int) -> list[Candidate]:
+        """Queued runs that may start or are superseded, oldest revision first; runs that wait for others are left out."""
+        return self._read(waiting.due, service, now, limit)
+
+    def next_due(self, service: str, now: float) -> float | None:
+        """When the first of the service's runs that wait for a time after ``now`` may start; None if none does."""
+        return self._read(waiting.next_due, service, now)
+
+    def begin(
+        self, starts: Sequence[tuple[str, str]], superseded: Sequence[str], now: float
+    ) -> list[tuple[Run, Attempt]]:
+        """Start runs, given as (run id, Job name), and supersede others, in one transaction.
+
+        Runs that are no longer queued are skipped. After LedgerUnavailable the begun runs may be in ``running``.
+        """
+        return self._write(runs.begin, starts, superseded, now)
+
+    def finish(self, job: str, completion: Completion, verdict: Verdict) -> Run | None:
+        """Record the end of an attempt and what follows for its run. Idempotent: None if it was recorded before."""
+        return self._write(runs.finish, job, completion, verdict, time.time())
+
+    def running(self) -> list[tuple[Run, Attempt]]:
+        """Runs with an attempt that has not ended, for adoption after a restart."""
+        return self._read(runs.running)
+
+    def cancel_queued(self, run_id: str) -> bool:
+        """Cancel a run that has not begun; False if it is not queued."""
+        return self._write(runs.cancel_queued, run_id, time.time())
+
+    def retry(self, run_id: str, now: float) -> Run:
+        """Queue a run again that ended without success, with its failures forgotten. Raises StateError."""
+        return self._write(runs.ask_again, run_id, "retry", now)
+
+    def replay(self, run_id: str, now: float) -> Run:
+        """Queue an ended run again, even a succeeded one. Raises StateError."""
+        return self._write(runs.ask_again, run_id, "replay", now)
+
+    def run(self, run_id: str) -> Run | None:
+        """One run, or None."""
+        return self._read(runs.get, run_id)
+
+    def attempts(self, run_id: str) -> list[Attempt]:
+        """The attempts of a run, first to last."""
+        return self._read(runs.attempts_of, run_id)
+
+    def attempt_by_job(self, job: str) -> tuple[Run, Attempt] | None:
+        """The attempt with this Job name, and its run."""
+        return self._read(runs.attempt_by_job, job)
+
+    def runs(
+        self,
+        *,
+        service: str | None = None,
+        states: Collection[RunState] | None = None,
+        bucket: str | None = None,
+        key: str | None = None,
+        since: float | None = None,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[Run]:
+        """Runs, newest first. ``before``: ``cursor_of`` the last run of the page before. ValueError for a bad cursor."""
+        conditions = history.listed(service, states, bucket, key, since, before)
+        return self._read(history.newest, conditions, limit)
+
+    def counts(self, service: str | None = None) -> dict[str, dict[str, int]]:
+        """Number of runs by service and state."""
+        return self._read(history.counts, service)
+
+    # Removal of history: identities stay in ``seen``, so that nothing runs again while its object exists
+
+    def prune(self, finished_before: float) -> int:
+        """Remove runs that ended before that time, and events as old without runs. Returns how many runs."""
+        removed = self._retire(history.ended_before(finished_before))
+        while self._write(history.drop_events, finished_before, CHUNK):
+            pass
+        return removed
+
+    def delete_run(self, run_id: str) -> bool:
+        """Remove an ended run; False if there is none."""
+        return self._retire(history.is_run(run_id)) > 0
+
+    def delete_runs(self, service: str, states: Collection[RunState] | None = None) -> int:
+        """Remove the ended runs of a service (in these states). Returns how many."""
+        return self._retire(history.listed(service=service, states=states))
+
+    # Dead letters and callbacks
+
+    def dead_letters(self, limit: int = 100, before: int | None = None) -> list[DeadLetter]:
+        """Dead letters, newest first; with ``before``, those older than this id."""
+        return self._read(letters.newest, limit, before)
+
+    def dead_letter(self, letter_id: int) -> DeadLetter | None:
+        """One dead letter, or None."""
+        return self._read(letters.get, letter_id)
+
+    def drop_dead_letter(self, letter_id: int) -> bool:
+        """Remove a dead letter; False if there is none."""
+        return self._write(letters.drop, letter_id)
+
+    def callbacks_due(self, now: float, limit: int) -> list[Callback]:
+        """Messages to deliver now, the longest waiting first."""
+        return self._read(callbacks.due, now, limit)
+
+    def callback_done(self, callback_id: int) -> bool:
+        """Remove a delivered (or given up) message; False if it was removed before."""
+        return self._write(callbacks.done, callback_id)
+
+    def callback_retry(self, callback_id: int, not_before: float) -> bool:
+        """Count a failed delivery; the message waits until ``not_before``."""
+        return self._write(callbacks.retry, callback_id, not_before)
+
+    def check(self) -> None:
+        """Raise LedgerUnavailable unless the database answers, and takes writes if it last refused one."""
+        self._intake.writer.check()
+        self._read(_ping)
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the ledger was opened; see ``writer.Counters``, and ``duplicates_memory``."""
+        return self._intake.stats()
+
+    # Plumbing
+
+    def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            with self._reading.connect() as connection:
+                return query(connection, *args, **kwargs)
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable(f"the ledger cannot be read: {error}") from error
+
+    def _write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._intake.writer.call(lambda connection: work(connection, *args, **kwargs))
+
+    def _retire(self, conditions: Sequence[ColumnElement[bool]]) -> int:
+        removed = 0
+        while count := self._write(history.retire, conditions, CHUNK, time.time()):
+            removed += count
+        return removed
+
+
+def _ping(connection: Connection) -> None:
+    connection.exec_driver_sql("SELECT 1")

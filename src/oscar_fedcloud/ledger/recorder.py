@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stores a batch of events with their runs, and dead letters: the hot path, run by the writer thread in one transaction."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Dialect
+
+from oscar_fedcloud.ledger.dialects import among, as_list, insert_sql
+from oscar_fedcloud.ledger.errors import is_row_error
+from oscar_fedcloud.ledger.rows import PLACE, event_row, plain, row_id, run_row
+from oscar_fedcloud.ledger.tables import dead_letters, events, runs
+from oscar_fedcloud.model import Recording, event_id, run_id
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter to store."""
+
+    source: str
+    body: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A recording with the identity of its event."""
+
+    identity: str
+    recording: Recording
+
+
+Item = Named | Letter
+
+
+def named(recording: Recording) -> Item:
+    """The recording with its event's identity, or a dead letter if the event's text is no text that could have one."""
+    try:
+        return Named(event_id(recording.event), recording)
+    except UnicodeError as error:
+        return letter_of(recording, error)
+
+
+def letter_of(recording: Recording, error: Exception) -> Letter:
+    """A dead letter for an event that cannot be stored."""
+    body = json.dumps(asdict(recording), default=str).encode()
+    return Letter(recording.event.provider, body, f"the event cannot be stored: {error}")
+
+
+class Recorder:
+    """Holds the statements of one kind of database."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._insert_runs = insert_sql(dialect, runs)
+        self._insert_events = insert_sql(dialect, events)
+        self._insert_letters = insert_sql(dialect, dead_letters)
+        self._find_runs = f"SELECT id FROM runs WHERE {among(dialect, 'id')}"
+        self._find_events = f"SELECT id FROM events WHERE {among(dialect, 'id')}"
+        self._find_seen = f"SELECT id, service FROM seen WHERE {among(dialect, 'id')}"
+
+    def store(self, connection: Connection, items: Sequence[Item]) -> list[bool]:
+        """Store what is new of the items; tells for each whether anything of it was."""
+        wanted = [_row_ids(item) for item in items]
+        known = self._known(connection, items, wanted)
+        rows = _Rows(time.time())
+        results = [rows.add(item, ids, known) for item, ids in zip(items, wanted, strict=True)]
+        for statement, values in (
+            (self._insert_runs, rows.runs),
+            (self._insert_events, rows.events),
+            (self._insert_letters, rows.letters),
+        ):
+            if values:
+                connection.exec_driver_sql(statement, values)
+        return results
+
+    def store_singly(self, connection: Connection, items: Sequence[Item]) -> list[bool]:
+        """Like ``store`` after it failed: each item by itself, and those that the database refuses as dead letters."""
+        results = []
+        for item in items:
+            try:
+                with connection.begin_nested():
+                    results += self.store(connection, [item])
+            except Exception as error:
+                if isinstance(item, Letter) or not is_row_error(error):
+                    raise
+                results += self.store(connection, [letter_of(item.recording, error)])
+        return results
+
+    def _known(self, connection: Connection, items: Iterable[Item], wanted: Iterable[Sequence[str]]) -> _Known:
+        """What the tables hold of the wanted rows. ``seen`` comes last, since history moves from ``runs`` to there."""
+        run_ids: list[str] = []
+        event_ids: list[str] = []
+        seen_ids: list[str] = []
+        for item, ids in zip(items, wanted, strict=True):
+            if isinstance(item, Named) and item.recording.services:
+                run_ids += ids
+                seen_ids.append(ids[0][:PLACE] + item.identity)
+            else:
+                event_ids += ids
+        rows = self._find(connection, self._find_runs, run_ids) | self._find(connection, self._find_events, event_ids)
+        return _Known(rows, self._find(connection, self._find_seen, seen_ids))
+
+    def _find(self, connection: Connection, statement: str, ids: Sequence[str]) -> set[tuple[str, ...]]:
+        if not ids:
+            return set()
+        return {tuple(row) for row in connection.exec_driver_sql(statement, as_list(self._dialect, ids))}
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    rows: set[tuple[str, ...]]  # (id) of runs and events that are there
+    barred: set[tuple[str, ...]]  # (row_id of the event, service) that shall make no run
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows that a batch adds."""
+
+    now: float
+    runs: list[tuple[Any, ...]] = field(default_factory=list)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    letters: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def add(self, item: Item, ids: Sequence[str], known: _Known) -> bool:
+        """Add what is new of an item, and note it as known; False if nothing is."""
+        if isinstance(item, Letter):
+            self.letters.append((plain(item.source), item.body, plain(item.reason), self.now))
+            return True
+        fresh = [name for name in ids if (name,) not in known.rows]
+        known.rows.update((name,) for name in fresh)
+        if not item.recording.services:
+            self.events += [event_row(name, item.recording, self.now) for name in fresh]
+            return bool(fresh)
+        before = len(self.runs)
+        for name, service in zip(ids, item.recording.services, strict=True):
+            if name in fresh and (name[:PLACE] + item.identity, service) not in known.barred:
+                self.runs.append(run_row(name, item.identity, service, item.recording, self.now))
+        return len(self.runs) > before
+
+
+def _row_ids(item: Item) -> list[str]:
+    """The ids of the rows that an item asks for: of its runs, or of the event itself when it has none."""
+    if isinstance(item, Letter):
+        return []
+    services, event = item.recording.services, item.recording.event
+    return [run_id(service, event) for service in services] or [row_id(event)]

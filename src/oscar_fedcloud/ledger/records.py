@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ledger takes and gives besides the types of ``oscar_fedcloud.model``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from oscar_fedcloud.model import EventOutcome, Run, RunState, StorageEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A queued run that is due.
+
+    newer: a newer revision of the same object is queued, running or ended (other than cancelled or superseded), so this run
+    is to be superseded. Never set for a run that a person asked for (retry, replay).
+    busy: another run of the same object has to end first.
+    """
+
+    run: Run
+    newer: bool
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the end of an attempt means for its run.
+
+    state: an ended state, or QUEUED for another attempt not before ``not_before`` (seconds since the epoch).
+    callback: URL to tell of the end, "" for none.
+    """
+
+    state: RunState
+    reason: str = ""
+    not_before: float = 0.0
+    counts_script: bool = False
+    counts_infra: bool = False
+    callback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A body that could not be understood or stored as an event, kept whole."""
+
+    id: int
+    source: str
+    body: bytes
+    reason: str
+    received: float
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A message that waits to be delivered. ``run`` shows state, reason, attempts and end as they were when it was written."""
+
+    id: int
+    url: str
+    run: Run
+    tries: int
+
+
+class Trace(TypedDict):
+    """What the ledger knows of one revision of a key. ``event`` and ``outcome`` are None when only its identity is left."""
+
+    event_id: str
+    event: StorageEvent | None
+    outcome: EventOutcome | None
+    detail: str
+    received: float | None
+    runs: list[Run]
+    seen: list[str]  # services for which this revision never runs again (baseline, or pruned history)

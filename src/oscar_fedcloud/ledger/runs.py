@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of runs: how they begin, end, and are asked for again.
+
+Functions take a connection; those that write are run by the writer thread, each in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, insert, select, update
+
+from oscar_fedcloud.ledger import callbacks
+from oscar_fedcloud.ledger.errors import StateError
+from oscar_fedcloud.ledger.records import Verdict
+from oscar_fedcloud.ledger.rows import attempt_of, plain, run_of, to_json
+from oscar_fedcloud.ledger.states import ENDED, RETRYABLE, allowed
+from oscar_fedcloud.ledger.tables import QUEUED, RUNNING, attempts, runs
+from oscar_fedcloud.model import Attempt, AttemptState, Completion, Run, RunState
+
+
+def begin(
+    connection: Connection, starts: Sequence[tuple[str, str]], superseded: Sequence[str], now: float
+) -> list[tuple[Run, Attempt]]:
+    """Start runs (id, Job name) and supersede others; runs that are no longer queued are skipped."""
+    if superseded:
+        ended = {"state": RunState.SUPERSEDED.value, "finished": now, "reason": "a newer revision took its place"}
+        connection.execute(update(runs).where(runs.c.id.in_(superseded), QUEUED).values(ended))
+    jobs = dict(starts)
+    if not jobs:
+        return []
+    change = update(runs).where(runs.c.id.in_(list(jobs)), QUEUED)
+    values = {"state": RunState.RUNNING.value, "attempts": runs.c.attempts + 1}
+    begun = set(connection.scalars(change.values(values).returning(runs.c.id)))
+    found = {run.id: run for run in _runs(connection, begun)}
+    started = [(found[name], _new_attempt(found[name], job, now)) for name, job in jobs.items() if name in begun]
+    if started:
+        connection.execute(insert(attempts), [_attempt_values(attempt) for _, attempt in started])
+    return started
+
+
+def finish(connection: Connection, job: str, completion: Completion, verdict: Verdict, now: float) -> Run | None:
+    """Record the end of an attempt and what it means for its run; None if the end was recorded before."""
+    if not allowed(RunState.RUNNING, verdict.state):
+        raise StateError(f"a running run cannot become {verdict.state.value!r}")
+    finished = now if completion.finished is None else completion.finished
+    ended = {
+        "state": completion.state.value,
+        "exit_code": completion.exit_code,
+        "reason": plain(completion.reason),
+        "finished": finished,
+        "limits": to_json(completion.limits),
+    }
+    change = update(attempts).where(attempts.c.job == job, attempts.c.finished.is_(None)).values(ended)
+    run_id = connection.scalar(change.returning(attempts.c.run_id))
+    if run_id is None:
+        return None
+    _end_running(connection, run_id, verdict, finished)
+    run = get(connection, run_id)
+    if run is not None and verdict.callback:
+        callbacks.add(connection, run, verdict.callback, now)
+    return run
+
+
+def running(connection: Connection) -> list[tuple[Run, Attempt]]:
+    """All runs with an attempt that has not ended, oldest first."""
+    found = {run.id: run for run in map(run_of, connection.execute(select(runs).where(RUNNING)))}
+    current = and_(attempts.c.run_id == runs.c.id, attempts.c.number == runs.c.attempts)
+    query = select(attempts).join(runs, current).where(RUNNING).order_by(attempts.c.started, attempts.c.run_id)
+    return [(found[row.run_id], attempt_of(row)) for row in connection.execute(query) if row.run_id in found]
+
+
+def cancel_queued(connection: Connection, run_id: str, now: float) -> bool:
+    """Cancel a run that is still queued; False if it is not."""
+    values = {"state": RunState.CANCELLED.value, "finished": now, "reason": "cancelled"}
+    return connection.execute(update(runs).where(runs.c.id == run_id, QUEUED).values(values)).rowcount > 0
+
+
+def ask_again(connection: Connection, run_id: str, asked: str, now: float) -> Run:
+    """Queue an ended run once more; ``asked`` is "retry" (not after success) or "replay"."""
+    states = RETRYABLE if asked == "retry" else ENDED
+    change = update(runs).where(runs.c.id == run_id, runs.c.state.in_([state.value for state in states]))
+    values = {
+        "state": RunState.QUEUED.value,
+        "reason": "",
+        "asked": asked,
+        "script_failures": 0,
+        "infra_failures": 0,
+        "not_before": now,
+        "finished": None,
+    }
+    changed = connection.execute(change.values(values)).rowcount
+    run = get(connection, run_id)
+    if run is None:
+        raise StateError(f"there is no run {run_id!r}")
+    if not changed:
+        raise StateError(f"run {run_id!r} is {run.state.value}: no {asked} is possible")
+    return run
+
+
+def get(connection: Connection, run_id: str) -> Run | None:
+    """One run, or None."""
+    found = _runs(connection, [run_id])
+    return found[0] if found else None
+
+
+def attempts_of(connection: Connection, run_id: str) -> list[Attempt]:
+    """The attempts of a run, first to last."""
+    query = select(attempts).where(attempts.c.run_id == run_id).order_by(attempts.c.number)
+    return [attempt_of(row) for row in connection.execute(query)]
+
+
+def attempt_by_job(connection: Connection, job: str) -> tuple[Run, Attempt] | None:
+    """The attempt that a Job name stands for, with its run."""
+    row = connection.execute(select(attempts).where(attempts.c.job == job)).one_or_none()
+    run = get(connection, row.run_id) if row is not None else None
+    return None if row is None or run is None else (run, attempt_of(row))
+
+
+def _runs(connection: Connection, ids: Iterable[str]) -> list[Run]:
+    return [run_of(row) for row in connection.execute(select(runs).where(runs.c.id.in_(list(ids))))]
+
+
+def _new_attempt(run: Run, job: str, now: float) -> Attempt:
+    return Attempt(run.id, run.attempts, job, AttemptState.STARTING, None, "", now, None)
+
+
+def _attempt_values(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "run_id": attempt.run_id,
+        "number": attempt.number,
+        "job": attempt.job,
+        "state": attempt.state.value,
+        "reason": attempt.reason,
+        "started": attempt.started,
+        "limits": to_json(attempt.limits),
+    }
+
+
+def _end_running(connection: Connection, run_id: str, verdict: Verdict, finished: float) -> None:
+    values = {
+        "state": verdict.state.value,
+        "reason": plain(verdict.reason),
+        "not_before": verdict.not_before,
+        "script_failures": runs.c.script_failures + int(verdict.counts_script),
+        "infra_failures": runs.c.infra_failures + int(verdict.counts_infra),
+        "finished": finished if verdict.state in ENDED else None,
+    }
+    connection.execute(update(runs).where(runs.c.id == run_id, RUNNING).values(values))

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known, and what needs no run any more: baselines, and identities of history that was removed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Column, ColumnElement, Connection, delete, select
+
+from oscar_fedcloud.ledger.dialects import insert_new, values_table
+from oscar_fedcloud.ledger.rows import PLACE, key_bytes, key_text, row_id
+from oscar_fedcloud.ledger.tables import events, runs, seen
+from oscar_fedcloud.model import StorageEvent, run_id
+
+T = TypeVar("T")
+CHUNK = 500  # rows per statement
+
+
+def known(connection: Connection, found: Iterable[StorageEvent]) -> set[str]:
+    """Ids of those events that are recorded, or seen for some service."""
+    ids = {row_id(event) for event in found}
+    there = present(connection, events.c.id, ids) | present(connection, seen.c.id, ids)
+    result = {name[PLACE:] for name in there}
+    for places in chunks({name[:PLACE] for name in ids - there}, CHUNK):
+        place = values_table(connection.dialect, places)
+        query = select(runs.c.event_id).join(place, (runs.c.id > place.c.value) & (runs.c.id < place.c.value + "~"))
+        result.update(connection.scalars(query))
+    return result & {name[PLACE:] for name in ids}
+
+
+def known_for(connection: Connection, service: str, found: Iterable[StorageEvent]) -> set[str]:
+    """Run ids of the service for those events that have a run, or shall never have one."""
+    names = {row_id(event): run_id(service, event) for event in found}
+    barred = present(connection, seen.c.id, names, seen.c.service == service)
+    return present(connection, runs.c.id, names.values()) | {names[name] for name in barred}
+
+
+def mark(connection: Connection, service: str, found: Iterable[StorageEvent], now: float) -> int:
+    """Note that these revisions shall never run for the service; how many are new."""
+    rows = {row_id(event): event for event in found}
+    fresh = rows.keys() - present(connection, seen.c.id, rows, seen.c.service == service)
+    insert_seen(connection, [_values(name, service, rows[name], now) for name in sorted(fresh)])
+    return len(fresh)
+
+
+def gone(
+    connection: Connection, service: str, provider: str, bucket: str, keep: Collection[str], before: float, prefix: str
+) -> Iterator[list[str]]:
+    """Chunks of row ids, noted for the service before that time under the prefix, whose event ids are not in ``keep``."""
+    scope = [seen.c.service == service, seen.c.provider == provider, seen.c.bucket == bucket]
+    last = ""
+    while True:
+        query = select(seen.c.id, seen.c.key, seen.c.noted).where(*scope, seen.c.id > last)
+        rows = connection.execute(query.order_by(seen.c.id).limit(CHUNK)).all()
+        if not rows:
+            return
+        last = rows[-1].id
+        yield [
+            row.id
+            for row in rows
+            if row.noted < before and row.id[PLACE:] not in keep and key_text(row.key).startswith(prefix)
+        ]
+
+
+def forget(connection: Connection, service: str, ids: Sequence[str]) -> int:
+    """Remove what was seen for a service; ids of rows."""
+    return connection.execute(delete(seen).where(seen.c.id.in_(ids), seen.c.service == service)).rowcount
+
+
+def present(
+    connection: Connection, column: Column[str], values: Iterable[str], *conditions: ColumnElement[bool]
+) -> set[str]:
+    """Those of the values that the column holds."""
+    found: set[str] = set()
+    for chunk in chunks(values, CHUNK):
+        found.update(connection.scalars(select(column).where(column.in_(chunk), *conditions)))
+    return found
+
+
+def insert_seen(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows of ``seen``; those that are there stay as they are."""
+    if rows:
+        connection.execute(insert_new(connection.dialect, seen), rows)
+
+
+def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most ``size`` values."""
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _values(name: str, service: str, event: StorageEvent, now: float) -> dict[str, Any]:
+    return {
+        "id": name,
+        "service": service,
+        "provider": event.provider,
+        "bucket": event.bucket,
+        "key": key_bytes(event.key),
+        "noted": now,
+    }

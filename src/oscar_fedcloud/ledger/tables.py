@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of the ledger (SQLAlchemy Core). A change here needs a migration; a test compares the two.
+
+An event and its run are one row of ``runs`` (an event for two services makes two), so that an event costs one row and one
+random page: its place in the unique index on ``id``, which is the deduplication. All other indexes that a new run enters
+grow at their ends. Ids begin with ``model.place_id``, so that all rows of one key lie side by side in that index.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    literal_column,
+)
+from sqlalchemy.dialects import postgresql
+
+SCHEMA_VERSION = "0001"  # the newest migration
+
+# Ids are compared as bytes, so that a range of them is what begins alike.
+Id = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+# SQLite gives out numbers by itself only for INTEGER, not BIGINT.
+Number = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData()
+
+
+def _event_columns() -> list[Column[object]]:
+    return [
+        Column("provider", Text, nullable=False),
+        Column("bucket", Text, nullable=False),
+        Column("key", LargeBinary, nullable=False),  # UTF-8 with surrogateescape: any bytes
+        Column("revision", Text, nullable=False),
+        Column("event_order", BigInteger, nullable=False),  # nanoseconds
+        Column("size", BigInteger),
+        Column("etag", Text, nullable=False),
+        Column("version_id", Text, nullable=False),
+        Column("time", Text, nullable=False),
+        Column("depth", Integer, nullable=False),
+        Column("via", Text, nullable=False),
+        Column("record", LargeBinary, nullable=False),  # JSON
+        Column("detail", Text, nullable=False),
+    ]
+
+
+# Events that asked for no run, and why.
+events = Table(
+    "events",
+    metadata,
+    Column("id", Id, primary_key=True),  # place_id + event_id
+    *_event_columns(),
+    Column("outcome", Text, nullable=False),
+    Column("received", Double, nullable=False),
+    Index("events_received", "received"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),  # the order of arrival
+    Column("id", Id, nullable=False),  # model.run_id
+    Column("event_id", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    *_event_columns(),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("asked", Text, nullable=False),  # "retry" or "replay" when a person asked for it again, else ""
+    Column("attempts", Integer, nullable=False),
+    Column("script_failures", Integer, nullable=False),
+    Column("infra_failures", Integer, nullable=False),
+    Column("not_before", Double, nullable=False),  # 0 until a failure
+    Column("created", Double, nullable=False),
+    Column("finished", Double),
+    UniqueConstraint("id", name="runs_id"),
+    Index("runs_service", "service", "seq"),
+)
+
+# Literals: SQLite uses a partial index only when its condition stands in the statement itself.
+QUEUED = runs.c.state == literal_column("'queued'")
+BEGUN = runs.c.state != literal_column("'queued'")
+RUNNING = runs.c.state == literal_column("'running'")
+LATER = and_(QUEUED, runs.c.not_before > literal_column("0"))
+FINISHED = runs.c.finished.is_not(None)
+
+for _name, _condition, *_columns in (
+    ("runs_queue", QUEUED, "service", "event_order", "not_before"),
+    ("runs_later", LATER, "service", "not_before"),
+    ("runs_begun", BEGUN, "service", "state", "seq"),
+    ("runs_running", RUNNING, "id"),
+    ("runs_finished", FINISHED, "finished"),
+):
+    Index(_name, *(runs.c[_column] for _column in _columns), sqlite_where=_condition, postgresql_where=_condition)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("run_id", Id, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("job", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("exit_code", Integer),
+    Column("reason", Text, nullable=False),
+    Column("started", Double, nullable=False),
+    Column("finished", Double),
+    Column("limits", LargeBinary, nullable=False),  # JSON
+    PrimaryKeyConstraint("run_id", "number"),
+    Index("attempts_job", "job", unique=True),
+)
+
+# Revisions that shall never (again) make a run of the service.
+seen = Table(
+    "seen",
+    metadata,
+    Column("id", Id, nullable=False),  # place_id + event_id
+    Column("service", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("bucket", Text, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("noted", Double, nullable=False),
+    PrimaryKeyConstraint("id", "service"),
+    Index("seen_service", "service", "provider", "bucket", "id"),
+    sqlite_with_rowid=False,
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("source", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("received", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Messages to deliver, with what the run was when each was written.
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("run_id", Id, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("finished", Double),
+    Column("tries", Integer, nullable=False),
+    Column("not_before", Double, nullable=False),
+    Index("callbacks_due", "not_before", "id"),
+    Index("callbacks_run", "run_id"),
+    sqlite_autoincrement=True,
+)

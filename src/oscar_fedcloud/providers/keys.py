@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Object keys as events write them, and which keys can become files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote_plus, unquote_plus
+
+DEPTH_HEADER = "x-amz-meta-oscar-depth"  # user metadata of every output: how many services stand before it
+
+
+def decode_key(text: str) -> str:
+    """The key behind the query-escaped form of S3 events. Bytes that are not UTF-8 become surrogates."""
+    return unquote_plus(text, errors="surrogateescape")
+
+
+def encode_key(key: str) -> str:
+    """The query-escaped form in which S3 events write a key."""
+    return quote_plus(key, errors="surrogateescape")
+
+
+def stageable(key: str) -> bool:
+    """Whether a key can be a file below a folder: no empty, ``.`` or ``..`` path segment, and no NUL."""
+    return "\0" not in key and all(segment not in ("", ".", "..") for segment in key.split("/"))
+
+
+def depth_of(metadata: Mapping[str, str] | None) -> int:
+    """The depth in an object's user metadata, from HTTP headers or from an event; 0 when absent or not a number."""
+    for name, value in (metadata or {}).items():
+        if name.lower() == DEPTH_HEADER:
+            return int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0
+    return 0

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MinIO: events by two webhook targets, and a key of its own for each service.
+
+The two targets (one without a queue, one with) are set up once, with the server; a service only adds prefix rules.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from minio import MinioAdmin
+from minio.credentials.providers import StaticProvider
+from minio.datatypes import Object
+from minio.error import MinioAdminException
+
+from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.model import Credential, StorageEvent
+from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.providers.policy import same_policy, service_policy
+from oscar_fedcloud.providers.records import parse_notification
+from oscar_fedcloud.providers.revision import Revision, revision_of_row
+from oscar_fedcloud.providers.rules import merge
+from oscar_fedcloud.providers.s3 import S3Provider, modified
+
+_RULE_ATTEMPTS = 5
+_ADMIN_CALLS = 2  # at once; each derives encryption keys (argon2), which takes 64 MiB and a processor for a while
+
+
+class MinioProvider(S3Provider):
+    """A provider for a MinIO server of our own."""
+
+    event_source = "minio:s3"
+    scoped_credentials = True
+
+    def __init__(
+        self, provider_id: str, config: ProviderConfig, log_bucket: str = "", internal_bucket: str = ""
+    ) -> None:
+        super().__init__(provider_id, config, log_bucket, internal_bucket)
+        self._admin = MinioAdmin(
+            endpoint=self._address.host,
+            credentials=StaticProvider(config.access_key, config.secret_key),
+            region=config.region,
+            secure=self._address.secure,
+            http_client=self._pool,
+        )
+        self._admin_calls = threading.BoundedSemaphore(_ADMIN_CALLS)
+        self._arns: tuple[str, ...] = ()
+
+    @property
+    def polled(self) -> bool:
+        """Without webhook targets the store is polled."""
+        return self.config.hooks is None
+
+    def parse(self, body: bytes) -> list[StorageEvent]:
+        """All new objects that a notification tells of. Raises BadEvent."""
+        return parse_notification(self.id, body)
+
+    def _rows(self, bucket: str, prefix: str) -> Iterator[Object]:
+        """Current objects. With versions, only a listing of versions shows their names."""
+        if not self._versioned(bucket):
+            yield from super()._rows(bucket, prefix)
+            return
+        rows = self._client.list_objects(bucket, prefix=prefix, recursive=True, include_version=True)
+        yield from (row for row in rows if row.is_latest == "true" and not row.is_delete_marker)
+
+    def _revision(self, row: Object) -> Revision:
+        return revision_of_row(row.version_id or "", modified(row), row.etag or "")
+
+    # -- rules -----------------------------------------------------------------------------------------------------
+
+    def ensure_rules(self, bucket: str, prefixes: Sequence[str]) -> bool:
+        """Make our rules of this bucket exactly these prefixes, and leave the rules of others; True if changed.
+
+        The store has no compare-and-set: what was written is read again, and written again if another writer undid it.
+        """
+        if self.polled:
+            return False
+        with self._asking("set notification rules of", bucket):
+            arns = self._targets()
+            for attempt in range(_RULE_ATTEMPTS):
+                wanted = merge(self._client.get_bucket_notification(bucket), arns, prefixes)
+                if wanted is None:
+                    return attempt > 0
+                self._client.set_bucket_notification(bucket, wanted)
+                time.sleep(0.05 * attempt)
+        raise ProviderError(f"storage provider {self.id}: someone else keeps changing the rules of bucket {bucket}")
+
+    def _targets(self) -> tuple[str, ...]:
+        """ARNs of our two targets, as the server names them (its region is part of the name)."""
+        if not self._arns and self.config.hooks:
+            found = json.loads(self._admin.info()).get("sqsARN") or []
+            by_name = {arn.split(":")[-2]: arn for arn in found}
+            names = (self.config.hooks.fast, self.config.hooks.durable)
+            if missing := [name for name in names if name not in by_name]:
+                raise ProviderError(f"storage provider {self.id} has no webhook target named {', '.join(missing)}")
+            self._arns = tuple(by_name[name] for name in names)
+        return self._arns
+
+    # -- keys ------------------------------------------------------------------------------------------------------
+
+    def ensure_credential(self, service: Service, known: Credential | None) -> Credential:
+        """A key with exactly the policy of this service; the known one when it still exists."""
+        with self._asking(f"make a key for service {service.name}"), self._admin_calls:
+            policy = service_policy(service, self.id, self.log_bucket, self.internal_bucket)
+            if known and (current := self._account(known.access_key)):
+                if not same_policy(current.get("policy"), policy) or current.get("status") != "on":
+                    self._admin.update_service_account(access_key=known.access_key, policy=policy, status="enabled")
+                return known
+            answer = self._admin.add_service_account(policy=policy, description=f"OSCAR service {service.name}")
+            made = json.loads(answer)["credentials"]
+            return Credential(made["accessKey"], made["secretKey"])
+
+    def drop_credential(self, known: Credential) -> None:
+        """Remove a service's key; one that is gone already is no error."""
+        with self._asking("remove a key"):
+            try:
+                self._admin.delete_service_account(known.access_key)
+            except MinioAdminException as error:
+                if not _unknown_account(error):
+                    raise
+
+    def _account(self, access_key: str) -> dict[str, Any] | None:
+        """Policy (as data) and status of a service account, or None."""
+        try:
+            info = json.loads(self._admin.get_service_account(access_key))
+        except MinioAdminException as error:
+            if _unknown_account(error):
+                return None
+            raise
+        policy = {} if info.get("impliedPolicy") else msgspec.json.decode(info.get("policy") or "{}")
+        return {"policy": policy, "status": info.get("accountStatus")}
+
+
+def _unknown_account(error: MinioAdminException) -> bool:
+    return "XMinioInvalidIAMCredentials" in str(error)

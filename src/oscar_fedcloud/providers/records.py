@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Event records of S3 notifications, as MinIO and AWS write them: reading the fields that matter, and writing our own.
+
+Format: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from oscar_fedcloud.model import BadEvent, StorageEvent, Via
+from oscar_fedcloud.providers.keys import decode_key, depth_of, encode_key
+from oscar_fedcloud.providers.revision import revision_of_event
+
+# What makes a new object. A tag edit also fires ObjectCreated:*, with the sequencer of the old content.
+CREATIONS = (
+    "s3:ObjectCreated:Put",
+    "s3:ObjectCreated:Post",
+    "s3:ObjectCreated:Copy",
+    "s3:ObjectCreated:CompleteMultipartUpload",
+)
+_CREATIONS = frozenset(CREATIONS) | {name.removeprefix("s3:") for name in CREATIONS}  # AWS leaves "s3:" out
+
+
+class S3Bucket(msgspec.Struct):
+    """``Records[].s3.bucket``"""
+
+    name: str
+
+
+class S3Object(msgspec.Struct, rename={"etag": "eTag", "version_id": "versionId", "metadata": "userMetadata"}):
+    """``Records[].s3.object``; the key is query-escaped."""
+
+    key: str
+    size: int | None = None
+    etag: str = ""
+    version_id: str = ""
+    sequencer: str = ""
+    metadata: dict[str, str] | None = None
+
+
+class S3Part(msgspec.Struct):
+    """``Records[].s3``"""
+
+    bucket: S3Bucket
+    object: S3Object
+
+
+class S3Record(msgspec.Struct, rename={"name": "eventName", "time": "eventTime"}):
+    """``Records[]``"""
+
+    s3: S3Part
+    name: str = ""
+    time: str = ""
+
+    @property
+    def creates(self) -> bool:
+        """Whether it tells of a new object. A record without a name, as clients write by hand, does."""
+        return not self.name or self.name in _CREATIONS
+
+
+class S3Notification(msgspec.Struct, rename={"records": "Records"}):
+    """A notification body. The records stay whole, for scripts and filters."""
+
+    records: list[dict[str, Any]]
+
+
+_notification = msgspec.json.Decoder(S3Notification)
+
+
+def parse_notification(provider_id: str, body: bytes) -> list[StorageEvent]:
+    """All new objects that a notification of MinIO tells of; records of other things are left out. Raises BadEvent."""
+    try:
+        records = _notification.decode(body).records
+        events = [event_of(provider_id, record) for record in records]
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BadEvent(f"not a notification of storage provider {provider_id}: {error}") from error
+    return [event for event in events if event is not None]
+
+
+def event_of(provider_id: str, record: Mapping[str, Any]) -> StorageEvent | None:
+    """The event that one record of MinIO stands for; None when it tells of something else than a new object.
+
+    Raises ValueError (of which msgspec's errors are) for a record without the fields that identify an object.
+    """
+    fields = msgspec.convert(record, S3Record)
+    item = fields.s3.object
+    key = decode_key(item.key)
+    if not fields.creates or key.endswith("/"):
+        return None
+    revision = revision_of_event(item.version_id, item.sequencer, item.etag)
+    return StorageEvent(
+        provider=provider_id,
+        bucket=fields.s3.bucket.name,
+        key=key,
+        revision=revision.name,
+        order=revision.order,
+        size=item.size,
+        etag=item.etag,
+        version_id="" if item.version_id == "null" else item.version_id,
+        time=fields.time,
+        depth=depth_of(item.metadata),
+        via=Via.DURABLE,
+        record=record,
+    )
+
+
+def record_of(event: StorageEvent, source: str, metadata: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A record for an object that was found without an event, in the form that scripts and filters know."""
+    part: dict[str, Any] = {"key": encode_key(event.key), "eTag": event.etag, "sequencer": f"{event.order:X}"}
+    if event.size is not None:
+        part["size"] = event.size
+    if event.version_id:
+        part["versionId"] = event.version_id
+    if metadata:
+        part["userMetadata"] = dict(metadata)
+    return {
+        "eventVersion": "2.0",
+        "eventSource": source,
+        "eventTime": event.time,
+        "eventName": CREATIONS[0],
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "bucket": {"name": event.bucket, "arn": f"arn:aws:s3:::{event.bucket}"},
+            "object": part,
+        },
+    }
+
+
+def event_time(moment: datetime) -> str:
+    """A time as events write it: ISO 8601, UTC, milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any S3 store, polled: AWS, Ceph and others. The base of the other providers.
+
+An object appears in S3 as a whole, so one listing is enough to believe it. Keys for services cannot be made here: the
+key of the FDL, else that of the site's configuration, is handed to Jobs as it is.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, BinaryIO
+from xml.etree.ElementTree import ParseError
+
+from minio import Minio
+from minio.datatypes import Object
+from minio.deleteobjects import DeleteObject
+from minio.error import MinioAdminException, MinioException, S3Error
+from urllib3.exceptions import HTTPError
+
+from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.model import BadEvent, Credential, Prefix, StorageEvent, Via
+from oscar_fedcloud.providers.connection import HostAndScheme, pool_manager
+from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty, ProviderError
+from oscar_fedcloud.providers.keys import DEPTH_HEADER, depth_of
+from oscar_fedcloud.providers.rclone import remote_environment
+from oscar_fedcloud.providers.records import event_time, record_of
+from oscar_fedcloud.providers.revision import Revision, revision_of_polled
+
+_GONE = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "MethodNotAllowed"})  # the last: a delete marker
+_CHUNK = 256 * 1024
+_PART = 16 * 1024 * 1024
+
+
+class S3Provider:
+    """A provider for S3 without notifications. Thread-safe; every method blocks, with time limits on each request."""
+
+    event_source = "aws:s3"
+    settle = 1  # listings that must agree on an object before it counts
+    scoped_credentials = False  # whether ``ensure_credential`` makes keys of the service's own
+
+    def __init__(
+        self, provider_id: str, config: ProviderConfig, log_bucket: str = "", internal_bucket: str = ""
+    ) -> None:
+        self.id = provider_id
+        self.config = config
+        self.log_bucket = log_bucket
+        self.internal_bucket = internal_bucket
+        self._pool = pool_manager(config.verify)
+        self._address = HostAndScheme.of(config.endpoint)
+        self._client = Minio(
+            self._address.host,
+            config.access_key or None,
+            config.secret_key or None,
+            secure=self._address.secure,
+            region=config.region,
+            http_client=self._pool,
+        )
+
+    @property
+    def polled(self) -> bool:
+        """Whether objects are found by polling alone."""
+        return True
+
+    # -- objects ---------------------------------------------------------------------------------------------------
+
+    def parse(self, body: bytes) -> list[StorageEvent]:
+        """This store sends no events. Raises BadEvent."""
+        raise BadEvent(f"storage provider {self.id} sends no events that we accept")
+
+    def list(self, where: Prefix) -> Iterable[StorageEvent]:
+        """The current object of each key, as events without depth. Keys that end in ``/`` are left out."""
+        with self._asking("list", where.bucket):
+            for row in self._rows(where.bucket, where.prefix):
+                if not row.is_dir:
+                    yield self._event(row)
+
+    def stat(self, bucket: str, key: str) -> StorageEvent | None:
+        """The current object as an event, with its depth, or None."""
+        with self._asking("look up an object of", bucket):
+            try:
+                head = self._client.stat_object(bucket, key)
+            except S3Error as error:
+                if error.code in _GONE:
+                    return None
+                raise
+            # Times of headers are cut to seconds: identity and order come from the object's row in a listing.
+            row = next(iter(self._rows(bucket, key)), None)
+            if row is None or row.object_name != key:
+                return None
+            return self._event(row, _user_metadata(head))
+
+    def put(self, bucket: str, key: str, body: bytes, depth: int = 0) -> StorageEvent:
+        """Store an object and say what event it stands for. Raises BucketMissing."""
+        return self.put_file(bucket, key, io.BytesIO(body), len(body), depth)
+
+    def put_file(self, bucket: str, key: str, file: BinaryIO, size: int, depth: int = 0) -> StorageEvent:
+        """Store ``size`` bytes of the file as an object. Raises BucketMissing."""
+        with self._asking("store an object in", bucket):
+            metadata: dict[str, Any] = {DEPTH_HEADER: str(depth)}
+            self._client.put_object(bucket, key, file, size, metadata=metadata, part_size=_PART)
+        if (event := self.stat(bucket, key)) is None:
+            raise ProviderError(f"storage provider {self.id}: the object just stored in bucket {bucket} is gone")
+        return event
+
+    def read(self, bucket: str, key: str) -> Iterator[bytes] | None:
+        """The object's bytes in chunks, or None."""
+        with self._asking("read an object of", bucket):
+            try:
+                response = self._client.get_object(bucket, key)
+            except S3Error as error:
+                if error.code in _GONE:
+                    return None
+                raise
+        return self._chunks(bucket, response)
+
+    def _chunks(self, bucket: str, response: Any) -> Iterator[bytes]:
+        with self._asking("read an object of", bucket):
+            try:
+                yield from response.stream(_CHUNK)
+            finally:
+                response.close()
+                response.release_conn()
+
+    def _rows(self, bucket: str, prefix: str) -> Iterator[Object]:
+        rows: Iterator[Object] = self._client.list_objects(bucket, prefix=prefix, recursive=True)
+        return rows
+
+    def _revision(self, row: Object) -> Revision:
+        return revision_of_polled(row.size or 0, modified(row), row.etag or "")
+
+    def _event(self, row: Object, metadata: dict[str, str] | None = None) -> StorageEvent:
+        revision = self._revision(row)
+        event = StorageEvent(
+            provider=self.id,
+            bucket=row.bucket_name,
+            key=row.object_name or "",
+            revision=revision.name,
+            order=revision.order,
+            size=row.size,
+            etag=row.etag or "",
+            version_id="" if row.version_id in (None, "null") else row.version_id,
+            time=event_time(modified(row)),
+            depth=depth_of(metadata),
+            via=Via.LISTING,
+        )
+        return replace(event, record=record_of(event, self.event_source, metadata))
+
+    # -- buckets and rules -----------------------------------------------------------------------------------------
+
+    def buckets(self) -> Sequence[str]:
+        """The names of all buckets."""
+        with self._asking("list its buckets"):
+            return [bucket.name for bucket in self._client.list_buckets()]
+
+    def ensure_bucket(self, bucket: str) -> bool:
+        """Create the bucket if it is missing; True if it was."""
+        with self._asking("create", bucket):
+            if self._client.bucket_exists(bucket):
+                return False
+            try:
+                self._client.make_bucket(bucket)
+            except S3Error as error:
+                if error.code == "BucketAlreadyOwnedByYou":  # another replica was faster
+                    return False
+                raise
+            return True
+
+    def delete_bucket(self, bucket: str, data: bool) -> None:
+        """Delete the bucket, with all its objects if ``data``. Raises BucketMissing, BucketNotEmpty."""
+        with self._asking("delete", bucket):
+            if data:
+                self._empty(bucket)
+            try:
+                self._client.remove_bucket(bucket)
+            except S3Error as error:
+                if error.code == "BucketNotEmpty":
+                    raise BucketNotEmpty(f"bucket {bucket} of storage provider {self.id} is not empty") from error
+                raise
+
+    def _empty(self, bucket: str) -> None:
+        rows = self._client.list_objects(bucket, recursive=True, include_version=self._versioned(bucket))
+        doomed = (DeleteObject(row.object_name or "", row.version_id) for row in rows)
+        for error in self._client.remove_objects(bucket, doomed):
+            raise ProviderError(f"storage provider {self.id}: an object of bucket {bucket} was not deleted: {error}")
+
+    def _versioned(self, bucket: str) -> bool:
+        """Whether the bucket has, or once had, versions."""
+        return self._client.get_bucket_versioning(bucket).status in ("Enabled", "Suspended")
+
+    def ensure_rules(self, bucket: str, prefixes: Sequence[str]) -> bool:
+        """Nothing to do: this store is polled."""
+        return False
+
+    # -- keys and standing -----------------------------------------------------------------------------------------
+
+    def ensure_credential(self, service: Service, known: Credential | None) -> Credential:
+        """The key that the FDL gives for this provider, else the site's. It is not limited to the service."""
+        kind, _, name = self.id.partition(".")
+        given = service.storage_providers.get(kind, {}).get(name, {})
+        if given.get("access_key") and given.get("secret_key"):
+            return Credential(given["access_key"], given["secret_key"])
+        return Credential(self.config.access_key, self.config.secret_key)
+
+    def drop_credential(self, known: Credential) -> None:
+        """Nothing to do: the key was not made for the service."""
+
+    def rclone_env(self, remote: str, credential: Credential | None) -> dict[str, str]:
+        """Environment ``RCLONE_CONFIG_<REMOTE>_*`` for the runner."""
+        return remote_environment(remote, self.config, credential)
+
+    def clock(self) -> float:
+        """The store's time in seconds since the epoch, cut to seconds; no key is needed."""
+        with self._asking("tell its time"):
+            response = self._pool.request("HEAD", self.config.endpoint, redirect=False, retries=False)
+            date = response.headers.get("Date")
+            return parsedate_to_datetime(date).timestamp() if date else datetime.now(UTC).timestamp()
+
+    def health(self) -> dict[str, Any]:
+        """Whether the store answers and takes our key: ``{"ok": bool, "detail": str}``."""
+        try:
+            with self._asking("be reached"):
+                if self.log_bucket:
+                    self._client.bucket_exists(self.log_bucket)
+                else:
+                    self._client.list_buckets()
+        except ProviderError as error:
+            return {"ok": False, "detail": str(error)}
+        return {"ok": True, "detail": ""}
+
+    @contextmanager
+    def _asking(self, what: str, bucket: str = "") -> Iterator[None]:
+        """Gives what goes wrong the names of the provider and the bucket."""
+        try:
+            yield
+        except S3Error as error:
+            if error.code == "NoSuchBucket":
+                raise BucketMissing(f"bucket {bucket} does not exist at storage provider {self.id}") from error
+            raise self._failed(what, bucket, f"{error.code}: {error.message}") from error
+        except (MinioException, MinioAdminException, HTTPError, ParseError, OSError, ValueError) as error:
+            raise self._failed(what, bucket, str(error)) from error
+
+    def _failed(self, what: str, bucket: str, why: str) -> ProviderError:
+        where = f"{what} bucket {bucket}" if bucket else what
+        return ProviderError(f"storage provider {self.id} at {self.config.endpoint} cannot {where}: {why}")
+
+
+def _user_metadata(head: Object) -> dict[str, str]:
+    return {name: value for name, value in (head.metadata or {}).items() if name.lower().startswith("x-amz-meta-")}
+
+
+def modified(row: Object) -> datetime:
+    """When the object of a listing row was last modified. Raises ValueError when the row does not say."""
+    if row.last_modified is None:
+        raise ValueError(f"the listing gives no time for {row.object_name!r}")
+    return row.last_modified

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The endpoint that MinIO's webhook targets post events to: raw ASGI, because it is the hottest path of the daemon.
+
+An event is acknowledged (200) only when it is committed. 503 makes the target with a queue (``durable``) send it again;
+the target without one (``fast``) forgets it, which is harmless, as the other has it too. A body that cannot be
+understood is kept as a dead letter and acknowledged: any other answer would block the queue for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+
+import structlog
+
+from oscar_fedcloud.ledger import LedgerUnavailable
+from oscar_fedcloud.model import BadEvent, Provider, StorageEvent, Via
+
+log = structlog.get_logger(__name__)
+
+BODY_LIMIT = 1024 * 1024
+# s until the answer. The sender of both targets is the same: a fast target that hangs would hold up the durable one.
+PATIENCE = {Via.FAST: 0.25, Via.DURABLE: 30.0}
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class DeadLetters(Protocol):
+    """Where bodies go that cannot be understood."""
+
+    async def record_dead_letter(self, source: str, body: bytes, reason: str) -> None:
+        """Returns when it is durable."""
+
+
+class Intake(Protocol):
+    """Where events go."""
+
+    @property
+    def ledger(self) -> DeadLetters:
+        """Keeps dead letters."""
+
+    async def ingest(self, events: list[StorageEvent]) -> None:
+        """Returns when all are durable. Raises LedgerUnavailable."""
+
+
+class Webhook:
+    """ASGI application for one webhook target of one provider. ``tokens``: all that are valid now."""
+
+    def __init__(
+        self, provider: Provider, way: Literal["fast", "durable"], tokens: Iterable[str], intake: Intake
+    ) -> None:
+        self.provider = provider
+        self.via = Via(way)
+        self.intake = intake
+        self.patience = PATIENCE[self.via]
+        self._accepted = [f"Bearer {token}".encode() for token in tokens]
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if not self._authenticated(scope):
+            status = 401
+        elif scope["method"] != "POST":
+            status = 200  # somebody with a token looks whether we are there
+        else:
+            status = await self._take(*await _body(receive))
+        await send(_STARTS[status])
+        await send(_END)
+
+    def _authenticated(self, scope: MutableMapping[str, Any]) -> bool:
+        given = b""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                given = value
+        # All tokens are compared, each in constant time: the answer's time tells nothing.
+        return sum(hmac.compare_digest(given, token) for token in self._accepted) > 0
+
+    async def _take(self, body: bytes, complete: bool) -> int:
+        """The status for a body, after what it tells is durable."""
+        try:
+            if not complete:
+                raise BadEvent(f"the body is larger than {BODY_LIMIT} bytes; its beginning is kept")
+            events = self.provider.parse(body) if body else []
+        except BadEvent as error:
+            return await self._bury(body, str(error))
+        if not events:
+            return 200
+        if self.via is Via.FAST:
+            events = [replace(event, via=Via.FAST) for event in events]
+        return await self._commit(events, body)
+
+    async def _commit(self, events: list[StorageEvent], body: bytes) -> int:
+        task = asyncio.ensure_future(self.intake.ingest(events))
+        done, _ = await asyncio.wait((task,), timeout=self.patience)
+        if not done:
+            task.add_done_callback(_forget)
+            return 503
+        error = task.exception()
+        if error is None:
+            return 200
+        if isinstance(error, LedgerUnavailable) or self.via is Via.FAST:
+            log.warning("event not committed", provider=self.provider.id, via=self.via, error=str(error))
+            return 503
+        log.error("event could not be handled", provider=self.provider.id, exc_info=error)
+        return await self._bury(body, f"could not be handled: {error!r}")
+
+    async def _bury(self, body: bytes, reason: str) -> int:
+        log.warning("dead letter", provider=self.provider.id, via=self.via, reason=reason)
+        try:
+            await self.intake.ledger.record_dead_letter(f"{self.provider.id}/{self.via}", body, reason)
+        except LedgerUnavailable as error:
+            log.warning("dead letter not committed", provider=self.provider.id, error=str(error))
+            return 503
+        return 200
+
+
+async def _body(receive: Receive) -> tuple[bytes, bool]:
+    """The request's body up to the limit, and whether that is all of it. The rest is read and dropped."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        chunks, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            if size <= BODY_LIMIT:
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+        body = b"".join(chunks)
+    return body[:BODY_LIMIT], len(body) <= BODY_LIMIT
+
+
+def _forget(task: asyncio.Future[None]) -> None:
+    """Take note of the end of a commit that nobody waits for any more; the event comes again if it failed."""
+    if not task.cancelled() and (error := task.exception()):
+        log.warning("late event not committed", error=str(error))
+
+
+def _start(status: int, *headers: tuple[bytes, bytes]) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0"), *headers]}
+
+
+_STARTS = {
+    200: _start(200),
+    401: _start(401, (b"www-authenticate", b"Bearer")),
+    503: _start(503, (b"retry-after", b"1")),
+}
+_END: Message = {"type": "http.response.body", "body": b""}

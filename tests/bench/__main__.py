@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures the invoker on the real parts and prints medians. Nothing here asserts a figure.
+
+Usage: python tests/bench [webhook] [latency] [declare] [start]   (all when none is named)
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+import declare  # noqa: E402
+import latency  # noqa: E402
+import start  # noqa: E402
+import webhook  # noqa: E402
+
+BENCHES = {"webhook": webhook.main, "latency": latency.main, "declare": declare.main, "start": start.main}
+
+
+def main() -> int:
+    chosen = sys.argv[1:] or list(BENCHES)
+    if unknown := [name for name in chosen if name not in BENCHES]:
+        print(f"no such bench: {', '.join(unknown)}; there are: {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    for name in chosen:
+        print(f"\n== {name} ==", flush=True)
+        with tempfile.TemporaryDirectory(prefix="oscar-bench-") as folder:
+            BENCHES[name](Path(folder))
+    return 0
+
+
+sys.exit(main())

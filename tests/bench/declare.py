@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Declaring many services by one task of a playbook, with real MinIO behind."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import yaml
+from parts.ansible_run import AnsibleEnvironment
+from parts.daemon import eventually
+from parts.site import Site, running_site
+
+ROUNDS = 3
+
+
+def fdl(folder: Path, count: int, buckets: bool) -> Path:
+    """An FDL file of so many services; each with buckets of its own, or all in one."""
+    functions = []
+    for number in range(count):
+        name = f"s{count}-{number}"
+        bucket = name if buckets else "many"
+        service = {
+            "name": name,
+            "image": "none",
+            "script": "script.sh",
+            "input": [{"storage_provider": "minio", "path": f"{bucket}/in-{number}"}],
+            "output": [{"storage_provider": "minio", "path": f"{bucket}/out-{number}"}],
+        }
+        functions.append({"oscar-cluster": service})
+    (folder / "script.sh").write_text('cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n')
+    path = folder / f"{count}.yml"
+    path.write_text(yaml.safe_dump({"functions": {"oscar": functions}}))
+    return path
+
+
+def run(ansible: AnsibleEnvironment, site: Site, path: Path) -> tuple[float, bool]:
+    """Seconds of the whole ansible-playbook, and whether its task changed anything."""
+    task = {
+        "fedcloud.oscar.service": {
+            "url": site.daemon.url,
+            "username": site.daemon.username,
+            "password": site.daemon.password,
+            "fdl": str(path),
+        }
+    }
+    begin = time.perf_counter()
+    result = ansible.run_tasks([task])
+    return time.perf_counter() - begin, bool(result[0]["changed"])
+
+
+def rules_stand(site: Site, count: int) -> bool:
+    client = site.minio.client()
+    names = {bucket.name for bucket in client.list_buckets()}
+    wanted = [f"s{count}-{number}" for number in range(count)]
+    return all(name in names and client.get_bucket_notification(name).queue_config_list for name in wanted)
+
+
+def main(folder: Path) -> None:
+    ansible = AnsibleEnvironment.newest()
+    with running_site(folder) as site:
+        path = fdl(folder, 100, buckets=True)
+        begin = time.perf_counter()
+        seconds, _ = run(ansible, site, path)
+        eventually(lambda: rules_stand(site, 100), 120)
+        print(f"100 new services: playbook {seconds:.1f} s, buckets and rules stand after {time.perf_counter() - begin:.1f} s")
+        site.daemon.wait_ready(*(f"s100-{number}" for number in range(100)), timeout=300)
+        print(f"all ready with their keys after {time.perf_counter() - begin:.1f} s")
+        thousand = fdl(folder, 1000, buckets=False)
+        run(ansible, site, thousand)
+        times: dict[str, list[float]] = {"100": [], "1000": []}
+        writes = site.daemon.metric("oscar_ledger_writes_total")
+        for _ in range(ROUNDS):
+            for count, one in (("100", path), ("1000", thousand)):
+                seconds, changed = run(ansible, site, one)
+                times[count].append(seconds)
+                if changed:
+                    print("unexpected: the second run changed something")
+        few, many = (statistics.median(times[count]) for count in ("100", "1000"))
+        print(f"unchanged: 100 services {few:.2f} s, 1,000 services {many:.2f} s, ratio {many / few:.2f}")
+        print(f"ledger writes meanwhile: {site.daemon.metric('oscar_ledger_writes_total') - writes:.0f}")

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plain folder behind the real ``rclone serve s3``, and the same server as any S3 store: polled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from parts.rclone_s3 import RcloneS3, rclone_binary
+
+from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.model import Prefix, StorageEvent, Via
+from oscar_fedcloud.providers import make_provider
+from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty
+from oscar_fedcloud.providers.folder import FolderProvider
+from oscar_fedcloud.providers.rclone import rclone_path
+from oscar_fedcloud.sources.poll import Poller, Watch
+
+ODD_NAMES = ["plain.txt", "with space ", "a+b%c&#?", "é\u0301-日本", "quotes\"'`$(id)", "trailing.", ".hidden", "deep/er/name"]
+INPUT = Prefix("data", "in/")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
+    with RcloneS3(tmp_path_factory.mktemp("store")) as running:
+        yield running
+
+
+def make(server: RcloneS3, kind: str) -> FolderProvider:
+    config = ProviderConfig(
+        type=kind,
+        endpoint=server.endpoint,
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        root=str(server.folder) if kind == "folder" else "",
+    )
+    return make_provider("minio.default", config)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def provider(request: pytest.FixtureRequest, server: RcloneS3) -> Iterator[FolderProvider]:
+    made = make(server, request.param)
+    made.ensure_bucket("data")
+    yield made
+    made.delete_bucket("data", data=True)
+
+
+@pytest.fixture
+def folder(server: RcloneS3) -> Iterator[FolderProvider]:
+    made = make(server, "folder")
+    made.ensure_bucket("data")
+    yield made
+    made.delete_bucket("data", data=True)
+
+
+def listed(provider: FolderProvider) -> dict[str, StorageEvent]:
+    """What a listing shows once the server has noticed what is on disk."""
+    time.sleep(1.1)
+    return {event.key.removeprefix("in/"): event for event in provider.list(INPUT)}
+
+
+def test_odd_names_come_through(provider) -> None:
+    for name in ODD_NAMES:
+        provider.put("data", f"in/{name}", name.encode(), depth=2)
+    found = listed(provider)
+    assert found.keys() == set(ODD_NAMES)
+    for name, event in found.items():
+        stated = provider.stat("data", event.key)
+        assert (stated.revision, stated.order, stated.size, stated.depth) == (event.revision, event.order, event.size, 2)
+        assert b"".join(provider.read("data", event.key)) == name.encode()
+
+
+def test_each_content_has_its_revision(provider) -> None:
+    revisions = []
+    for body in (b"one", b"two", b"two", b"three"):
+        revisions.append(provider.put("data", "in/a", body))
+        time.sleep(0.01)
+    assert len({event.revision for event in revisions}) == 4
+    assert [event.order for event in revisions] == sorted({event.order for event in revisions})
+    assert listed(provider)["a"].revision == revisions[-1].revision
+
+
+def test_a_folder_holds_files_that_were_put_there_by_hand(folder, server) -> None:
+    (server.folder / "data" / "in").mkdir()
+    (server.folder / "data" / "in" / "by hand").write_bytes(b"content")
+    event = listed(folder)["by hand"]
+    assert (event.size, folder.stat("data", "in/by hand").depth) == (7, 0)
+    assert b"".join(folder.read("data", "in/by hand")) == b"content"
+
+
+def test_an_older_file_copied_over_a_newer_one_is_the_newer_revision(folder, server) -> None:
+    path = server.folder / "data" / "in" / "file"
+    path.parent.mkdir()
+    path.write_bytes(b"new")
+    before = listed(folder)["file"]
+    path.write_bytes(b"older content, copied with its time")
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    after = listed(folder)["file"]
+    assert after.revision != before.revision
+    assert after.order > before.order
+
+
+def test_names_that_the_server_shows_in_another_form_can_be_staged(folder, server, tmp_path: Path) -> None:
+    (server.folder / "data" / "in").mkdir()
+    (server.folder / "data" / "in" / "new\nline").write_bytes(b"content")
+    (key,) = listed(folder)
+    remote = folder.rclone_env("store", folder.ensure_credential(Service(name="svc"), None))
+    environment = {"PATH": os.environ["PATH"], "RCLONE_CONFIG": "/dev/null", **remote}
+    source = f"store:data/in/{rclone_path(key)}"
+    subprocess.run([rclone_binary(), "copyto", source, str(tmp_path / "file")], env=environment, check=True, timeout=60)
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_buckets_are_folders(server) -> None:
+    provider = make(server, "folder")
+    assert provider.ensure_bucket("fresh")
+    assert not provider.ensure_bucket("fresh")
+    assert (server.folder / "fresh").is_dir()
+    assert "fresh" in provider.buckets()
+    provider.put("fresh", "deep/er/file", b"x")
+    with pytest.raises(BucketNotEmpty):
+        provider.delete_bucket("fresh", data=False)
+    assert (server.folder / "fresh" / "deep" / "er" / "file").exists()
+    provider.delete_bucket("fresh", data=True)
+    assert not (server.folder / "fresh").exists()
+    with pytest.raises(BucketMissing):
+        list(provider.list(Prefix("fresh")))
+    assert provider.read("fresh", "deep/er/file") is None
+
+
+def test_listing_again_does_not_read_the_files_again(folder, server) -> None:
+    for number in range(4):
+        (server.folder / "data" / f"large-{number}").write_bytes(os.urandom(16 * 1024 * 1024))
+    time.sleep(1.1)
+    assert len(list(folder.list(Prefix("data")))) == 4
+    before = read_bytes(server.pid)
+    for _ in range(3):
+        time.sleep(1.1)
+        assert len(list(folder.list(Prefix("data")))) == 4
+    assert read_bytes(server.pid) - before < 16 * 1024 * 1024
+
+
+def read_bytes(pid: int) -> int:
+    """Bytes that a process has read so far, whether from disk or not."""
+    fields = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(fields["rchar"])
+
+
+class Sink:
+    """A ledger that knows nothing, and keeps what is ingested."""
+
+    def __init__(self) -> None:
+        self.events: list[StorageEvent] = []
+
+    def known(self, provider: str, bucket: str, events: Sequence[StorageEvent]) -> set[str]:
+        return set()
+
+    async def ingest(self, events: list[StorageEvent]) -> None:
+        self.events += events
+
+
+async def test_polling_waits_until_a_file_has_grown(folder, server) -> None:
+    sink, watch = Sink(), Watch(INPUT)
+    poller = Poller(folder, sink, sink.ingest)
+    path = server.folder / "data" / "in" / "growing"
+    path.parent.mkdir()
+    for _ in range(3):
+        with path.open("ab") as file:
+            file.write(b"more")
+        await asyncio.sleep(1.1)
+        await poller.poll(watch)
+    assert sink.events == []
+    await asyncio.sleep(1.1)
+    await poller.poll(watch)
+    ((event),) = sink.events
+    assert (event.key, event.size, event.via) == ("in/growing", 12, Via.POLL)
+    await poller.poll(watch)
+    assert len(sink.events) == 1

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``oscar-standalone`` as a user has it: one folder, started, used, crashed, stopped and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from parts.daemon import eventually
+
+COPY = """#!/bin/sh
+cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"
+"""
+
+
+class Standalone:
+    """The command line on one data folder."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+    def run(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "oscar_fedcloud.cli.standalone", command, "--data", str(self.data), *options]
+        return subprocess.run(line, capture_output=True, text=True, check=False)
+
+    def start(self) -> dict[str, Any]:
+        run = self.run("start", "--json", "--port", "0", "--store-port", "0")
+        assert run.returncode == 0, run.stderr
+        facts: dict[str, Any] = json.loads(run.stdout)
+        return facts
+
+    def status(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        return facts
+
+    def client(self) -> httpx.Client:
+        facts = self.status()
+        password = Path(facts["password_file"]).read_text().strip()
+        return httpx.Client(base_url=facts["endpoint"], auth=(facts["user"], password), timeout=30)
+
+    def declare_copy(self) -> None:
+        service = {
+            "name": "copy",
+            "image": "busybox",
+            "script": COPY,
+            "input": [{"storage_provider": "minio", "path": "copy/in"}],
+            "output": [{"storage_provider": "minio", "path": "copy/out"}],
+        }
+        with self.client() as client:
+            assert client.post("/v2/services:apply", json={"services": [service]}).status_code == 200
+            eventually(lambda: client.get("/v2/services/copy").json()["status"]["state"] == "ready")
+
+    def drop(self, name: str, content: str) -> Path:
+        """Put a file into the input folder by hand; returns where its result will lie."""
+        folder = self.data / "store" / "copy" / "in"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+        return self.data / "store" / "copy" / "out" / name
+
+
+@pytest.fixture
+def standalone(tmp_path: Path) -> Iterator[Standalone]:
+    server = Standalone(tmp_path / "data")
+    yield server
+    assert server.run("stop").returncode == 0
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+
+
+def test_a_file_put_into_the_folder_comes_back_also_when_it_came_while_the_server_was_stopped(
+    standalone: Standalone,
+) -> None:
+    standalone.start()
+    standalone.declare_copy()
+    first = standalone.drop("first.txt", "one")
+    eventually(first.exists)
+    assert first.read_text() == "one"
+    assert standalone.run("stop").returncode == 0
+    second = standalone.drop("second.txt", "two")
+    standalone.start()
+    eventually(second.exists)
+    assert second.read_text() == "two"
+    with standalone.client() as client:
+        jobs = client.get("/v2/jobs").json()["jobs"]
+    assert sorted((job["key"], job["state"]) for job in jobs) == [
+        ("in/first.txt", "succeeded"),
+        ("in/second.txt", "succeeded"),
+    ]
+
+
+def test_start_is_idempotent_and_stop_ends_all_processes(standalone: Standalone) -> None:
+    assert standalone.run("status").returncode == 3
+    first = standalone.start()
+    second = standalone.start()
+    assert (first.pop("started"), second.pop("started")) == (True, False)
+    assert first["pids"] == second["pids"]
+    assert standalone.run("status").returncode == 0
+    pids = first["pids"].values()
+    assert all(alive(pid) for pid in pids)
+    assert standalone.run("stop").returncode == 0
+    assert not any(alive(pid) for pid in pids)
+    assert standalone.run("status").returncode == 3
+    assert standalone.run("stop").returncode == 0
+    again = standalone.start()
+    assert again["endpoint"] == first["endpoint"]
+    assert again["store_endpoint"] == first["store_endpoint"]
+
+
+@pytest.mark.parametrize("part", ["invoker", "store"])
+def test_a_crashed_part_comes_back(standalone: Standalone, part: str) -> None:
+    pids = standalone.start()["pids"]
+    os.kill(pids[part], signal.SIGKILL)
+
+    def back() -> bool:
+        facts = standalone.status()
+        return facts["ready"] and facts["restarts"][part] == 1 and facts["pids"][part] not in (0, pids[part])
+
+    eventually(back)
+    assert standalone.status()["pids"]["supervisor"] == pids["supervisor"]
+
+
+def test_a_killed_supervisor_leaves_no_process_behind_and_start_works_again(standalone: Standalone) -> None:
+    pids = standalone.start()["pids"]
+    os.kill(pids["supervisor"], signal.SIGKILL)
+    eventually(lambda: not any(alive(pid) for pid in pids.values()))
+    assert standalone.start()["started"] is True
+
+
+def test_secrets_are_in_files_of_the_owner_and_in_no_command_line(standalone: Standalone) -> None:
+    facts = standalone.start()
+    files = [facts["password_file"], facts["store_access_key_file"], facts["store_secret_key_file"]]
+    secrets = [Path(file).read_text().strip() for file in files]
+    assert all(Path(file).stat().st_mode & 0o077 == 0 for file in files)
+    for pid in facts["pids"].values():
+        line = Path(f"/proc/{pid}/cmdline").read_text()
+        assert not any(secret in line for secret in secrets)
+    logs = "".join(log.read_text() for log in Path(facts["logs"]).iterdir())
+    assert not any(secret in logs for secret in secrets)
+
+
+def test_a_port_in_use_is_named_with_the_option_that_helps(standalone: Standalone) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        run = standalone.run("start", "--port", str(port), "--store-port", "0")
+    assert run.returncode == 1
+    assert f"port {port} is in use by another program: choose another with --port" in run.stderr
+    assert standalone.run("status").returncode == 3
+    assert standalone.start()["ready"]
+
+
+def test_other_settings_for_a_running_server_are_refused(standalone: Standalone) -> None:
+    standalone.start()
+    run = standalone.run("start", "--container", "require")
+    assert run.returncode == 1
+    assert "stop it first" in run.stderr

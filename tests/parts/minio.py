@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real MinIO server on loopback, with the two webhook targets of the invoker."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from minio import Minio, MinioAdmin
+from minio.credentials import StaticProvider
+
+
+def minio_binary() -> Path:
+    """The server that ``make`` built: $OSCAR_TEST_MINIO, else the one in the cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = Path(os.environ.get("OSCAR_TEST_MINIO") or cache / "fedcloud-oscar" / "bin" / "minio")
+    if not path.is_file():
+        raise FileNotFoundError(f"MinIO server not found at {path}: build it, or set OSCAR_TEST_MINIO")
+    return path
+
+
+def free_port() -> int:
+    """A TCP port of loopback that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class MinioServer:
+    """One server process; ``start`` and ``stop`` may be called again and again, data and address stay.
+
+    hooks: base URL of the invoker's webhook, e.g. ``http://127.0.0.1:8080/hooks/minio/minio.default``; ``/fast`` and
+    ``/durable`` are added. environment: more of the server's settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        hooks: str = "",
+        region: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = Path(folder or tempfile.mkdtemp(prefix="oscar-minio-"))
+        self._own_folder = folder is None
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.region = region
+        self.hooks = hooks
+        self.environment = dict(environment or {})
+        self.access_key, self.secret_key = "oscar-root", secrets.token_hex(16)
+        self.fast_token, self.durable_token = secrets.token_hex(16), secrets.token_hex(16)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "minio.log"
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError("MinIO is not running")
+        return self._process.pid
+
+    def start(self, timeout: float = 30.0) -> MinioServer:
+        """Start the server and wait until it serves."""
+        for name in ("data", "queue"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self._log = self.log_file.open("ab")
+        address = f"127.0.0.1:{self.port}"
+        command = [str(minio_binary()), "server", "--quiet", "--address", address, "--console-address", "127.0.0.1:0"]
+        self._process = subprocess.Popen(
+            [*command, str(self.folder / "data")], env=self._environment(), stdout=self._log, stderr=subprocess.STDOUT
+        )
+        self._wait_ready(time.monotonic() + timeout)
+        return self
+
+    def stop(self) -> None:
+        """End the server in order (SIGTERM)."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server as a crash would (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Stop, and remove the data if the folder is our own."""
+        self.stop()
+        if self._own_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> MinioServer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def client(self, access_key: str = "", secret_key: str = "") -> Minio:
+        """An S3 client, with the root key unless another one is given."""
+        address, region = f"127.0.0.1:{self.port}", self.region or "us-east-1"
+        return Minio(
+            address, access_key or self.access_key, secret_key or self.secret_key, secure=False, region=region
+        )
+
+    def admin(self) -> MinioAdmin:
+        """An admin client with the root key."""
+        credentials = StaticProvider(self.access_key, self.secret_key)
+        return MinioAdmin(endpoint=f"127.0.0.1:{self.port}", credentials=credentials, secure=False)
+
+    def _environment(self) -> dict[str, str]:
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(self.folder),
+            "MINIO_ROOT_USER": self.access_key,
+            "MINIO_ROOT_PASSWORD": self.secret_key,
+            "MINIO_BROWSER": "off",
+            "MINIO_CI_CD": "1",
+            "MINIO_UPDATE": "off",
+        }
+        if self.region:
+            environment["MINIO_SITE_REGION"] = self.region
+        if self.hooks:
+            environment |= self._target("oscarfast", "fast", self.fast_token)
+            environment |= self._target("oscardurable", "durable", self.durable_token)
+            environment["MINIO_NOTIFY_WEBHOOK_QUEUE_DIR_oscardurable"] = str(self.folder / "queue")
+        return environment | self.environment
+
+    def _target(self, name: str, path: str, token: str) -> dict[str, str]:
+        return {
+            f"MINIO_NOTIFY_WEBHOOK_ENABLE_{name}": "on",
+            f"MINIO_NOTIFY_WEBHOOK_ENDPOINT_{name}": f"{self.hooks}/{path}",
+            f"MINIO_NOTIFY_WEBHOOK_AUTH_TOKEN_{name}": token,
+        }
+
+    def _wait_ready(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            if self._process is not None and self._process.poll() is not None:
+                break
+            with contextlib.suppress(OSError):
+                with urllib.request.urlopen(f"{self.endpoint}/minio/health/ready", timeout=2):
+                    return
+            time.sleep(0.05)
+        tail = self.log_file.read_text(errors="replace")[-2000:]
+        self._end(signal.SIGKILL)
+        raise RuntimeError(f"MinIO did not become ready:\n{tail}")
+
+    def _end(self, sig: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(sig)
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None

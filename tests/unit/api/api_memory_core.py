@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small daemon for the API's tests: the real catalogue and ledger, a store in memory, and no launcher."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+import httpx
+
+from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.catalogue.store import FolderStore
+from oscar_fedcloud.config import Config
+from oscar_fedcloud.core_types import Answer, Change, Declared, NotFound, Plan
+from oscar_fedcloud.ledger import Ledger, Verdict
+from oscar_fedcloud.model import (
+    AttemptState,
+    Completion,
+    EventOutcome,
+    Prefix,
+    Recording,
+    Run,
+    RunState,
+    StorageEvent,
+    Via,
+    digest,
+    job_name,
+    run_id,
+)
+from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty
+
+PASSWORD = "correct horse"
+
+# Keys that a store can hold and that break careless code.
+ODD_KEYS = [
+    "a b+c%d.jpg",
+    "ünï/cödé ☃",
+    "new\nline",
+    "quote'\"$(id)",
+    b"not \xff\xfe utf-8".decode("utf-8", "surrogateescape"),
+    "?query=#fragment&x",
+]
+
+Client = Callable[..., httpx.AsyncClient]
+
+
+class MemoryStore:
+    """Buckets and objects in a dictionary."""
+
+    id = "minio.default"
+
+    def __init__(self) -> None:
+        self.content: dict[str, dict[str, bytes]] = {}
+
+    def buckets(self) -> Sequence[str]:
+        return list(self.content)
+
+    def ensure_bucket(self, bucket: str) -> bool:
+        missing = bucket not in self.content
+        self.content.setdefault(bucket, {})
+        return missing
+
+    def delete_bucket(self, bucket: str, data: bool) -> None:
+        if self._bucket(bucket) and not data:
+            raise BucketNotEmpty(f"bucket {bucket} is not empty")
+        del self.content[bucket]
+
+    def put_file(self, bucket: str, key: str, file: BinaryIO, size: int) -> StorageEvent:
+        self._bucket(bucket)[key] = file.read(size)
+        return event(bucket, key, self.content[bucket][key])
+
+    def list(self, where: Prefix) -> Iterator[StorageEvent]:
+        for key, body in sorted(self._bucket(where.bucket).items()):
+            if key.startswith(where.prefix):
+                yield event(where.bucket, key, body)
+
+    def read(self, bucket: str, key: str) -> Iterator[bytes] | None:
+        body = self.content.get(bucket, {}).get(key)
+        return None if body is None else iter([body[:3], body[3:]])
+
+    def _bucket(self, bucket: str) -> dict[str, bytes]:
+        if bucket not in self.content:
+            raise BucketMissing(f"bucket {bucket} does not exist at storage provider {self.id}")
+        return self.content[bucket]
+
+
+def event(bucket: str, key: str, body: bytes = b"x", revision: str = "") -> StorageEvent:
+    """The event of an object."""
+    etag = digest(body)
+    return StorageEvent("minio.default", bucket, key, revision or etag, 1_700_000_000_000_000_000, len(body), etag)
+
+
+class MemoryCore:
+    """What the API needs, with the real catalogue and ledger behind it."""
+
+    version = "2.0.0"
+
+    def __init__(self, config: Config, ledger: Ledger) -> None:
+        self.config = config
+        self.ledger = ledger
+        self.store = MemoryStore()
+        self.providers = {"minio.default": self.store}
+        self.catalogue = Catalogue(FolderStore(config.data / "services"), max_depth=16)
+        self.parts: dict[str, dict[str, Any]] = {"ledger": {"ok": True, "detail": ""}}
+        self.looks = 0
+        self.submitted: list[tuple[str, bytes, str, str]] = []
+        self.logs: dict[tuple[str, int], bytes] = {}
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        return self.catalogue.tokens
+
+    def service(self, name: str) -> Declared | None:
+        return self.catalogue.declared(name)
+
+    def services(self) -> list[Declared]:
+        return [found for name in sorted(self.catalogue.entries) if (found := self.service(name))]
+
+    async def plan(self, change: Change) -> Plan:
+        return self.catalogue.plan(change)
+
+    async def apply(self, change: Change) -> Plan:
+        plan = self.catalogue.plan(change)
+        for name in self.catalogue.carry_out(change, plan):
+            if name in self.catalogue.states:
+                self.catalogue.states[name] = ("ready", "")
+        return plan
+
+    async def rollback(self, name: str, revision: int | None) -> Plan:
+        return await self.apply(Change(documents=(self.catalogue.revision(name, revision),)))
+
+    def revisions(self, name: str) -> list[dict[str, Any]]:
+        return self.catalogue.revisions(name)
+
+    async def submit(self, service: str, body: bytes, *, idempotency_key: str = "", delegated_id: str = "") -> Run:
+        self.submitted.append((service, body, idempotency_key, delegated_id))
+        self.store.ensure_bucket("internal")
+        name = digest(service, idempotency_key or str(len(self.submitted)))
+        stored = self.store.put_file("internal", f"{service}/{name}", io.BytesIO(body), len(body))
+        return await self.record(service, replace(stored, revision=name, via=Via.HTTP))
+
+    async def record(self, service: str, found: StorageEvent) -> Run:
+        """Put a run into the ledger."""
+        await self.ledger.record(Recording(found, (service,), EventOutcome.MATCHED))
+        return self._run(run_id(service, found))
+
+    def begin(self, run: Run, log: bytes | None = None) -> Run:
+        """Start an attempt."""
+        number = run.attempts + 1
+        self.ledger.begin([(run.id, job_name(run.service, run.id, number))], [], time.time())
+        if log is not None:
+            self.logs[run.id, number] = log
+        return self._run(run.id)
+
+    def end(self, run: Run, state: RunState) -> Run:
+        """End the running attempt."""
+        job = job_name(run.service, run.id, run.attempts)
+        outcome = AttemptState.SUCCEEDED if state is RunState.SUCCEEDED else AttemptState.FAILED
+        self.ledger.finish(job, Completion(job, outcome, 0, limits={"memory": "watched"}), Verdict(state))
+        return self._run(run.id)
+
+    async def cancel(self, run: str) -> Run:
+        found = self._run(run)
+        if found.state is RunState.RUNNING:
+            return self.end(found, RunState.CANCELLED)
+        self.ledger.cancel_queued(run)
+        return self._run(run)
+
+    async def retry(self, run: str) -> Run:
+        self._run(run)
+        return self.ledger.retry(run, time.time())
+
+    async def replay(self, run: str) -> Run:
+        self._run(run)
+        return self.ledger.replay(run, time.time())
+
+    async def replay_dead_letter(self, letter: int) -> int:
+        if not self.ledger.drop_dead_letter(letter):
+            raise NotFound(f"dead letter {letter} does not exist")
+        return 1
+
+    def _run(self, run: str) -> Run:
+        found = self.ledger.run(run)
+        if found is None:
+            raise NotFound(f"job {run} does not exist")
+        return found
+
+    def log(self, run: str, attempt: int | None, tail: int | None) -> Iterator[bytes] | None:
+        body = self.logs.get((run, attempt or self._run(run).attempts))
+        if body is None:
+            return None
+        lines = body.splitlines(keepends=True)
+        return iter(lines if tail is None else lines[max(0, len(lines) - tail) :])
+
+    async def why(self, bucket: str, key: str, service: str) -> list[Answer]:
+        runs = self.ledger.runs(bucket=bucket, key=key, service=service or None)
+        return [Answer(run.service, "waiting", run.event.key, run.id) for run in runs]
+
+    def readiness(self) -> dict[str, dict[str, Any]]:
+        self.looks += 1
+        return self.parts
+
+    def backlog(self) -> list[dict[str, Any]]:
+        return [{"service": name, "queued": counts.get("queued", 0)} for name, counts in self.ledger.counts().items()]

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Buckets and objects for clients without keys of the store."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import httpx
+import pytest
+from api_memory_core import ODD_KEYS, MemoryCore
+
+from oscar_fedcloud.providers.errors import ProviderError
+
+
+async def test_the_life_of_a_bucket(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    created = await admin.put("/v2/buckets/pictures")
+    assert (created.status_code, created.json()) == (201, {"name": "pictures"})
+    assert (await admin.put("/v2/buckets/pictures")).status_code == 200
+    assert (await admin.get("/v2/buckets")).json() == {"buckets": [{"name": "pictures"}]}
+    assert (await admin.get("/v2/buckets/pictures")).json() == {"name": "pictures"}
+    assert (await admin.get("/v2/buckets/nosuch")).status_code == 404
+
+    await admin.put("/v2/buckets/pictures/objects/a.txt", content=b"a")
+    refused = await admin.delete("/v2/buckets/pictures")
+    assert (refused.status_code, core.store.content) == (409, {"pictures": {"a.txt": b"a"}})
+    assert (await admin.delete("/v2/buckets/pictures?data=yes")).status_code == 422
+    assert (await admin.delete("/v2/buckets/pictures?data=delete")).status_code == 204
+    assert (await admin.delete("/v2/buckets/pictures")).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["ab", "UPPER", "a_b", "-abc", "abc-", "a" * 64, "%2e%2e%2e", "a%0ab"])
+async def test_bad_bucket_names(admin: httpx.AsyncClient, core: MemoryCore, name: str) -> None:
+    assert (await admin.put(f"/v2/buckets/{name}")).status_code == 422
+    assert core.store.content == {}
+
+
+@pytest.mark.parametrize("key", [*ODD_KEYS, "deep/er/file.txt", "objects/objects/x", "trailing\n"])
+async def test_objects_of_any_key(admin: httpx.AsyncClient, core: MemoryCore, key: str) -> None:
+    core.store.ensure_bucket("pictures")
+    path = f"/v2/buckets/pictures/objects/{quote(key, errors='surrogateescape')}"
+    body = bytes(range(256)) * 20
+    put = await admin.put(path, content=body)
+    assert put.status_code == 201
+    assert core.store.content["pictures"] == {key: body}
+    got = await admin.get(path)
+    assert (got.status_code, got.content, got.headers["content-type"]) == (200, body, "application/octet-stream")
+    (listed,) = (await admin.get("/v2/buckets/pictures/objects")).json()["objects"]
+    assert listed == put.json()
+    assert (listed["key"], listed["size"]) == (key, len(body))
+    assert list(listed) == ["key", "size", "etag", "revision", "modified"]
+
+
+@pytest.mark.parametrize("key", ["%2E%2E/x", "a/%2e%2e/b", "a//b", "x/", "a/%2e/b", "a%00b"])
+async def test_keys_that_cannot_be_files(admin: httpx.AsyncClient, core: MemoryCore, key: str) -> None:
+    core.store.ensure_bucket("pictures")
+    assert (await admin.put(f"/v2/buckets/pictures/objects/{key}", content=b"x")).status_code == 422
+    assert core.store.content == {"pictures": {}}
+
+
+async def test_a_big_object_goes_through_a_file(admin: httpx.AsyncClient, core: MemoryCore, limits: object) -> None:
+    core.store.ensure_bucket("pictures")
+    body = bytes(200_000)
+    assert (await admin.put("/v2/buckets/pictures/objects/big", content=body)).status_code == 201
+    assert core.store.content["pictures"]["big"] == body
+    assert (await admin.put("/v2/buckets/pictures/objects/big", content=body + b"x")).status_code == 413
+
+
+async def test_lists_by_prefix_and_limit(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    core.store.content["pictures"] = dict.fromkeys(("a/1", "a/2", "a/3", "b/1"), b"x")
+
+    async def keys(query: str) -> tuple[list[str], bool]:
+        answer = (await admin.get(f"/v2/buckets/pictures/objects{query}")).json()
+        return [one["key"] for one in answer["objects"]], answer["truncated"]
+
+    assert await keys("") == (["a/1", "a/2", "a/3", "b/1"], False)
+    assert await keys("?prefix=a/") == (["a/1", "a/2", "a/3"], False)
+    assert await keys("?prefix=a/&limit=2") == (["a/1", "a/2"], True)
+    assert await keys("?prefix=a/&limit=3") == (["a/1", "a/2", "a/3"], False)
+    assert (await admin.get("/v2/buckets/pictures/objects?limit=0")).status_code == 422
+
+
+async def test_what_is_not_there(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    assert (await admin.get("/v2/buckets/nosuch/objects")).status_code == 404
+    assert (await admin.put("/v2/buckets/nosuch/objects/x", content=b"x")).status_code == 404
+    assert (await admin.get("/v2/buckets/nosuch/objects/x")).status_code == 404
+    wrong = await admin.get("/v2/buckets?provider=s3.lab")
+    assert (wrong.status_code, wrong.json()["errors"][0]["path"]) == (422, "query.provider")
+    assert (await admin.get("/v2/buckets?provider=minio.default")).status_code == 200
+
+
+async def test_a_store_that_is_away(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    def away() -> list[str]:
+        raise ProviderError("storage provider minio.default cannot list bucket (all): refused")
+
+    core.store.buckets = away  # type: ignore[method-assign]
+    answer = await admin.get("/v2/buckets")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert "minio.default" in answer.json()["detail"]

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same request sent twice is carried out once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from api_memory_core import Client, MemoryCore
+from starlette.responses import Response
+
+from oscar_fedcloud.api.app import create_app
+from oscar_fedcloud.api.errors import ApiError
+from oscar_fedcloud.api.idempotency import Replies
+
+KEY = {"Idempotency-Key": "k-1"}
+
+
+@pytest.fixture(autouse=True)
+async def service(admin: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    await admin.put("/v2/services/grayify", json=document)
+
+
+async def test_a_job_is_started_once(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    first = await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
+    again = await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+    assert core.submitted == [("grayify", b"body", "k-1", "")]
+
+
+async def test_the_compatible_route_knows_it_too(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    answers = [await admin.post("/job/grayify", content=b"body", headers=KEY) for _ in range(3)]
+    assert {answer.headers["x-oscar-job-id"] for answer in answers} == {answers[0].headers["x-oscar-job-id"]}
+    assert len(core.submitted) == 1
+
+
+async def test_a_job_is_the_same_after_a_restart(admin: httpx.AsyncClient, core: MemoryCore, client: Client) -> None:
+    first = await admin.post("/job/grayify", content=b"body", headers=KEY)
+    transport = httpx.ASGITransport(create_app(core))
+    async with httpx.AsyncClient(transport=transport, base_url="http://x", auth=admin.auth) as after:
+        again = await after.post("/job/grayify", content=b"body", headers=KEY)
+    assert again.headers["x-oscar-job-id"] == first.headers["x-oscar-job-id"]
+
+
+async def test_another_body_with_the_same_key_is_refused(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
+    refused = await admin.post("/v2/services/grayify/jobs", content=b"other", headers=KEY)
+    assert (refused.status_code, refused.json()["status"]) == (422, 422)
+    assert len(core.submitted) == 1
+
+
+async def test_keys_of_others_and_of_other_routes_are_apart(
+    admin: httpx.AsyncClient, client: Client, core: MemoryCore
+) -> None:
+    token = core.services()[0].service.token
+    await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
+    await client(token=token).post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
+    await admin.post("/job/grayify", content=b"body", headers=KEY)
+    assert len(core.submitted) == 3
+
+
+async def test_a_plan_and_the_real_run_are_apart(
+    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+) -> None:
+    body = {"services": [{**document, "memory": "1Gi"}]}
+    plan = await admin.post("/v2/services:apply?dry_run=true", json=body, headers=KEY)
+    done = await admin.post("/v2/services:apply", json=body, headers=KEY)
+    assert plan.json() == done.json()
+    assert core.services()[0].revision == 2
+    again = await admin.post("/v2/services:apply", json=body, headers=KEY)
+    assert again.json()["changed"] is True  # the first answer, not that of a second run
+
+
+async def test_failures_are_not_kept(admin: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    body = {"services": [{**document, "name": "later", "input": [], "output": []}]}
+    assert (await admin.post("/v2/services/later:rollback", headers=KEY)).status_code == 404
+    await admin.post("/v2/services:apply", json=body)
+    body["services"][0]["cpu"] = "1"
+    await admin.post("/v2/services:apply", json=body)
+    assert (await admin.post("/v2/services/later:rollback", headers=KEY)).status_code == 200
+
+
+async def test_long_keys_are_refused(admin: httpx.AsyncClient) -> None:
+    answer = await admin.post("/job/grayify", headers={"Idempotency-Key": "k" * 256})
+    assert answer.status_code == 400
+
+
+async def test_a_second_request_beside_the_first_is_told_to_wait() -> None:
+    replies, go = Replies(), asyncio.Event()
+
+    async def slow() -> Response:
+        await go.wait()
+        return Response(b"done")
+
+    first = asyncio.create_task(replies.once(("k",), "d", slow))
+    await asyncio.sleep(0)
+    with pytest.raises(ApiError) as error:
+        await replies.once(("k",), "d", slow)
+    assert error.value.status == 409
+    with pytest.raises(ApiError) as error:
+        await replies.once(("k",), "other", slow)
+    assert error.value.status == 422
+    go.set()
+    assert (await first).body == b"done"
+    assert (await replies.once(("k",), "d", slow)).body == b"done"
+
+
+async def test_memory_is_bounded_by_count_and_by_bytes() -> None:
+    calls: list[str] = []
+
+    async def ask(replies: Replies, key: str, size: int) -> None:
+        async def make() -> Response:
+            calls.append(key)
+            return Response(b"x" * size)
+
+        await replies.once((key,), "d", make)
+
+    few = Replies(max_entries=2)
+    for key in ("a", "b", "c", "c", "b", "a"):
+        await ask(few, key, 1)
+    assert calls == ["a", "b", "c", "a"]
+
+    calls.clear()
+    small = Replies(max_bytes=100)
+    for key in ("a", "b", "b", "a"):
+        await ask(small, key, 60)
+    assert calls == ["a", "b", "a"]

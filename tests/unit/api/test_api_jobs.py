@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs under /v2, dead letters, and the answers to "why did this file not run"."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from api_memory_core import ODD_KEYS, MemoryCore, event
+
+from oscar_fedcloud.model import Run, RunState
+
+Add = Callable[..., Awaitable[Run]]
+
+
+@pytest.fixture
+async def add(admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]) -> Add:
+    """Puts runs into the ledger."""
+    await admin.put("/v2/services/grayify", json=document)
+
+    async def record(key: str = "in/a.jpg", service: str = "grayify", bucket: str = "pictures") -> Run:
+        return await core.record(service, event(bucket, key))
+
+    return record
+
+
+async def test_starting_a_job(admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]) -> None:
+    await admin.put("/v2/services/grayify", json=document)
+    started = await admin.post("/v2/services/grayify/jobs", content=b"\x00\xff body")
+    assert started.status_code == 202
+    job = started.json()
+    assert started.headers["location"] == f"/v2/jobs/{job['id']}"
+    assert started.headers["x-oscar-job-id"] == job["id"]
+    assert core.submitted == [("grayify", b"\x00\xff body", "", "")]
+    assert (await admin.get(started.headers["location"])).json()["state"] == "queued"
+    assert (await admin.post("/v2/services/nosuch/jobs", content=b"x")).status_code == 404
+
+
+async def test_one_job_with_its_attempts(admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+    run = core.end(core.begin(await add()), RunState.SUCCEEDED)
+    job = (await admin.get(f"/v2/jobs/{run.id}")).json()
+    attempts = job.pop("attempt_list")
+    assert list(job) == [
+        *("id", "service", "state", "reason", "provider", "bucket", "key", "revision", "size", "etag", "attempts"),
+        *("created", "finished", "depth", "via"),
+    ]
+    assert (job["service"], job["state"], job["attempts"]) == ("grayify", "succeeded", 1)
+    assert (job["bucket"], job["key"], job["size"]) == ("pictures", "in/a.jpg", 1)
+    assert job["created"].endswith("Z")
+    assert job["finished"] >= job["created"]
+    (attempt,) = attempts
+    assert list(attempt) == ["number", "job", "state", "exit_code", "reason", "started", "finished", "limits"]
+    assert (attempt["number"], attempt["state"], attempt["exit_code"]) == (1, "succeeded", 0)
+    assert attempt["job"] == f"grayify-{run.id}-1"
+    assert attempt["limits"] == {"memory": "watched"}
+    assert (await admin.get("/v2/jobs/nosuch")).json()["detail"] == "job nosuch does not exist"
+
+
+class TestLists:
+    async def test_filters(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+        first = await add("in/a.jpg")
+        second = core.end(core.begin(await add("in/b.jpg")), RunState.FAILED)
+        third = await add("in/a.jpg", service="other", bucket="b2")
+
+        async def found(**query: str) -> set[str]:
+            answer = await admin.get("/v2/jobs", params=query)
+            assert answer.status_code == 200
+            return {job["id"] for job in answer.json()["jobs"]}
+
+        assert await found() == {first.id, second.id, third.id}
+        assert await found(service="grayify") == {first.id, second.id}
+        assert await found(state="failed") == {second.id}
+        assert await found(state="failed,queued") == {first.id, second.id, third.id}
+        assert await found(bucket="pictures", key="in/a.jpg") == {first.id}
+        assert await found(key="in/a.jpg") == {first.id, third.id}
+        assert await found(since=str(time.time() + 60)) == set()
+        assert await found(since="2020-01-01T00:00:00Z") == {first.id, second.id, third.id}
+        assert await found(since="2020-01-01T00:00:00+02:00", service="other") == {third.id}
+
+    async def test_pages(self, admin: httpx.AsyncClient, add: Add) -> None:
+        ids = [(await add(f"in/{number}.jpg")).id for number in range(7)]
+        seen: list[str] = []
+        cursor = ""
+        while True:
+            page = (await admin.get("/v2/jobs", params={"limit": "3", "cursor": cursor})).json()
+            assert len(page["jobs"]) <= 3
+            seen += [job["id"] for job in page["jobs"]]
+            cursor = page["cursor"]
+            if not cursor:
+                break
+        assert seen == list(reversed(ids))
+
+    @pytest.mark.parametrize(
+        ("query", "path"),
+        [
+            ("limit=0", "query.limit"),
+            ("limit=1001", "query.limit"),
+            ("limit=many", "query.limit"),
+            ("limit=-1", "query.limit"),
+            ("limit=%D9%A3", "query.limit"),
+            (f"limit={'9' * 5000}", "query.limit"),
+            ("state=broken", "query.state"),
+            ("since=yesterday", "query.since"),
+            ("cursor=x", "query.cursor"),
+            ("stat=failed", "query.stat"),
+        ],
+    )
+    async def test_bad_queries(self, admin: httpx.AsyncClient, query: str, path: str) -> None:
+        answer = await admin.get(f"/v2/jobs?{query}")
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["path"] == path
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+async def test_keys_of_any_bytes_come_back_whole(admin: httpx.AsyncClient, add: Add, key: str) -> None:
+    run = await add(key)
+    escaped = quote(key, errors="surrogateescape", safe="")
+    for path in (
+        f"/v2/jobs/{run.id}",
+        f"/v2/jobs?bucket=pictures&key={escaped}",
+        f"/v2/why?bucket=pictures&key={escaped}",
+    ):
+        answer = await admin.get(path)
+        assert answer.status_code == 200
+        answer.content.decode("utf-8")
+        assert run.id in answer.text
+    assert (await admin.get(f"/v2/jobs/{run.id}")).json()["key"] == key
+
+
+class TestActions:
+    async def test_cancelling(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+        run = await add()
+        assert (await admin.post(f"/v2/jobs/{run.id}:cancel")).json()["state"] == "cancelled"
+        assert (await admin.post(f"/v2/jobs/{run.id}:cancel")).status_code == 200  # it is what was asked for
+        done = core.end(core.begin(await add("in/b.jpg")), RunState.SUCCEEDED)
+        refused = await admin.post(f"/v2/jobs/{done.id}:cancel")
+        assert (refused.status_code, refused.headers["content-type"]) == (409, "application/problem+json")
+
+    async def test_retrying(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+        run = core.end(core.begin(await add()), RunState.FAILED)
+        assert (await admin.post(f"/v2/jobs/{run.id}:retry")).json()["state"] == "queued"
+        assert (await admin.post(f"/v2/jobs/{run.id}:retry")).status_code == 409
+        done = core.end(core.begin(await add("in/b.jpg")), RunState.SUCCEEDED)
+        assert (await admin.post(f"/v2/jobs/{done.id}:retry")).status_code == 409
+
+    async def test_replaying(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+        run = core.end(core.begin(await add()), RunState.SUCCEEDED)
+        assert (await admin.post(f"/v2/jobs/{run.id}:replay")).json()["state"] == "queued"
+        assert (await admin.post(f"/v2/jobs/{run.id}:replay")).status_code == 409
+
+    @pytest.mark.parametrize("action", ["cancel", "retry", "replay"])
+    async def test_no_such_job(self, admin: httpx.AsyncClient, action: str) -> None:
+        answer = await admin.post(f"/v2/jobs/nosuch:{action}")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "job nosuch does not exist")
+
+
+class TestLog:
+    async def test_text_by_attempt_and_tail(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+        run = core.end(core.begin(await add(), log=b"first\n"), RunState.FAILED)
+        core.ledger.retry(run.id, 0.0)
+        core.begin(run, log=b"a\nb\nc\n")
+        url = f"/v2/jobs/{run.id}/log"
+        latest = await admin.get(url)
+        assert (latest.text, latest.headers["content-type"]) == ("a\nb\nc\n", "text/plain; charset=utf-8")
+        assert (await admin.get(f"{url}?tail=2")).text == "b\nc\n"
+        assert (await admin.get(f"{url}?tail=0")).text == ""
+        assert (await admin.get(f"{url}?attempt=1")).text == "first\n"
+        assert (await admin.get(f"{url}?attempt=3")).status_code == 404
+        assert (await admin.get(f"{url}?attempt=0")).status_code == 422
+
+    async def test_a_job_that_has_none(self, admin: httpx.AsyncClient, add: Add) -> None:
+        run = await add()
+        assert (await admin.get(f"/v2/jobs/{run.id}/log")).status_code == 404
+        assert (await admin.get("/v2/jobs/nosuch/log")).status_code == 404
+
+
+async def test_why_a_file_did_not_run(admin: httpx.AsyncClient, add: Add) -> None:
+    run = await add("in/a.jpg")
+    answer = (await admin.get("/v2/why?bucket=pictures&key=in/a.jpg&service=grayify")).json()
+    assert answer == {
+        "bucket": "pictures",
+        "key": "in/a.jpg",
+        "answers": [{"service": "grayify", "answer": "waiting", "detail": "in/a.jpg", "job": run.id}],
+    }
+    for query in ("bucket=pictures", "key=x", "bucket=&key=x"):
+        assert (await admin.get(f"/v2/why?{query}")).status_code == 422
+
+
+async def test_counts_and_backlog(admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+    await add("in/a.jpg")
+    core.end(core.begin(await add("in/b.jpg")), RunState.SUCCEEDED)
+    assert (await admin.get("/v2/services/grayify")).json()["counts"] == {"queued": 1, "succeeded": 1}
+    assert (await admin.get("/v2/services")).json()["services"][0]["counts"] == {"queued": 1, "succeeded": 1}
+    assert (await admin.get("/v2/backlog")).json() == {"backlog": [{"service": "grayify", "queued": 1}]}
+
+
+class TestDeadLetters:
+    async def test_list_replay_and_removal(self, admin: httpx.AsyncClient, core: MemoryCore) -> None:
+        for number in range(3):
+            await core.ledger.record_dead_letter(
+                "minio.default/durable", b"\xff" + b"x" * 5000 * number, f"reason {number}"
+            )
+        page = (await admin.get("/v2/dead-letters?limit=2")).json()
+        assert [letter["reason"] for letter in page["dead_letters"]] == ["reason 2", "reason 1"]
+        newest = page["dead_letters"][0]
+        assert list(newest) == ["id", "source", "reason", "received", "size", "body"]
+        assert (newest["size"], newest["body"][:5], len(newest["body"])) == (10001, "\\xffx", 4099)
+        rest = (await admin.get(f"/v2/dead-letters?limit=2&cursor={page['cursor']}")).json()
+        assert ([letter["reason"] for letter in rest["dead_letters"]], rest["cursor"]) == (["reason 0"], "")
+
+        assert (await admin.post(f"/v2/dead-letters/{newest['id']}:replay")).json() == {"events": 1}
+        oldest = rest["dead_letters"][0]["id"]
+        assert (await admin.delete(f"/v2/dead-letters/{oldest}")).status_code == 204
+        assert (await admin.delete(f"/v2/dead-letters/{oldest}")).status_code == 404
+        assert [letter.reason for letter in core.ledger.dead_letters()] == ["reason 1"]
+
+    @pytest.mark.parametrize("name", ["x", "0x1", "-1", "9" * 30, "%D9%A3", "1.5"])
+    async def test_no_such_letter(self, admin: httpx.AsyncClient, name: str) -> None:
+        assert (await admin.delete(f"/v2/dead-letters/{name}")).status_code == 404
+        assert (await admin.post(f"/v2/dead-letters/{name}:replay")).status_code == 404

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data folder of a standalone server."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+import oscar_fedcloud.cli.profile as profile_module
+from oscar_fedcloud.cli.profile import PORT, STORE_PORT, Profile, ProfileError, Settings, Wanted, choose
+from oscar_fedcloud.cli.store import free_port
+from oscar_fedcloud.config import load
+
+
+def test_a_new_folder_gets_its_own_keys_which_only_the_owner_reads(tmp_path: Path) -> None:
+    profiles = [Profile(tmp_path / name) for name in ("one", "two")]
+    for profile in profiles:
+        profile.prepare(Wanted(0, 0))
+        for file in (profile.password_file, profile.secret_key_file, profile.access_key_file, profile.config_file):
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(profile.folder.stat().st_mode) == 0o700
+    for name in ("password_file", "secret_key_file", "access_key_file"):
+        assert len({getattr(profile, name).read_text() for profile in profiles}) == 2
+
+
+def test_the_invoker_accepts_the_configuration(tmp_path: Path) -> None:
+    profile = Profile(tmp_path / "data")
+    settings = profile.prepare(Wanted(0, 0, "auto"))
+    config = load(profile.config_file)
+    assert config.listen == f"127.0.0.1:{settings.port}"
+    assert config.admin_password == profile.password_file.read_text().strip()
+    store = config.providers["minio.default"]
+    assert (store.type, store.endpoint, store.root) == (
+        "folder",
+        f"http://127.0.0.1:{settings.store_port}",
+        str(profile.store_folder),
+    )
+    assert store.secret_key == profile.secret_key_file.read_text().strip()
+    assert config.launcher.container == "auto"
+    assert config.data == profile.invoker_folder
+
+
+def test_ports_are_the_usual_ones_unless_others_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile_module, "becomes_free", lambda port: True)
+    assert choose(Wanted(), None) == Settings(PORT, STORE_PORT, "never")
+    assert choose(Wanted(port=1234, container="auto"), None) == Settings(1234, STORE_PORT, "auto")
+    known = Settings(1234, 5678, "auto")
+    assert choose(Wanted(), known) == choose(Wanted(port=0, store_port=0), known) == known
+    assert choose(Wanted(port=4321, container="never"), known) == Settings(4321, 5678, "never")
+
+
+def test_a_port_in_use_is_an_error_or_replaced_if_any_port_will_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        known = Settings(port, free_port(), "never")
+        for wanted in (Wanted(), Wanted(port=port)):
+            with pytest.raises(ProfileError, match=f"port {port} is in use by another program.* --port "):
+                choose(wanted, known)
+        chosen = choose(Wanted(port=0), known)
+    assert chosen.port != port
+    assert chosen.store_port == known.store_port
+
+
+def test_free_ports_are_picked_once_and_settings_are_remembered(tmp_path: Path) -> None:
+    profile = Profile(tmp_path / "data")
+    first = profile.prepare(Wanted(0, 0, "auto"))
+    assert len({first.port, first.store_port, PORT, STORE_PORT}) == 4
+    keys = profile.secret_key_file.read_text()
+    assert profile.prepare(Wanted(0, 0)) == profile.prepare(Wanted()) == profile.settings() == first
+    assert profile.secret_key_file.read_text() == keys
+
+
+def test_settings_agree_with_what_is_not_asked_for() -> None:
+    settings = Settings(1, 2, "auto")
+    assert all(settings.agree(wanted) for wanted in (Wanted(), Wanted(0, 0), Wanted(1, 2, "auto")))
+    assert not any(
+        settings.agree(wanted) for wanted in (Wanted(port=3), Wanted(store_port=1), Wanted(container="never"))
+    )
+
+
+def test_one_port_cannot_serve_both() -> None:
+    port = free_port()
+    with pytest.raises(ProfileError, match=f"both {port}"):
+        choose(Wanted(port, port), None)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ProfileError, match=f"{tmp_path}/file/data cannot be used: Not a directory"):
+        Profile(tmp_path / "file" / "data").prepare(Wanted())

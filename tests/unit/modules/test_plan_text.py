@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans as Ansible shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.fedcloud.oscar.plugins.module_utils._plan import diff_of, first_plan
+from ansible_collections.fedcloud.oscar.plugins.module_utils._service import relocate
+
+SERVICE = {
+    "name": "grayify",
+    "image": "debian",
+    "script": "#!/bin/sh\ntrue\n",
+    "environment": {"secrets": {"K": "geheim"}},
+}
+
+
+def item(*changes: tuple[str, Any, Any]) -> dict[str, Any]:
+    leaves = [{"path": path, "before": before, "after": after} for path, before, after in changes]
+    return {"name": "grayify", "action": "update", "changes": leaves}
+
+
+def test_only_the_fields_that_change_are_shown() -> None:
+    (part,) = diff_of([item(("memory", "256Mi", "512Mi")), item()])
+    assert part == {
+        "before_header": "service grayify",
+        "after_header": "service grayify",
+        "before": "memory: 256Mi\n",
+        "after": "memory: 512Mi\n",
+    }
+
+
+def test_values_look_like_yaml() -> None:
+    (part,) = diff_of([item(("a", None, True), ("b", None, ""), ("c", None, " x "), ("d", None, []), ("e", None, 0.5))])
+    assert part["before"] == ""
+    assert part["after"] == 'a: true\nb: ""\nc: " x "\nd: []\ne: 0.5\n'
+
+
+def test_the_lines_of_a_script_can_be_compared() -> None:
+    (part,) = diff_of([item(("script", "#!/bin/sh\necho a\n", "#!/bin/sh\necho b\n"))])
+    assert part["before"] == "script: |\n  #!/bin/sh\n  echo a\n"
+    assert part["after"] == "script: |\n  #!/bin/sh\n  echo b\n"
+
+
+def test_the_first_plan_creates_all_and_shows_defaults_but_no_secret() -> None:
+    plan = first_plan({"state": "present", "services": [SERVICE]})
+    assert plan["changed"]
+    assert [(one["name"], one["action"]) for one in plan["plan"]] == [("grayify", "create")]
+    (part,) = diff_of(plan["plan"])
+    assert part["before"] == ""
+    assert "memory: 256Mi\n" in part["after"]
+    assert "environment.secrets.K: hidden\n" in part["after"]
+    assert "geheim" not in str(plan)
+
+
+def test_the_first_plan_of_a_file_has_its_services_in_order() -> None:
+    fdl = {"functions": {"oscar": [{"here": {**SERVICE, "name": name}} for name in ("bbb", "aaa")]}}
+    plan = first_plan({"state": "present", "fdl": fdl})
+    assert [(one["name"], one["after"]["cluster_id"]) for one in plan["plan"]] == [("bbb", "here"), ("aaa", "here")]
+
+
+def test_without_a_server_nothing_is_there_to_remove() -> None:
+    plan = first_plan({"state": "absent", "names": ["a", "b"]})
+    assert not plan["changed"]
+    assert [one["action"] for one in plan["plan"]] == ["absent", "absent"]
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("services[1].memory", "functions.oscar[1].b.memory"),
+        ("services[0]", "functions.oscar[0].a"),
+        ("services[2].memory", "services[2].memory"),
+        ("services.x.output", "services.x.output"),
+        ("functions.oscar[0].a.cpu", "functions.oscar[0].a.cpu"),
+    ],
+)
+def test_places_are_those_that_the_user_wrote(place: str, expected: str) -> None:
+    assert relocate(place, ["functions.oscar[0].a", "functions.oscar[1].b"]) == expected

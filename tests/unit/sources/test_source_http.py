@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies of requests become events of configured stores, or input files."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from oscar_fedcloud.model import BadEvent, StorageEvent, Via
+from oscar_fedcloud.providers.dialects import unwrap
+from oscar_fedcloud.sources.http import payload, storage_events
+
+
+class Store:
+    """A provider that holds the objects of a test."""
+
+    def __init__(self, provider_id: str, polled: bool, *keys: str) -> None:
+        self.id = provider_id
+        self.polled = polled
+        self.keys = keys
+
+    def stat(self, bucket: str, key: str) -> StorageEvent | None:
+        if key not in self.keys:
+            return None
+        return StorageEvent(self.id, bucket, key, "listed", 7, size=3, depth=1, time="then", via=Via.LISTING)
+
+
+def body(source: str = "minio:s3", key: str = "in%2Fa", **item: Any) -> bytes:
+    part = {"bucket": {"name": "bucket"}, "object": {"key": key, **item}}
+    return json.dumps({"Records": [{"eventSource": source, "s3": part, "mine": True}]}).encode()
+
+
+def events(sent: bytes, *stores: Store) -> list[StorageEvent]:
+    return storage_events(unwrap(sent), {store.id: store for store in stores})
+
+
+def test_an_event_of_minio_is_what_its_webhook_would_send() -> None:
+    (event,) = events(body(sequencer="F4240", eTag="abc", size=3), Store("minio.default", polled=False))
+    assert (event.revision, event.order, event.via) == ("1-abc", 1_000_000, Via.HTTP)
+
+
+def test_an_event_that_was_written_by_hand_is_completed_from_the_store() -> None:
+    (event,) = events(body(), Store("minio.default", False, "in/a"))
+    assert (event.revision, event.order, event.size, event.depth, event.via) == ("listed", 7, 3, 1, Via.HTTP)
+    assert event.record["mine"] is True
+
+
+def test_an_event_of_a_polled_store_has_the_revision_that_polling_gives() -> None:
+    sent = body("aws:s3", eTag="abc", sequencer="0055AED6DCD90281E5")
+    assert events(sent, Store("s3.default", True, "in/a"))[0].revision == "listed"
+    assert events(body(sequencer="F4240"), Store("minio.default", True, "in/a"))[0].revision == "listed"
+
+
+def test_events_of_unknown_stores_and_objects_are_bad() -> None:
+    with pytest.raises(BadEvent, match=r"minio\.default.*not configured"):
+        events(body(sequencer="1"))
+    with pytest.raises(BadEvent, match="bucket/in/a does not exist"):
+        events(body(), Store("minio.default", False))
+
+
+def test_data_is_no_event() -> None:
+    assert events(b'{"event":"party"}') == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "file"),
+    [
+        (b'{"message": "hi"}', b'{"message": "hi"}'),
+        (b"plain text.", b"plain text."),
+        (base64.b64encode(b"\xff\xd8 picture"), b"\xff\xd8 picture"),
+        (b"", b""),
+        (body(), None),
+    ],
+)
+def test_the_input_file_that_a_body_stands_for(sent: bytes, file: bytes | None) -> None:
+    assert payload(sent) == file

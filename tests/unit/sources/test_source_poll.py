@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Polling finds each revision of each object once, when it has settled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oscar_fedcloud.ledger import LedgerUnavailable
+from oscar_fedcloud.model import Prefix, StorageEvent, Via, event_id
+from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.sources.poll import Poller, Watch
+
+WHERE = Prefix("bucket", "in/")
+
+
+def row(key: str, revision: str = "1", depth: int = 0) -> StorageEvent:
+    return StorageEvent("s3.site", "bucket", f"in/{key}", revision, 1, depth=depth, via=Via.LISTING)
+
+
+@dataclass
+class Store:
+    """A store that holds what a test puts in ``objects`` (key -> revision)."""
+
+    objects: dict[str, str] = field(default_factory=dict)
+    id: str = "s3.site"
+    settle: int = 1
+    failing: bool = False
+    unreadable: set[str] = field(default_factory=set)
+    listings: int = 0
+    stats: list[str] = field(default_factory=list)
+
+    def list(self, where: Prefix) -> Iterator[StorageEvent]:
+        self.listings += 1
+        if self.failing:
+            raise ProviderError("away")
+        yield from [row(key, revision) for key, revision in self.objects.items()]
+
+    def stat(self, bucket: str, key: str) -> StorageEvent | None:
+        name = key.removeprefix("in/")
+        self.stats.append(name)
+        if name in self.unreadable or name not in self.objects:
+            return None
+        return row(name, self.objects[name], depth=2)
+
+
+@dataclass
+class Sink:
+    """Ledger and ingest in one."""
+
+    known_ids: set[str] = field(default_factory=set)
+    events: list[StorageEvent] = field(default_factory=list)
+    failing: bool = False
+
+    def known(self, provider: str, bucket: str, events: Sequence[StorageEvent]) -> set[str]:
+        return {event_id(event) for event in events} & self.known_ids
+
+    async def ingest(self, events: list[StorageEvent]) -> None:
+        if self.failing:
+            raise LedgerUnavailable("away")
+        self.events += events
+
+    @property
+    def found(self) -> list[tuple[str, str]]:
+        return [(event.key.removeprefix("in/"), event.revision) for event in self.events]
+
+
+async def poll(store: Store, sink: Sink, watch: Watch, times: int = 1) -> None:
+    poller = Poller(store, sink, sink.ingest)
+    for _ in range(times):
+        await poller.poll(watch)
+
+
+async def test_new_objects_are_handed_on_once_with_their_depth() -> None:
+    store, sink, watch = Store({"a": "1", "b": "1"}), Sink(), Watch(WHERE)
+    await poll(store, sink, watch, times=3)
+    assert sink.found == [("a", "1"), ("b", "1")]
+    assert {(event.via, event.depth) for event in sink.events} == {(Via.POLL, 2)}
+    assert store.stats == ["a", "b"]
+
+
+async def test_a_new_revision_is_handed_on_again() -> None:
+    store, sink, watch = Store({"a": "1"}), Sink(), Watch(WHERE)
+    await poll(store, sink, watch)
+    store.objects["a"] = "2"
+    await poll(store, sink, watch, times=2)
+    assert sink.found == [("a", "1"), ("a", "2")]
+
+
+async def test_what_the_ledger_knows_is_not_handed_on_nor_looked_up() -> None:
+    store, sink, watch = Store({"old": "1", "new": "1"}), Sink({event_id(row("old"))}), Watch(WHERE)
+    await poll(store, sink, watch, times=2)
+    assert sink.found == [("new", "1")]
+    assert store.stats == ["new"]
+
+
+async def test_where_files_grow_two_listings_must_agree() -> None:
+    store, sink, watch = Store({"a": "growing"}, settle=2), Sink(), Watch(WHERE)
+    await poll(store, sink, watch)
+    assert sink.found == []
+    store.objects["a"] = "grown"
+    await poll(store, sink, watch)
+    assert sink.found == []
+    await poll(store, sink, watch, times=2)
+    assert sink.found == [("a", "grown")]
+
+
+async def test_an_object_that_changes_while_it_is_looked_up_waits() -> None:
+    store, sink, watch = Store({"a": "1"}), Sink(), Watch(WHERE)
+    original = store.list
+    store.list = lambda where: [replace(event, revision="older") for event in original(where)]
+    await poll(store, sink, watch)
+    assert sink.found == []
+    store.list = original
+    await poll(store, sink, watch)
+    assert sink.found == [("a", "1")]
+
+
+async def test_an_object_that_is_gone_and_comes_again_is_asked_of_the_ledger_again() -> None:
+    store, sink, watch = Store({"a": "1"}), Sink(), Watch(WHERE)
+    await poll(store, sink, watch)
+    del store.objects["a"]
+    await poll(store, sink, watch)
+    assert watch.done == {}
+    store.objects["a"] = "1"
+    sink.known_ids = {event_id(row("a"))}
+    await poll(store, sink, watch)
+    assert sink.found == [("a", "1")]
+
+
+async def test_an_object_that_can_be_listed_but_not_read_is_looked_up_once() -> None:
+    store, sink, watch = Store({"a": "1"}, unreadable={"a"}), Sink(), Watch(WHERE)
+    await poll(store, sink, watch, times=3)
+    assert sink.found == []
+    assert store.stats == ["a"]
+
+
+async def test_what_the_ledger_did_not_take_is_offered_again() -> None:
+    store, sink, watch = Store({"a": "1"}), Sink(failing=True), Watch(WHERE)
+    for _ in range(2):
+        try:
+            await poll(store, sink, watch)
+        except LedgerUnavailable:
+            continue
+    sink.failing = False
+    await poll(store, sink, watch)
+    assert sink.found == [("a", "1")]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from("12"), max_size=3), max_size=8), st.integers(1, 3))
+def test_ready_means_that_the_last_listings_agree(listings: list[dict[str, str]], settle: int) -> None:
+    watch = Watch(WHERE)
+    for number, objects in enumerate(listings, 1):
+        ready = watch.take((row(key, revision) for key, revision in objects.items()), settle)
+        watch.finish(ready)
+        recent = listings[max(0, number - settle) : number]
+        for event in ready:
+            assert [one.get(event.key.removeprefix("in/")) for one in recent] == [event.revision] * settle
+
+
+# -- the loop ------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def running(store: Store, sink: Sink, where: Iterable[Prefix] = (WHERE,)):
+    poller = Poller(store, sink, sink.ingest, interval=0.01)
+    poller.watch(where)
+    task = asyncio.create_task(poller.run())
+    try:
+        yield poller
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_objects_are_found_while_it_runs(eventually: Callable) -> None:
+    store, sink = Store({"a": "1"}), Sink()
+    async with running(store, sink):
+        await eventually(lambda: sink.found == [("a", "1")])
+        store.objects["b"] = "1"
+        await eventually(lambda: sink.found == [("a", "1"), ("b", "1")])
+
+
+async def test_a_store_or_ledger_that_is_away_for_a_while_stops_nothing(eventually: Callable) -> None:
+    store, sink = Store({"a": "1"}, failing=True), Sink(failing=True)
+    async with running(store, sink):
+        await eventually(lambda: store.listings > 1)
+        store.failing = False
+        await eventually(lambda: store.stats)
+        sink.failing = False
+        await eventually(lambda: sink.found == [("a", "1")])
+
+
+async def test_prefixes_come_and_go(eventually: Callable) -> None:
+    store, sink = Store({"a": "1"}), Sink()
+    async with running(store, sink, where=()) as poller:
+        await asyncio.sleep(0.03)
+        assert store.listings == 0
+        poller.watch([WHERE])
+        await eventually(lambda: sink.found)
+        poller.watch([])
+        await asyncio.sleep(0.05)
+        seen = store.listings
+        await asyncio.sleep(0.05)
+        assert store.listings == seen
+
+
+def test_a_prefix_in_which_nothing_happens_is_listed_less_often() -> None:
+    watch = Watch(WHERE)
+    pauses = []
+    for _ in range(10):
+        watch.rest(interval=0.5, took=0.0)
+        pauses.append(watch.pause)
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (0.5, 2.0)
+    watch.take([row("new")], settle=2)
+    watch.rest(interval=0.5, took=0.0)
+    assert watch.pause == 0.5
+
+
+def test_a_prefix_that_takes_long_to_list_is_listed_less_often() -> None:
+    quick, slow = Watch(WHERE), Watch(WHERE)
+    quick.rest(1.0, took=0.001)
+    slow.rest(1.0, took=0.5)
+    assert slow.due > quick.due + 10
