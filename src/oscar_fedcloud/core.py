@@ -87,7 +87,7 @@ class Core:
         await asyncio.to_thread(self.catalogue.load)
         self._adopt_stores()
         self.ledger.on_committed = self._on_committed
-        await asyncio.to_thread(self.reconciler.recover)
+        self.reconciler.recover()  # on the loop: it starts pollers
         await self.dispatcher.recover()
         loops: list[tuple[str, Coroutine[Any, Any, None]]] = [
             ("dispatch", self.dispatcher.dispatch()),

@@ -226,7 +226,7 @@ class Provider(Protocol):
 
     # objects
 
-    def parse(self, body: bytes) -> list[StorageEvent]:
+    def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
         """All records of a notification body. Raises BadEvent."""
 
     def list(self, where: Prefix) -> Iterable[StorageEvent]:

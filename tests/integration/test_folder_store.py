@@ -22,7 +22,16 @@ from oscar_fedcloud.providers.folder import FolderProvider
 from oscar_fedcloud.providers.rclone import rclone_path
 from oscar_fedcloud.sources.poll import Poller, Watch
 
-ODD_NAMES = ["plain.txt", "with space ", "a+b%c&#?", "é\u0301-日本", "quotes\"'`$(id)", "trailing.", ".hidden", "deep/er/name"]
+ODD_NAMES = [
+    "plain.txt",
+    "with space ",
+    "a+b%c&#?",
+    "é\u0301-日本",
+    "quotes\"'`$(id)",
+    "trailing.",
+    ".hidden",
+    "deep/er/name",
+]
 INPUT = Prefix("data", "in/")
 
 
@@ -72,7 +81,12 @@ def test_odd_names_come_through(provider) -> None:
     assert found.keys() == set(ODD_NAMES)
     for name, event in found.items():
         stated = provider.stat("data", event.key)
-        assert (stated.revision, stated.order, stated.size, stated.depth) == (event.revision, event.order, event.size, 2)
+        assert (stated.revision, stated.order, stated.size, stated.depth) == (
+            event.revision,
+            event.order,
+            event.size,
+            2,
+        )
         assert b"".join(provider.read("data", event.key)) == name.encode()
 
 

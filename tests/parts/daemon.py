@@ -113,8 +113,15 @@ class Daemon:
 
     def apply(self, *services: dict[str, Any], **options: Any) -> dict[str, Any]:
         """Declare services; returns the plan."""
+        return self._apply({"services": list(services), **options})
+
+    def remove(self, *names: str, **options: Any) -> dict[str, Any]:
+        """Remove services; returns the plan."""
+        return self._apply({"names": list(names), "state": "absent", **options})
+
+    def _apply(self, document: dict[str, Any]) -> dict[str, Any]:
         with self.client() as client:
-            answer = client.post("/v2/services:apply", json={"services": list(services), **options})
+            answer = client.post("/v2/services:apply", json=document)
             if answer.status_code != 200:
                 raise AssertionError(f"apply: {answer.status_code} {answer.text}")
             plan: dict[str, Any] = answer.json()

@@ -17,7 +17,6 @@ import urllib.request
 from pathlib import Path
 
 from minio import Minio
-
 from parts.minio import free_port
 
 

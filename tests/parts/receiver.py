@@ -38,7 +38,9 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
 
-    def wait(self, count: int, wanted: Callable[[Delivery], bool] = lambda _: True, timeout: float = 15.0) -> list[Delivery]:
+    def wait(
+        self, count: int, wanted: Callable[[Delivery], bool] = lambda _: True, timeout: float = 15.0
+    ) -> list[Delivery]:
         """Wait until ``count`` deliveries that are wanted have come; returns all of them."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -48,7 +50,7 @@ class Receiver:
             time.sleep(0.02)
         raise AssertionError(f"only {len(found)} of {count} deliveries within {timeout} s")
 
-    def _handler(outer) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: N805
+    def _handler(outer) -> type[http.server.BaseHTTPRequestHandler]:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -60,7 +62,7 @@ class Receiver:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            do_GET = do_HEAD = do_POST = _take  # noqa: N815
+            do_GET = do_HEAD = do_POST = _take
 
             def log_message(self, *_: object) -> None:
                 return

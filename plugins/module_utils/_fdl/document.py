@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ def to_document(service: Service, secrets: bool = True) -> dict[str, Any]:
     """The normalised document with all defaults; without ``secrets`` their values are ``hidden``."""
     document = SERVICE.dump(service)
     if service.extra:
-        _merge(document, service.extra)
+        _merge(document, copy.deepcopy(service.extra))
     return document if secrets else hide(document)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from .quantity import parse_cpu, parse_duration, parse_quantity
+from .quantity import LARGEST, parse_cpu, parse_duration, parse_quantity
 from .table import Finding, Kind
 
 _MEMORY_SLIP = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([kKmMgGtT]?)([iI]?)[bB]?")
@@ -188,7 +188,7 @@ class Amount(Kind):
     def read(self, reader: Any, value: Any) -> str:
         if isinstance(value, str):
             return value.strip()
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and value <= LARGEST):
             return str(value)
         reader.wrong_type(self, value)
         return ""

@@ -22,6 +22,7 @@ _SECRET_NAME = re.compile(r"secret|token|passw|credential|private|auth|key", re.
 _USER_IN_URL = re.compile(r"//[^/@\s]*@")
 _TYPE_NAMES = {str: "text", bool: "a boolean", int: "a number", float: "a number", type(None): "nothing"}
 _LONGEST_SHOWN = 80
+_LONGEST_INT = 64  # bits; beyond, JSON and str() have limits
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,10 @@ def join(path: str, part: Part) -> str:
     """The place of a member: ``a.b``, ``a[0]``, or ``a["x.y"]`` when the name itself would be ambiguous."""
     if isinstance(part, int):
         return f"{path}[{part}]"
-    if not _PLAIN_KEY.fullmatch(part):
-        return f'{path}["{part}"]'
-    return f"{path}.{part}" if path else part
+    name = str(part)  # documents that were kept as they are may have other keys
+    if not _PLAIN_KEY.fullmatch(name):
+        return f'{path}["{name}"]'
+    return f"{path}.{name}" if path else name
 
 
 def relocate(problem: FdlProblem, place: str) -> FdlProblem:
@@ -111,6 +113,8 @@ def _shown(value: Any) -> Any:
         return value[: _LONGEST_SHOWN - 3] + "..."
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, int) and value.bit_length() > _LONGEST_INT:
+        return "a very large number"
     return value if _is_scalar(value) else type_name(value)
 
 

@@ -12,6 +12,7 @@ Number = Union[int, float]
 
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([num]|k|[MGTPE]i?|Ki|[eE][+-]?[0-9]{1,2})?")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+LARGEST = 2**63 - 1  # as in Kubernetes
 _SECONDS = (86400, 3600, 60, 1)
 _FACTORS = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal(1000), "Ki": Decimal(1024)}
 _FACTORS.update({letter: Decimal(1000) ** power for power, letter in enumerate("MGTPE", 2)})
@@ -37,7 +38,10 @@ def parse_duration(value: str | Number) -> float:
     found = _DURATION.fullmatch(text)
     if not text or found is None:
         raise ValueError(f"{value!r} is not a duration")
-    return sum(float(part) * _SECONDS[index] for index, part in enumerate(found.groups()) if part is not None)
+    seconds = sum(float(part) * _SECONDS[index] for index, part in enumerate(found.groups()) if part is not None)
+    if seconds > LARGEST:
+        raise ValueError("a duration is too long")
+    return seconds
 
 
 def _text(value: str | Number) -> str:
@@ -52,8 +56,8 @@ def _amount(text: str) -> Decimal:
     if found is None:
         raise ValueError(f"{text!r} is not a quantity")
     number, suffix = found.groups()
-    if suffix is None:
-        return Decimal(number)
-    if suffix in _FACTORS:
-        return Decimal(number) * _FACTORS[suffix]
-    return Decimal(number + suffix)
+    factor = _FACTORS.get(suffix) if suffix else Decimal(1)
+    amount = Decimal(number) * factor if factor else Decimal(f"{number}{suffix}")
+    if amount > LARGEST:
+        raise ValueError(f"{text[:80]!r} is not a quantity: it is too large")
+    return amount

@@ -31,6 +31,7 @@ from oscar_fedcloud.model import (
     Credential,
     EventOutcome,
     JobSpec,
+    LaunchError,
     Run,
     RunState,
     StorageEvent,
@@ -140,6 +141,8 @@ async def _run(spec: JobSpec, folder: Path, store: Store) -> tuple[Completion, b
         await launcher.start(spec)
         completion = await anext(launcher.completions())
         return completion, b"".join(launcher.log(spec.job) or ())
+    except LaunchError as error:
+        raise TryError(str(error)) from error
     finally:
         await launcher.close()
 

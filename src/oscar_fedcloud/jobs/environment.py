@@ -48,7 +48,7 @@ def remote_name(provider: str) -> str:
 
 
 def providers_of(service: Service, run: Run, settings: RunnerSettings) -> tuple[str, ...]:
-    """Ids of the storage providers that a Job's runner talks to; each needs its ``RCLONE_CONFIG_<REMOTE>_*`` variables."""
+    """Ids of the stores that a Job's runner talks to; each needs its ``RCLONE_CONFIG_<REMOTE>_*`` variables."""
     ids = {run.event.provider, *(output.storage_provider for output in service.output)}
     if settings.log_bucket:
         ids.add(settings.log_provider)
@@ -155,5 +155,5 @@ def _query(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _user(variables: Mapping[str, str]) -> dict[str, str]:
-    """A user's variables. Their RCLONE_* ones are for rclone in the script, so the runner's rclone must not see them."""
+    """A user's variables. RCLONE_* ones are for rclone in the script, so the runner's rclone must not see them."""
     return {(_FOR_SCRIPT + name if name.startswith("RCLONE_") else name): value for name, value in variables.items()}

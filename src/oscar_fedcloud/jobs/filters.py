@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The prefix and suffix rules of an output, as lines of an rclone filter file.
 
-A file belongs to an output when its path below ``TMP_OUTPUT_DIR`` starts with any of the prefixes *and* ends with any of the
-suffixes; a list without entries allows everything, and both may share characters (``ab`` and ``bc`` fit ``abc``).
-rclone takes regular expressions in ``{{ }}``, in which every sign can be written as a number, so that no sign of a rule has
-a meaning of its own: https://rclone.org/filtering/#regexp
+A file belongs to an output when its path below ``TMP_OUTPUT_DIR`` starts with any of the prefixes *and* ends with any
+of the suffixes; an empty list allows everything, and both may share characters (``ab`` and ``bc`` fit ``abc``). rclone
+takes regular expressions in ``{{ }}``, in which every sign can be written as a number, so that no sign of a rule has a
+meaning of its own: https://rclone.org/filtering/#regexp
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs one Job: stage in, script, stage out, log. The same file under every launcher, in any image with a POSIX shell.
 # Its input is the environment that environment.py describes; no value of it is ever evaluated. It writes the lines
-# phase= (stage_in, script, stage_out, done), exit= and reason= to $OSCAR_RESULT. Its exit code is the script's, or
-# 120 staging failed, 121 the input is gone, 122 the input is not the event's any more. Outputs are staged only after
-# exit 0. Names in o_ are its own, so that it changes no variable of the user.
+# phase= (stage_in, script, stage_out, stopped, done), exit= and reason= to $OSCAR_RESULT. Its exit code is the
+# script's, or 120 staging failed, 121 the input is gone, 122 the input is not the event's any more, 143 stopped by a
+# signal. Outputs are staged only after exit 0. Names in o_ are its own, so that it changes no variable of the user.
 set -u
 o_phase=stage_in o_child='' o_stopped='' o_code=0 o_keeper=''
 
@@ -38,7 +38,7 @@ run() { # beside the shell, because a shell acts on signals only between command
         o_code=$?
     done
     o_child=''
-    [ -z "$o_stopped" ] || end 143 "stopped by a signal"
+    [ -z "$o_stopped" ] || { o_phase=stopped && end 143 "stopped by a signal"; }
     return "$o_code"
 }
 

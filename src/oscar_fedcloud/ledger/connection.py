@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -20,6 +20,7 @@ class WritingConnection:
     def __init__(self, engine: Engine) -> None:
         self.failed = False  # whether the last transaction failed by the database's fault
         self._engine = engine
+        self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
         self._connection: Connection | None = None
         self._committing = False  # whether the current transaction has come to its commit
 
@@ -32,12 +33,12 @@ class WritingConnection:
         reused = self._connection is not None
         try:
             return self._once(work)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, self._driver_error) as error:
             if is_row_error(error):
                 raise
-            unknown = self._committing
+            again = reused and self._is_broken(error) and (repeatable or not self._committing)
             self.close()
-            if not (reused and _is_broken(error) and (repeatable or not unknown)):
+            if not again:
                 self.failed = True
                 raise LedgerUnavailable(f"the ledger's database does not take writes: {error}") from error
         return self.run(work, repeatable=repeatable)
@@ -59,6 +60,10 @@ class WritingConnection:
             self._connection.close()
             self._connection = None
 
-
-def _is_broken(error: SQLAlchemyError) -> bool:
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    def _is_broken(self, error: Exception) -> bool:
+        """Whether the connection has gone, as against a database that says no."""
+        if isinstance(error, DBAPIError):
+            return error.connection_invalidated
+        if self._connection is None or self._connection.invalidated:
+            return True
+        return self._engine.dialect.is_disconnect(cast("Any", error), self._connection.connection, None)

@@ -1,12 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The little that SQLite and PostgreSQL spell differently: inserts that skip what is there, and lists as one parameter."""
+"""The little that SQLite and PostgreSQL spell differently: inserts that skip what is there, a list as a parameter.
+
+The hot path hands its statements to the driver as text with positional parameters: rows given as tuples need no work by
+SQLAlchemy, which would otherwise be most of the cost of an event.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Dialect, Insert, Table, TableValuedAlias, Text, bindparam, column, func
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    Dialect,
+    Insert,
+    Table,
+    TableValuedAlias,
+    Text,
+    bindparam,
+    column,
+    func,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.default import DefaultDialect
 
@@ -19,35 +35,40 @@ def insert_new(dialect: Dialect, table: Table) -> Insert:
 
 
 def insert_sql(dialect: Dialect, table: Table) -> str:
-    """``insert_new`` as a statement for the driver, with one positional parameter for each column but an automatic number.
-
-    Rows given to it as tuples need no work by SQLAlchemy, which is most of the cost of an event otherwise.
-    """
-    kind = cast("type[DefaultDialect]", type(dialect))
-    driver = kind(paramstyle="qmark" if dialect.name == "sqlite" else "format")
+    """``insert_new`` for the driver: a parameter for each column except an automatic number."""
     columns = [item for item in table.c if item is not table.autoincrement_column]
     values = {item.name: bindparam(item.name, type_=item.type) for item in columns}
-    return str(insert_new(dialect, table).values(values).compile(dialect=driver))
+    return _driver_sql(dialect, insert_new(dialect, table).values(values))
 
 
-def among(dialect: Dialect, text: str) -> str:
-    """The condition that a text column has one of the values of ``as_list``. The statement is the same for any number."""
-    if dialect.name == "sqlite":
-        return f"{text} IN (SELECT value FROM json_each(?))"
-    return f"{text} = ANY(%s)"
+def find_sql(dialect: Dialect, table: Table, *columns: str) -> str:
+    """SELECT of rows by id for the driver; its parameter is ``as_list`` of the ids, of any number."""
+    given = _given(dialect, bindparam("ids", type_=_list_type(dialect)))
+    query = select(*(table.c[name] for name in columns)).where(table.c.id.in_(select(given.c.value)))
+    return _driver_sql(dialect, query)
 
 
-def as_list(dialect: Dialect, ids: Iterable[str]) -> tuple[Any]:
-    """The parameter of ``among``; ids consist of letters and digits."""
-    if dialect.name == "sqlite":
-        return ('["' + '","'.join(ids) + '"]',)
-    return (list(ids),)
+def as_list(dialect: Dialect, values: Iterable[str]) -> Any:
+    """A list as one parameter. The values consist of letters and digits, as ids do."""
+    return '["' + '","'.join(values) + '"]' if dialect.name == "sqlite" else list(values)
 
 
 def values_table(dialect: Dialect, values: Sequence[str]) -> TableValuedAlias:
-    """The values as rows with one column, ``value``."""
+    """The values as a table with one column, ``value``."""
+    return _given(dialect, bindparam("given", as_list(dialect, values), _list_type(dialect)))
+
+
+def _given(dialect: Dialect, parameter: BindParameter[Any]) -> TableValuedAlias:
     if dialect.name == "sqlite":
-        return func.json_each(as_list(dialect, values)[0]).table_valued(column("value", Text), name="given")
-    return func.unnest(bindparam("given", list(values), postgresql.ARRAY(Text))).table_valued(
-        column("value", Text), name="given"
-    )
+        return func.json_each(parameter).table_valued(column("value", Text), name="given")
+    return func.unnest(parameter).table_valued(column("value", Text), name="given").render_derived()
+
+
+def _list_type(dialect: Dialect) -> Any:
+    return Text() if dialect.name == "sqlite" else postgresql.ARRAY(Text)
+
+
+def _driver_sql(dialect: Dialect, statement: ClauseElement) -> str:
+    kind = cast("type[DefaultDialect]", type(dialect))
+    driver = kind(paramstyle="qmark" if dialect.name == "sqlite" else "format")
+    return str(statement.compile(dialect=driver))

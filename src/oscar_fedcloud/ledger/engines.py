@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Database connections: one that writes, a small pool that reads.
 
-SQLite: WAL with ``synchronous=FULL`` (each commit is on disk when it returns); transactions begin by ``BEGIN IMMEDIATE`` so
+SQLite: WAL with ``synchronous=FULL`` (each commit is on disk when it returns); transactions ``BEGIN IMMEDIATE``, so
 that a second process waits instead of failing. PostgreSQL: timeouts, so that a dead server is noticed.
 """
 
@@ -70,4 +70,4 @@ def _sqlite(url: str, pragmas: tuple[str, ...], **options: Any) -> Engine:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.connection.cursor().execute("BEGIN IMMEDIATE")

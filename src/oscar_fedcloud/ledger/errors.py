@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy import exc
-
 
 class LedgerError(Exception):
     """Base of all errors of the ledger."""
@@ -13,7 +11,7 @@ class LedgerError(Exception):
 class LedgerUnavailable(LedgerError):
     """The database cannot be reached or cannot store (connection lost, disk full, closed). Trying again later may help.
 
-    After a write that raised this it is unknown whether the write took place, if the connection broke during the commit.
+    If the connection broke during a commit, it is unknown whether that write took place.
     """
 
 
@@ -21,16 +19,19 @@ class StateError(LedgerError):
     """The run does not exist, or its state does not allow what was asked."""
 
 
-# SQLSTATE classes that blame the values of a row: data exception, integrity violation, program limit exceeded.
+# Errors that blame the values of a row. By SQLSTATE: data exception, integrity violation, program limit exceeded.
 _ROW_CLASSES = ("22", "23", "54")
+_ROW_ERRORS = {"DataError", "IntegrityError", "InterfaceError", "ProgrammingError"}
 
 
 def is_row_error(error: Exception) -> bool:
-    """Whether a failed statement is the fault of the values in it, so that other rows can still be stored."""
-    if not isinstance(error, exc.DBAPIError):
-        return isinstance(error, (ValueError, TypeError, OverflowError))  # UnicodeError is a ValueError
-    if error.connection_invalidated:
+    """Whether a failed statement is the fault of the values in it, so that other rows can still be stored.
+
+    error: from SQLAlchemy, from the driver, or from Python (text that cannot be encoded, a number that is too large).
+    """
+    if getattr(error, "connection_invalidated", False):
         return False
-    if (state := getattr(error.orig, "sqlstate", None)) is not None:
+    cause = getattr(error, "orig", error)
+    if (state := getattr(cause, "sqlstate", None)) is not None:
         return str(state).startswith(_ROW_CLASSES)
-    return isinstance(error, (exc.DataError, exc.IntegrityError, exc.InterfaceError, exc.ProgrammingError))
+    return isinstance(cause, (ValueError, TypeError, OverflowError)) or type(cause).__name__ in _ROW_ERRORS

@@ -28,8 +28,8 @@ CHUNK = 500  # rows removed by one transaction, so that events never wait long
 class Ledger:
     """Events, runs, attempts, seen revisions, dead letters and callbacks in SQLite or PostgreSQL.
 
-    ``record`` and ``record_dead_letter`` belong to an event loop; all else blocks for the database and may be called from any
-    thread. Every method may raise LedgerUnavailable. Times are seconds since the epoch.
+    ``record`` and ``record_dead_letter`` belong to an event loop; all else blocks for the database and may be called
+    from any thread. Every method may raise LedgerUnavailable. Times are seconds since the epoch.
     """
 
     def __init__(self, writer: Engine, reader: Engine) -> None:
@@ -97,8 +97,8 @@ class Ledger:
     ) -> int:
         """Forget what was seen of objects that are gone.
 
-        keep: event ids of a complete listing of the bucket under ``prefix``. before: when that listing began; what was noted
-        later is kept.
+        keep: event ids of a complete listing of the bucket under ``prefix``. before: when that listing began; what was
+        noted later is kept.
         """
         forgotten = 0
         with self._reading.connect() as connection:
@@ -119,7 +119,7 @@ class Ledger:
         return self._read(waiting.services_waiting)
 
     def due(self, service: str, now: float, limit: int) -> list[Candidate]:
-        """Queued runs that may start or are superseded, oldest revision first; runs that wait for others are left out."""
+        """Queued runs that may start or are superseded, oldest first; runs that only wait for others are left out."""
         return self._read(waiting.due, service, now, limit)
 
     def next_due(self, service: str, now: float) -> float | None:
@@ -178,7 +178,7 @@ class Ledger:
         before: str | None = None,
         limit: int = 100,
     ) -> list[Run]:
-        """Runs, newest first. ``before``: ``cursor_of`` the last run of the page before. ValueError for a bad cursor."""
+        """Runs, newest first. before: ``cursor_of`` the last run of the page before; ValueError if it is none."""
         conditions = history.listed(service, states, bucket, key, since, before)
         return self._read(history.newest, conditions, limit)
 

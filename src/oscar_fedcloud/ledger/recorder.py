@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stores a batch of events with their runs, and dead letters: the hot path, run by the writer thread in one transaction."""
+"""Stores a batch of events with their runs, and dead letters, in one transaction: the hot path."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Dialect
+from sqlalchemy.engine.interfaces import DBAPICursor
 
-from oscar_fedcloud.ledger.dialects import among, as_list, insert_sql
+from oscar_fedcloud.ledger.dialects import as_list, find_sql, insert_sql
 from oscar_fedcloud.ledger.errors import is_row_error
 from oscar_fedcloud.ledger.rows import PLACE, event_row, plain, row_id, run_row
-from oscar_fedcloud.ledger.tables import dead_letters, events, runs
+from oscar_fedcloud.ledger.tables import dead_letters, events, runs, seen
 from oscar_fedcloud.model import Recording, event_id, run_id
 
 
@@ -60,14 +61,15 @@ class Recorder:
         self._insert_runs = insert_sql(dialect, runs)
         self._insert_events = insert_sql(dialect, events)
         self._insert_letters = insert_sql(dialect, dead_letters)
-        self._find_runs = f"SELECT id FROM runs WHERE {among(dialect, 'id')}"
-        self._find_events = f"SELECT id FROM events WHERE {among(dialect, 'id')}"
-        self._find_seen = f"SELECT id, service FROM seen WHERE {among(dialect, 'id')}"
+        self._find_runs = find_sql(dialect, runs, "id")
+        self._find_events = find_sql(dialect, events, "id")
+        self._find_seen = find_sql(dialect, seen, "id", "service")
 
     def store(self, connection: Connection, items: Sequence[Item]) -> list[bool]:
         """Store what is new of the items; tells for each whether anything of it was."""
+        cursor = connection.connection.cursor()  # the driver's: SQLAlchemy's own costs more than a small batch
         wanted = [_row_ids(item) for item in items]
-        known = self._known(connection, items, wanted)
+        known = self._known(cursor, items, wanted)
         rows = _Rows(time.time())
         results = [rows.add(item, ids, known) for item, ids in zip(items, wanted, strict=True)]
         for statement, values in (
@@ -76,7 +78,8 @@ class Recorder:
             (self._insert_letters, rows.letters),
         ):
             if values:
-                connection.exec_driver_sql(statement, values)
+                cursor.executemany(statement, values)
+        cursor.close()
         return results
 
     def store_singly(self, connection: Connection, items: Sequence[Item]) -> list[bool]:
@@ -92,7 +95,7 @@ class Recorder:
                 results += self.store(connection, [letter_of(item.recording, error)])
         return results
 
-    def _known(self, connection: Connection, items: Iterable[Item], wanted: Iterable[Sequence[str]]) -> _Known:
+    def _known(self, cursor: DBAPICursor, items: Iterable[Item], wanted: Iterable[Sequence[str]]) -> _Known:
         """What the tables hold of the wanted rows. ``seen`` comes last, since history moves from ``runs`` to there."""
         run_ids: list[str] = []
         event_ids: list[str] = []
@@ -103,13 +106,14 @@ class Recorder:
                 seen_ids.append(ids[0][:PLACE] + item.identity)
             else:
                 event_ids += ids
-        rows = self._find(connection, self._find_runs, run_ids) | self._find(connection, self._find_events, event_ids)
-        return _Known(rows, self._find(connection, self._find_seen, seen_ids))
+        rows = self._find(cursor, self._find_runs, run_ids) | self._find(cursor, self._find_events, event_ids)
+        return _Known(rows, self._find(cursor, self._find_seen, seen_ids))
 
-    def _find(self, connection: Connection, statement: str, ids: Sequence[str]) -> set[tuple[str, ...]]:
+    def _find(self, cursor: DBAPICursor, statement: str, ids: Sequence[str]) -> set[tuple[str, ...]]:
         if not ids:
             return set()
-        return {tuple(row) for row in connection.exec_driver_sql(statement, as_list(self._dialect, ids))}
+        cursor.execute(statement, (as_list(self._dialect, ids),))
+        return set(cursor.fetchall())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from oscar_fedcloud.model import EventOutcome, Run, RunState, StorageEvent
 class Candidate:
     """A queued run that is due.
 
-    newer: a newer revision of the same object is queued, running or ended (other than cancelled or superseded), so this run
-    is to be superseded. Never set for a run that a person asked for (retry, replay).
+    newer: a newer revision of the same object is queued, running or ended (other than cancelled or superseded), so this
+    run is to be superseded. Never set for a run that a person asked for (retry, replay).
     busy: another run of the same object has to end first.
     """
 
@@ -52,7 +52,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """A message that waits to be delivered. ``run`` shows state, reason, attempts and end as they were when it was written."""
+    """A message that waits to be delivered. ``run`` shows state, reason, attempts and end as of when it was written."""
 
     id: int
     url: str
@@ -61,7 +61,7 @@ class Callback:
 
 
 class Trace(TypedDict):
-    """What the ledger knows of one revision of a key. ``event`` and ``outcome`` are None when only its identity is left."""
+    """What the ledger knows of one revision of a key. Without ``event``, only its identity is left."""
 
     event_id: str
     event: StorageEvent | None

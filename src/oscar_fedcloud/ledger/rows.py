@@ -51,7 +51,7 @@ def plain(text: str) -> str:
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:
-    """JSON of plain data. Lone surrogates (keys that are not UTF-8) become escapes, which only the slow encoder writes."""
+    """JSON of plain data. Lone surrogates (keys that are not UTF-8) become escapes, as only the slow encoder does."""
     try:
         return _encode_json(value)
     except UnicodeEncodeError:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from oscar_fedcloud.ledger.errors import LedgerError
 from oscar_fedcloud.ledger.tables import SCHEMA_VERSION
@@ -32,9 +33,13 @@ def ensure_schema(engine: Engine) -> bool:
 
 def current_version(connection: Connection) -> str | None:
     """The schema that the database has, None when it is empty."""
-    if not inspect(connection).has_table("alembic_version"):
+    try:
+        with connection.begin_nested():
+            return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    except (OperationalError, ProgrammingError):
+        if inspect(connection).has_table("alembic_version"):
+            raise
         return None
-    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
 
 
 def _migrate(connection: Connection) -> None:
@@ -49,4 +54,5 @@ def _migrate(connection: Connection) -> None:
         command.upgrade(config, SCHEMA_VERSION)
     except CommandError as error:
         found = current_version(connection)
-        raise LedgerError(f"the ledger's schema {found!r} is not known here (newest: {SCHEMA_VERSION!r}): {error}") from error
+        message = f"the ledger has schema {found!r}, made by a newer program; this one knows {SCHEMA_VERSION!r}"
+        raise LedgerError(message) from error

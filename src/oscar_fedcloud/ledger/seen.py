@@ -48,7 +48,7 @@ def mark(connection: Connection, service: str, found: Iterable[StorageEvent], no
 def gone(
     connection: Connection, service: str, provider: str, bucket: str, keep: Collection[str], before: float, prefix: str
 ) -> Iterator[list[str]]:
-    """Chunks of row ids, noted for the service before that time under the prefix, whose event ids are not in ``keep``."""
+    """Chunks of row ids, noted for the service before that time under the prefix, of events not in ``keep``."""
     scope = [seen.c.service == service, seen.c.provider == provider, seen.c.bucket == bucket]
     last = ""
     while True:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of the ledger (SQLAlchemy Core). A change here needs a migration; a test compares the two.
 
-An event and its run are one row of ``runs`` (an event for two services makes two), so that an event costs one row and one
-random page: its place in the unique index on ``id``, which is the deduplication. All other indexes that a new run enters
-grow at their ends. Ids begin with ``model.place_id``, so that all rows of one key lie side by side in that index.
+An event and its run are one row of ``runs`` (an event for two services makes two), so that an event costs one row and
+one random page: in the unique index on ``id``, which is the deduplication. The other indexes that a new run enters grow
+at their ends. Ids begin with ``model.place_id``, so that all rows of one key lie side by side in that index.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from oscar_fedcloud.model import RunState
 
 _other = runs.alias("other")
 _place = func.substr(runs.c.id, 1, PLACE)
-# The range of ids comes from the index; few rows are in it, and the other columns say whether they are of the same object.
+# The range of ids comes from the index; few rows are in it, and the other columns tell which are of the same object.
 _SAME_OBJECT = and_(
     _other.c.id > _place,
     _other.c.id < _place + "~",
@@ -60,5 +60,7 @@ def _newer() -> ColumnElement[bool]:
 def _busy(now: float) -> ColumnElement[bool]:
     """Another run of the object is running, or an older one that was asked for shall start first."""
     active = _other.c.state == literal_column("'running'")
-    first = and_(_other.c.state == literal_column("'queued'"), _other.c.asked != "", _other.c.not_before <= now, _IS_OLDER)
+    first = and_(
+        _other.c.state == literal_column("'queued'"), _other.c.asked != "", _other.c.not_before <= now, _IS_OLDER
+    )
     return exists().where(_SAME_OBJECT, or_(active, first))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one thread that writes (group commit).
 
-It takes whatever is queued: all recordings of the moment in one transaction, without waiting for more, then each mutation in
-a transaction of its own. While a commit waits for the disk, the next batch gathers.
+It takes whatever is queued: all events of the moment in one transaction, without waiting for more, then each mutation
+in a transaction of its own. While a commit waits for the disk, the next batch gathers.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ class HostAndScheme(NamedTuple):
 
 
 class _XmlPool(PoolManager):
-    """Connections to S3. Some servers, rclone's among them, call their errors text/xml, which the client does not read."""
+    """Connections to S3. Some servers, such as rclone, call errors text/xml, which the client does not read."""
 
-    def urlopen(self, *args: Any, **kwargs: Any) -> BaseHTTPResponse:  # type: ignore[override]
+    def urlopen(self, *args: Any, **kwargs: Any) -> BaseHTTPResponse:
         response = super().urlopen(*args, **kwargs)
         if response.status >= 400 and response.headers.get("Content-Type", "").startswith("text/xml"):
             response.headers["Content-Type"] = "application/xml"

@@ -20,7 +20,7 @@ from minio.error import MinioAdminException
 
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.model import Credential, StorageEvent
+from oscar_fedcloud.model import Credential, StorageEvent, Via
 from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.policy import same_policy, service_policy
 from oscar_fedcloud.providers.records import parse_notification
@@ -57,9 +57,9 @@ class MinioProvider(S3Provider):
         """Without webhook targets the store is polled."""
         return self.config.hooks is None
 
-    def parse(self, body: bytes) -> list[StorageEvent]:
+    def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
         """All new objects that a notification tells of. Raises BadEvent."""
-        return parse_notification(self.id, body)
+        return parse_notification(self.id, body, via)
 
     def _rows(self, bucket: str, prefix: str) -> Iterator[Object]:
         """Current objects. With versions, only a listing of versions shows their names."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How rclone reaches a store (environment variables: no file, no key on a command line), and how it writes keys.
 
-rclone works on names in an encoding of its own, in which e.g. a newline is U+240A and U+201B quotes such signs. Without an
-encoding at both ends (``Raw``), and with keys in that form as arguments, every key that a store takes comes through.
+rclone works on names in an encoding of its own, in which e.g. a newline is U+240A and U+201B quotes such signs. Without
+an encoding at both ends (``Raw``), and with keys in that form as arguments, every key that a store takes comes through.
 https://rclone.org/overview/#encoding
 """
 

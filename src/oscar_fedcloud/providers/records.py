@@ -72,17 +72,17 @@ class S3Notification(msgspec.Struct, rename={"records": "Records"}):
 _notification = msgspec.json.Decoder(S3Notification)
 
 
-def parse_notification(provider_id: str, body: bytes) -> list[StorageEvent]:
+def parse_notification(provider_id: str, body: bytes, via: Via) -> list[StorageEvent]:
     """All new objects that a notification of MinIO tells of; records of other things are left out. Raises BadEvent."""
     try:
         records = _notification.decode(body).records
-        events = [event_of(provider_id, record) for record in records]
+        events = [event_of(provider_id, record, via) for record in records]
     except (msgspec.MsgspecError, ValueError) as error:
         raise BadEvent(f"not a notification of storage provider {provider_id}: {error}") from error
     return [event for event in events if event is not None]
 
 
-def event_of(provider_id: str, record: Mapping[str, Any]) -> StorageEvent | None:
+def event_of(provider_id: str, record: Mapping[str, Any], via: Via) -> StorageEvent | None:
     """The event that one record of MinIO stands for; None when it tells of something else than a new object.
 
     Raises ValueError (of which msgspec's errors are) for a record without the fields that identify an object.
@@ -104,7 +104,7 @@ def event_of(provider_id: str, record: Mapping[str, Any]) -> StorageEvent | None
         version_id="" if item.version_id == "null" else item.version_id,
         time=fields.time,
         depth=depth_of(item.metadata),
-        via=Via.DURABLE,
+        via=via,
         record=record,
     )
 

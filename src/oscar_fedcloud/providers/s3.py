@@ -69,7 +69,7 @@ class S3Provider:
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
-    def parse(self, body: bytes) -> list[StorageEvent]:
+    def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
         """This store sends no events. Raises BadEvent."""
         raise BadEvent(f"storage provider {self.id} sends no events that we accept")
 

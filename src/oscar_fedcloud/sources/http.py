@@ -31,11 +31,11 @@ def _event(item: Parsed, providers: Mapping[str, Provider]) -> StorageEvent:
         raise BadEvent(f"the event is of storage provider {item.provider}, which is not configured here")
     if item.dialect is Dialect.MINIO and not getattr(provider, "polled", True):
         try:
-            event = event_of(item.provider, item.record)
+            event = event_of(item.provider, item.record, Via.HTTP)
         except ValueError:
             event = None  # written by hand, without a sequencer
         if event is not None:
-            return replace(event, via=Via.HTTP)
+            return event
     found = provider.stat(item.bucket, item.key)
     if found is None:
         raise BadEvent(f"{item.bucket}/{item.key} does not exist at storage provider {item.provider}")

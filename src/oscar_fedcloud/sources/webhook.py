@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import structlog
@@ -84,19 +83,16 @@ class Webhook:
         try:
             if not complete:
                 raise BadEvent(f"the body is larger than {BODY_LIMIT} bytes; its beginning is kept")
-            events = self.provider.parse(body) if body else []
+            events = self.provider.parse(body, self.via) if body else []
         except BadEvent as error:
             return await self._bury(body, str(error))
         if not events:
             return 200
-        if self.via is Via.FAST:
-            events = [replace(event, via=Via.FAST) for event in events]
         return await self._commit(events, body)
 
     async def _commit(self, events: list[StorageEvent], body: bytes) -> int:
         task = asyncio.ensure_future(self.intake.ingest(events))
-        done, _ = await asyncio.wait((task,), timeout=self.patience)
-        if not done:
+        if not await _ended(task, self.patience):
             task.add_done_callback(_forget)
             return 503
         error = task.exception()
@@ -133,6 +129,21 @@ async def _body(receive: Receive) -> tuple[bytes, bool]:
                 size += len(chunks[-1])
         body = b"".join(chunks)
     return body[:BODY_LIMIT], len(body) <= BODY_LIMIT
+
+
+async def _ended(task: asyncio.Future[None], patience: float) -> bool:
+    """Whether the task ended within ``patience`` seconds; if not, it goes on. At half the price of ``asyncio.wait``."""
+    waiter = asyncio.get_running_loop().create_future()
+
+    def wake(_: object = None) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    timer = waiter.get_loop().call_later(patience, wake)
+    task.add_done_callback(wake)
+    await waiter
+    timer.cancel()
+    return task.done()
 
 
 def _forget(task: asyncio.Future[None]) -> None:

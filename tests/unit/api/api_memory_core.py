@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small daemon for the API's tests: the real catalogue and ledger, a store in memory, and no launcher."""
+"""A small daemon for the API's tests: the real FDL functions and ledger, all else in memory."""
 
 from __future__ import annotations
 
 import io
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -11,10 +12,9 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from oscar_fedcloud.catalogue.catalogue import Catalogue
-from oscar_fedcloud.catalogue.store import FolderStore
 from oscar_fedcloud.config import Config
-from oscar_fedcloud.core_types import Answer, Change, Declared, NotFound, Plan
+from oscar_fedcloud.core_types import Answer, Change, Conflict, Declared, NotFound, Plan, PlanItem
+from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, diff_documents, find_loops, to_document
 from oscar_fedcloud.ledger import Ledger, Verdict
 from oscar_fedcloud.model import (
     AttemptState,
@@ -93,8 +93,13 @@ def event(bucket: str, key: str, body: bytes = b"x", revision: str = "") -> Stor
     return StorageEvent("minio.default", bucket, key, revision or etag, 1_700_000_000_000_000_000, len(body), etag)
 
 
+def hidden(service: Service) -> dict[str, Any]:
+    """The service's document without its secrets."""
+    return to_document(service, secrets=False)
+
+
 class MemoryCore:
-    """What the API needs, with the real catalogue and ledger behind it."""
+    """What the API needs, with services in memory and the real ledger."""
 
     version = "2.0.0"
 
@@ -103,7 +108,8 @@ class MemoryCore:
         self.ledger = ledger
         self.store = MemoryStore()
         self.providers = {"minio.default": self.store}
-        self.catalogue = Catalogue(FolderStore(config.data / "services"), max_depth=16)
+        self.declared: dict[str, Declared] = {}
+        self.history: dict[str, list[Service]] = {}  # all revisions of a service, oldest first
         self.parts: dict[str, dict[str, Any]] = {"ledger": {"ok": True, "detail": ""}}
         self.looks = 0
         self.submitted: list[tuple[str, bytes, str, str]] = []
@@ -111,29 +117,74 @@ class MemoryCore:
 
     @property
     def tokens(self) -> dict[str, str]:
-        return self.catalogue.tokens
+        return {one.service.token: name for name, one in self.declared.items()}
 
     def service(self, name: str) -> Declared | None:
-        return self.catalogue.declared(name)
+        return self.declared.get(name)
 
     def services(self) -> list[Declared]:
-        return [found for name in sorted(self.catalogue.entries) if (found := self.service(name))]
+        return [self.declared[name] for name in sorted(self.declared)]
 
     async def plan(self, change: Change) -> Plan:
-        return self.catalogue.plan(change)
+        names = [service.name for service in change.documents]
+        after = {name: one.service for name, one in self.declared.items()} | {one.name: one for one in change.documents}
+        if loops := [loop for loop in find_loops(after.values()) if not loop.breakable]:
+            raise FdlError(FdlProblem("services", loop.services, loop.message, "") for loop in loops)
+        items = [self._wanted(service, change.expect_revision) for service in change.documents]
+        pruned = [name for name in self.declared if change.prune and name not in names]
+        items += [self._unwanted(name, change.expect_revision) for name in (*change.names, *pruned)]
+        return Plan(tuple(items))
+
+    def _wanted(self, service: Service, expected: int | None) -> PlanItem:
+        current = self.declared.get(service.name)
+        revision = current.revision if current else 0
+        if expected not in (None, revision):
+            raise Conflict(f"service {service.name} stands at revision {revision}, the request expects {expected}")
+        if current is None:
+            changes = diff_documents(None, to_document(service))
+            return PlanItem(service.name, "create", None, hidden(service), tuple(changes), 1)
+        if not service.token:
+            service = replace(service, token=current.service.token)
+        changes = diff_documents(to_document(current.service), to_document(service))
+        before, after = hidden(current.service), hidden(service)
+        if not changes:
+            return PlanItem(service.name, "unchanged", before, after, (), revision)
+        return PlanItem(service.name, "update", before, after, tuple(changes), revision + 1)
+
+    def _unwanted(self, name: str, expected: int | None) -> PlanItem:
+        current = self.declared.get(name)
+        if current is None:
+            return PlanItem(name, "absent", None, None)
+        if expected not in (None, current.revision):
+            raise Conflict(f"service {name} stands at revision {current.revision}, the request expects {expected}")
+        return PlanItem(name, "delete", hidden(current.service), None)
 
     async def apply(self, change: Change) -> Plan:
-        plan = self.catalogue.plan(change)
-        for name in self.catalogue.carry_out(change, plan):
-            if name in self.catalogue.states:
-                self.catalogue.states[name] = ("ready", "")
+        plan = await self.plan(change)
+        documents = {service.name: service for service in change.documents}
+        for item in plan.items:
+            if item.action == "delete":
+                del self.declared[item.name], self.history[item.name]
+            elif item.action in ("create", "update"):
+                self._declare(documents[item.name], item.revision)
         return plan
 
+    def _declare(self, service: Service, revision: int) -> None:
+        old = self.declared.get(service.name)
+        token = service.token or (old.service.token if old else secrets.token_hex(32))
+        service = replace(service, token=token)
+        self.declared[service.name] = Declared(service, revision)
+        self.history.setdefault(service.name, []).append(service)
+
     async def rollback(self, name: str, revision: int | None) -> Plan:
-        return await self.apply(Change(documents=(self.catalogue.revision(name, revision),)))
+        history = self.history[name]
+        wanted = len(history) - 1 if revision is None else revision
+        if not 1 <= wanted <= len(history):
+            raise NotFound(f"service {name} has no revision {wanted}")
+        return await self.apply(Change(documents=(history[wanted - 1],)))
 
     def revisions(self, name: str) -> list[dict[str, Any]]:
-        return self.catalogue.revisions(name)
+        return [{"revision": number, "changed": 1.0} for number in range(len(self.history[name]), 0, -1)]
 
     async def submit(self, service: str, body: bytes, *, idempotency_key: str = "", delegated_id: str = "") -> Run:
         self.submitted.append((service, body, idempotency_key, delegated_id))

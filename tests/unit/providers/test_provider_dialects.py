@@ -28,7 +28,18 @@ ONEDATA = {"Key": "/space/dir/file", "Records": [{"objectKey": "k", "objectId": 
 DCACHE = {"event": {"name": "image.jpg", "mask": ["IN_CREATE"]}, "subscription": "https://dcache/api/v1/events/1"}
 RUCIO = {"event_type": "close", "payload": {"scope": "user.jdoe", "name": "data.set"}}
 
-KEYS = ["event", "event_type", "payload", "subscription", "Records", "httpMethod", "body", "storage_provider", "name", "Key"]
+KEYS = [
+    "event",
+    "event_type",
+    "payload",
+    "subscription",
+    "Records",
+    "httpMethod",
+    "body",
+    "storage_provider",
+    "name",
+    "Key",
+]
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
@@ -69,7 +80,9 @@ def test_events_behind_an_api_gateway(document: Any, event: tuple[str, ...], wra
 
 @pytest.mark.parametrize("wrap", [json.dumps, lambda document: document], ids=["text", "object"])
 def test_delegated_events_name_the_cluster_they_come_from(wrap: Any) -> None:
-    assert found({"storage_provider": "far", "event": wrap(records(MINIO))}) == [("minio", "minio.far", "bucket", "in/a b.txt")]
+    assert found({"storage_provider": "far", "event": wrap(records(MINIO))}) == [
+        ("minio", "minio.far", "bucket", "in/a b.txt")
+    ]
     assert found({"storage_provider": "minio.far", "event": wrap(records(MINIO))})[0][1] == "minio.far"
     assert found({"event": wrap(records(MINIO))})[0][1] == "minio.default"
 

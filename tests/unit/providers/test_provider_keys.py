@@ -32,7 +32,9 @@ def test_keys_as_stores_write_them(escaped: str, key: str) -> None:
     assert decode_key(escaped) == key
 
 
-@pytest.mark.parametrize("key", ["a", "in/a", "in/.hidden", "in/a..b", "in/...", "in/a b", "in/\n", "in/$(id)", "in/\udcff"])
+@pytest.mark.parametrize(
+    "key", ["a", "in/a", "in/.hidden", "in/a..b", "in/...", "in/a b", "in/\n", "in/$(id)", "in/\udcff"]
+)
 def test_keys_that_can_become_files(key: str) -> None:
     assert stageable(key)
 

@@ -15,7 +15,9 @@ from oscar_fedcloud.providers import make_provider
 
 @pytest.fixture(scope="module")
 def minio() -> Provider:
-    config = ProviderConfig(type="minio", endpoint="http://127.0.0.1:9000", access_key="a", secret_key="b", hooks=Hooks())
+    config = ProviderConfig(
+        type="minio", endpoint="http://127.0.0.1:9000", access_key="a", secret_key="b", hooks=Hooks()
+    )
     return make_provider("minio.default", config)
 
 

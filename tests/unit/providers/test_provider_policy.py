@@ -48,14 +48,18 @@ def may(policy: dict[str, Any], action: str, bucket: str, key: str = "", prefix:
     resource = f"arn:aws:s3:::{bucket}" + (f"/{key}" if key else "")
     for statement in policy["Statement"]:
         patterns = statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix", ["*"])
-        if action in statement["Action"] and any(fnmatchcase(resource, one) for one in statement["Resource"]):
-            if prefix is None or any(fnmatchcase(prefix, one) for one in patterns):
-                return True
+        fits = prefix is None or any(fnmatchcase(prefix, one) for one in patterns)
+        if fits and action in statement["Action"] and any(fnmatchcase(resource, one) for one in statement["Resource"]):
+            return True
     return False
 
 
 def inside(item: Input | Output, bucket: str, key: str) -> bool:
-    return item.storage_provider == SITE and item.bucket == bucket and key.startswith(f"{item.folder}/" if item.folder else "")
+    return (
+        item.storage_provider == SITE
+        and item.bucket == bucket
+        and key.startswith(f"{item.folder}/" if item.folder else "")
+    )
 
 
 @given(services, buckets, folders)
@@ -118,7 +122,10 @@ def test_the_order_of_a_policy_says_nothing(svc: Service, chance: random.Random)
     policy = service_policy(svc, SITE, "logs", "internal")
     shuffled = {
         "Statement": [
-            {name: chance.sample(value, len(value)) if isinstance(value, list) else value for name, value in one.items()}
+            {
+                name: chance.sample(value, len(value)) if isinstance(value, list) else value
+                for name, value in one.items()
+            }
             for one in chance.sample(policy["Statement"], len(policy["Statement"]))
         ],
         "Version": policy["Version"],

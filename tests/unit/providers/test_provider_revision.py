@@ -59,7 +59,9 @@ def test_the_version_null_is_no_version() -> None:
 
 
 def test_same_content_again_is_a_new_revision() -> None:
-    assert revision_of_event("", "18EAE6D6CD409FEC", "abc").name != revision_of_event("", "18EAE6D6CD85EE1E", "abc").name
+    assert (
+        revision_of_event("", "18EAE6D6CD409FEC", "abc").name != revision_of_event("", "18EAE6D6CD85EE1E", "abc").name
+    )
 
 
 def test_a_sequencer_that_is_no_number_is_refused() -> None:

@@ -34,7 +34,9 @@ def test_minio_without_targets_is_polled() -> None:
     assert make_provider("minio.default", config("minio")).polled
 
 
-@pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "ftp://host", "http://", "http://host/path", "http://me:pw@host"])
+@pytest.mark.parametrize(
+    "endpoint", ["127.0.0.1:9000", "ftp://host", "http://", "http://host/path", "http://me:pw@host"]
+)
 def test_an_endpoint_must_be_a_url(endpoint: str) -> None:
     with pytest.raises(ValueError, match="endpoint"):
         make_provider("s3.ceph", config(endpoint=endpoint))

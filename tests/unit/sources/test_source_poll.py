@@ -152,7 +152,9 @@ async def test_what_the_ledger_did_not_take_is_offered_again() -> None:
     assert sink.found == [("a", "1")]
 
 
-@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from("12"), max_size=3), max_size=8), st.integers(1, 3))
+@given(
+    st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from("12"), max_size=3), max_size=8), st.integers(1, 3)
+)
 def test_ready_means_that_the_last_listings_agree(listings: list[dict[str, str]], settle: int) -> None:
     watch = Watch(WHERE)
     for number, objects in enumerate(listings, 1):

@@ -22,10 +22,10 @@ class Store:
 
     id = "minio.default"
 
-    def parse(self, body: bytes) -> list[StorageEvent]:
+    def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
         if body.startswith(b"bad"):
             raise BadEvent("it is bad")
-        return [replace(EVENT, key=key) for key in body.decode().split()]
+        return [replace(EVENT, key=key, via=via) for key in body.decode().split()]
 
 
 @dataclass
@@ -61,7 +61,11 @@ class Answer:
 
 
 async def post(
-    hook: Webhook, chunks: Iterable[bytes] = (b"key",), token: str | None = TOKEN, method: str = "POST", scheme: str = "Bearer"
+    hook: Webhook,
+    chunks: Iterable[bytes] = (b"key",),
+    token: str | None = TOKEN,
+    method: str = "POST",
+    scheme: str = "Bearer",
 ) -> Answer:
     """One request, as an ASGI server hands it on."""
     rest = list(chunks) or [b""]

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Job in a container of docker or podman: the same runner, inside the service's own image.
+
+The container sees the script, the runner and rclone read-only, and one folder for the runner's result. The values of
+its environment go by the engine's own environment, never on a command line, which every user of the machine may read.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_PROBES = {"docker": ["version", "--format", "{{.Server.Version}}"], "podman": ["info", "--format", "ok"]}
+_PROBE_TIMEOUT = 20.0  # s
+_LOOPBACK = ("localhost", "127.", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A container engine that works here: ``docker`` or ``podman``, and its path."""
+
+    name: str
+    path: str
+
+
+def find_engine() -> Engine | str:
+    """The first engine that answers, or why there is none."""
+    problems = []
+    for name, probe in _PROBES.items():
+        path = shutil.which(name)
+        if path is None:
+            problems.append(f"{name} is not installed")
+            continue
+        try:
+            answer = subprocess.run([path, *probe], capture_output=True, text=True, timeout=_PROBE_TIMEOUT, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            problems.append(f"{name} does not answer: {error}")
+            continue
+        if answer.returncode == 0:
+            return Engine(name, path)
+        problems.append(f"{name} does not work: {answer.stderr.strip().partition(chr(10))[0]}")
+    return "; ".join(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One Job's container. folder: the Job's. memory: bytes. cpu: cores. variables: names that it gets."""
+
+    job: str
+    image: str
+    folder: Path
+    runner: Path
+    rclone: Path
+    memory: int
+    cpu: float
+    variables: Collection[str]
+    host_network: bool
+
+    @property
+    def name(self) -> str:
+        """The container's name."""
+        return f"oscar-{self.job}"
+
+    def inside(self) -> dict[str, str]:
+        """Where the runner finds its things in the container."""
+        return {"OSCAR_RCLONE": "/oscar/rclone", "OSCAR_SCRIPT": "/oscar/script", "OSCAR_RESULT": "/oscar/out/result"}
+
+    def run(self, engine: Engine) -> list[str]:
+        """The command that runs it and stays until its end. Signals are passed on to the runner."""
+        arguments = [engine.path, "run", "--name", self.name, "--init", "--security-opt", "no-new-privileges"]
+        arguments += ["--memory", str(self.memory)] if self.memory else []
+        arguments += ["--cpus", f"{self.cpu:g}"] if self.cpu else []
+        arguments += ["--network", "host"] if self.host_network else []
+        for name in sorted({*self.variables, *self.inside()}):
+            arguments += ["--env", name]
+        for source, target in self._mounts().items():
+            arguments += ["--volume", f"{source}:{target}"]
+        return [*arguments, "--entrypoint", "/bin/sh", self.image, "/oscar/runner.sh"]
+
+    def _mounts(self) -> dict[str, str]:
+        return {
+            str(self.runner): "/oscar/runner.sh:ro",
+            str(self.rclone): "/oscar/rclone:ro",
+            str(self.folder / "script"): "/oscar/script:ro",
+            str(self.folder / "out"): "/oscar/out",
+        }
+
+    def inspect(self, engine: Engine) -> list[str]:
+        """The command that prints ``true`` if it was killed for its memory."""
+        return [engine.path, "inspect", "--format", "{{.State.OOMKilled}}", self.name]
+
+    def remove(self, engine: Engine) -> list[str]:
+        """The command that ends and removes it."""
+        return [engine.path, "rm", "--force", "--volumes", self.name]
+
+
+def needs_host_network(environment: Mapping[str, str]) -> bool:
+    """Whether a store is on the loopback address, which is another one inside a container."""
+    stores = (name for name in environment if name.startswith("RCLONE_CONFIG_") and name.endswith("_ENDPOINT"))
+    return any((urlsplit(environment[name]).hostname or "").startswith(_LOOPBACK) for name in stores)

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Launcher of the single-machine profile: each Job is a process group of its own, with a shim that watches it.
+
+Host mode (``container: never``, or ``auto`` without an engine) is for one user's trusted scripts: a Job runs as the
+user of the invoker, whose files it can read. Its limits keep mistakes in bounds; ``Completion.limits`` says how each
+was enforced. An invoker that is killed leaves its Jobs running, and the next one takes them up from their folders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from oscar_fedcloud.config import LauncherConfig
+from oscar_fedcloud.jobs.launchers import limits
+from oscar_fedcloud.jobs.launchers.container import find_engine
+from oscar_fedcloud.jobs.launchers.folder import JobFolder
+from oscar_fedcloud.jobs.launchers.plan import RUNNER, Machine, plan_job
+from oscar_fedcloud.model import AttemptState, Completion, JobSpec, LaunchError
+
+_SHIM = "import sys; sys.path.append(sys.argv[1]); from launchers.shim import main; main(sys.argv[2])"
+_POLL = 0.25  # s between looks at Jobs whose shim is not our child
+_ORPHAN_GRACE = 15.0  # s that what is left of a Job may go on without its shim
+_PRUNE_PAUSE = 600.0  # s
+
+
+class ProcessLauncher:
+    """Starts Jobs on this machine; ``folder`` holds a folder for each.
+
+    grace: seconds between TERM and KILL. retention: seconds for which log and status of an acknowledged Job stay.
+    """
+
+    def __init__(
+        self, folder: Path, config: LauncherConfig, *, grace: float = 10.0, retention: float = 30 * 24 * 3600.0
+    ) -> None:
+        self.root = folder.absolute()
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.config = config
+        self.grace = grace
+        self.retention = retention
+        self._ended: asyncio.Queue[Completion] = asyncio.Queue()
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._pruned = 0.0
+
+    async def start(self, spec: JobSpec) -> None:
+        """Start the Job, or adopt it when it already exists. Raises LaunchError when it cannot be started."""
+        if spec.job in self._watches:
+            return
+        try:
+            shim = await asyncio.to_thread(self._begin, spec)
+        except OSError as error:
+            raise LaunchError(f"job {spec.job} could not be started: {error}") from error
+        self._watch(spec.job, shim)
+
+    async def adopt(self, jobs: Sequence[str]) -> set[str]:
+        """Take up Jobs of an earlier life that began; one that did not is for ``start``, under the same name."""
+        found = {job for job in jobs if self._folder(job).started}
+        for job in found:
+            self._watch(job, None)
+        return found
+
+    async def cancel(self, job: str) -> None:
+        """End the Job; its Completion (CANCELLED) follows. Unknown names are ignored."""
+        self._folder(job).cancel()
+
+    async def completions(self) -> AsyncIterator[Completion]:
+        """Each ended Job, once per life of the invoker, until ``acknowledge``."""
+        while True:
+            yield await self._ended.get()
+
+    async def acknowledge(self, job: str) -> None:
+        """Remove what the Job worked with. Its log and status stay until they are older than ``retention``."""
+        self._watches.pop(job, None)
+        await asyncio.to_thread(self._folder(job).acknowledge)
+        if time.monotonic() > self._pruned + _PRUNE_PAUSE:
+            self._pruned = time.monotonic()
+            await asyncio.to_thread(self._prune)
+
+    def log(self, job: str, tail: int | None = None) -> Iterator[bytes] | None:
+        """Chunks of the Job's log (its last ``tail`` bytes) while the launcher still has it, else None."""
+        return self._folder(job).log(tail)
+
+    async def close(self) -> None:
+        """Stop watching. Jobs go on."""
+        watches = list(self._watches.values())
+        self._watches.clear()
+        for task in watches:
+            task.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+    def _folder(self, job: str) -> JobFolder:
+        if "/" in job or job.startswith("."):
+            raise ValueError(f"{job!r} is no name of a job")
+        return JobFolder(self.root, job)
+
+    # -- starting --------------------------------------------------------------------------------------------------
+
+    def _begin(self, spec: JobSpec) -> int | None:
+        """Make the Job's folder and start a shim on it: its pid, or None when a shim has begun before."""
+        folder = self._folder(spec.job)
+        if not folder.exists:
+            plan = plan_job(spec, folder.path, self.config, self._machine, self.grace)
+            if plan.spec["cgroup"]:
+                limits.make_cgroup(self._machine.cgroup, spec.job, spec.memory, spec.cpu)
+            folder.create(plan.spec, plan.environment, spec.script)
+        return None if folder.started else _spawn_shim(folder.path)
+
+    @cached_property
+    def _machine(self) -> Machine:
+        rclone = shutil.which(self.config.rclone)
+        if rclone is None:
+            raise LaunchError(f"rclone is not at {self.config.rclone} (launcher.rclone): install it or give its path")
+        return Machine(
+            rclone=Path(rclone).absolute(),
+            cgroup=limits.delegated_cgroup(),
+            can_watch_memory=limits.can_watch_memory(),
+            engine=find_engine() if self.config.container != "never" else "not asked for",
+            own=dict(os.environ),
+        )
+
+    # -- watching --------------------------------------------------------------------------------------------------
+
+    def _watch(self, job: str, shim: int | None) -> None:
+        if job not in self._watches:
+            self._watches[job] = asyncio.create_task(self._until_ended(self._folder(job), shim), name=f"watch {job}")
+
+    async def _until_ended(self, folder: JobFolder, shim: int | None) -> None:
+        """Wait for the end of a Job and report it: at once for a shim of our own, else by looking now and then."""
+        code = await _exit_of(shim) if shim else 0
+        orphaned_since: float | None = None
+        while (completion := _completion(folder, code)) is None:
+            if not folder.orphaned():
+                orphaned_since = None
+            elif orphaned_since is None:
+                orphaned_since = time.monotonic()
+            elif time.monotonic() > orphaned_since + _ORPHAN_GRACE:
+                await asyncio.to_thread(folder.kill_orphans)
+            await asyncio.sleep(_POLL)
+        self._ended.put_nowait(completion)
+
+    def _prune(self) -> None:
+        """Remove what is older than ``retention`` of acknowledged Jobs, and folders that were never finished."""
+        oldest = time.time() - self.retention
+        for path in self.root.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if not (path / "spec.json").exists() and path.stat().st_mtime < oldest:
+                    shutil.rmtree(path)
+
+
+def _completion(folder: JobFolder, code: int) -> Completion | None:
+    if code and not folder.started:
+        reason = f"the shim failed with exit code {code}: {folder.shim_log()}"
+        return Completion(folder.job, AttemptState.LAUNCH_FAILED, reason=reason)
+    return folder.completion()
+
+
+def _spawn_shim(folder: Path) -> int:
+    """A shim in a session of its own, with no file and no environment of ours. Its pid."""
+    log = str(folder / "shim.log")
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    command = [sys.executable, "-I", "-S", "-c", _SHIM, str(RUNNER.parent), str(folder)]
+    return os.posix_spawn(sys.executable, command, {}, file_actions=actions, setsid=True)
+
+
+async def _exit_of(child: int) -> int:
+    """The exit code of a child of ours, as soon as it ends."""
+    with contextlib.suppress(OSError):
+        await _end_of(os.pidfd_open(child))
+    while (code := _reap(child)) is None:  # only on kernels without pidfd (before 5.3)
+        await asyncio.sleep(_POLL)  # noqa: ASYNC110
+    return code
+
+
+def _reap(child: int) -> int | None:
+    pid, status = os.waitpid(child, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if pid else None
+
+
+async def _end_of(process: int) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(process, ended.set)
+        await ended.wait()
+    finally:
+        loop.remove_reader(process)
+        os.close(process)

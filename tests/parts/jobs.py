@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs for tests of the runner and of launchers: a store with two buckets, services, and specs of their Jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.fdl import Service, parse_service
+from oscar_fedcloud.jobs.environment import RunnerSettings, remote_name
+from oscar_fedcloud.jobs.specs import job_spec
+from oscar_fedcloud.model import Credential, JobSpec, Run, RunState, StorageEvent, run_id
+from oscar_fedcloud.providers.rclone import remote_environment
+
+from parts.minio import MinioServer
+from parts.rclone_s3 import RcloneS3, rclone_binary
+
+PROVIDER = "minio.default"
+RUNNER = Path(__file__).parents[2] / "src" / "oscar_fedcloud" / "jobs" / "runner.sh"
+SYSTEM_PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+
+
+class Store:
+    """A real store with the buckets ``data`` and ``logs``."""
+
+    def __init__(self, server: MinioServer | RcloneS3) -> None:
+        self.server = server
+        self.kind = "minio" if isinstance(server, MinioServer) else "folder"
+        self.client = server.client()
+        for bucket in ("data", "logs"):
+            if not self.client.bucket_exists(bucket):
+                self.client.make_bucket(bucket)
+
+    def put(self, key: str, body: bytes, bucket: str = "data") -> StorageEvent:
+        """Upload an object; the event of it."""
+        self.client.put_object(bucket, key, io.BytesIO(body), len(body))
+        etag = hashlib.md5(body).hexdigest()
+        return StorageEvent(
+            provider=PROVIDER,
+            bucket=bucket,
+            key=key,
+            revision=f"{time.time_ns()}-{etag}",
+            order=time.time_ns(),
+            size=len(body),
+            etag=etag,
+            time="2026-11-23T10:00:00.000Z",
+            record={"eventSource": "minio:s3", "s3": {"bucket": {"name": bucket}}},
+        )
+
+    def read(self, key: str, bucket: str = "data") -> bytes:
+        """An object's content."""
+        answer = self.client.get_object(bucket, key)
+        try:
+            return answer.read()
+        finally:
+            answer.close()
+            answer.release_conn()
+
+    def keys(self, prefix: str = "", bucket: str = "data") -> list[str]:
+        """All keys that start with ``prefix``, sorted."""
+        return sorted(str(found.object_name) for found in self.client.list_objects(bucket, prefix, recursive=True))
+
+    def variables(self) -> dict[str, dict[str, str]]:
+        """By provider id, how rclone reaches the store."""
+        config = ProviderConfig(type=self.kind, endpoint=self.server.endpoint)
+        credential = Credential(self.server.access_key, self.server.secret_key)
+        return {PROVIDER: remote_environment(remote_name(PROVIDER), config, credential)}
+
+
+def service(script: str, **fields: Any) -> Service:
+    """A service that reads ``data/in`` and writes ``data/out``."""
+    document = {
+        "name": "step",
+        "image": "busybox",
+        "script": script,
+        "memory": "256Mi",
+        "input": [{"storage_provider": PROVIDER, "path": "data/in"}],
+        "output": [{"storage_provider": PROVIDER, "path": "data/out"}],
+        "token": "7" * 64,
+    }
+    return parse_service(document | fields)
+
+
+def run_of(of: Service, event: StorageEvent) -> Run:
+    """The run of a service on an event."""
+    return Run(run_id(of.name, event), of.name, event, RunState.RUNNING, "", 1, 0, 0, 0.0, time.time(), None)
+
+
+def settings(**changes: Any) -> RunnerSettings:
+    """Settings with logs in the bucket ``logs``."""
+    values = {"log_provider": PROVIDER, "log_bucket": "logs", "staging_timeout": 60.0, "node": "here"}
+    return RunnerSettings(rclone=str(rclone_binary()), **(values | changes))
+
+
+def spec_of(store: Store, of: Service, event: StorageEvent, attempt: int = 1, **changes: Any) -> JobSpec:
+    """The Job of an attempt."""
+    return job_spec(of, "1", run_of(of, event), attempt, settings(**changes), store.variables())
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a runner ended. left: what it left behind in its TMPDIR."""
+
+    code: int
+    output: str
+    phase: str
+    reason: str
+    left: list[str]
+
+
+class Runner:
+    """``runner.sh`` alone, as a launcher would start it, by the shell ``shell``."""
+
+    def __init__(self, spec: JobSpec, shell: tuple[str, ...] = ("/bin/sh",), **variables: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="oscar-runner-"))
+        (self.folder / "script").write_bytes(spec.script)
+        (self.folder / "tmp").mkdir()
+        environment = {
+            "PATH": SYSTEM_PATH,
+            "TMPDIR": str(self.folder / "tmp"),
+            **spec.env,
+            **spec.secrets,
+            "OSCAR_SCRIPT": str(self.folder / "script"),
+            "OSCAR_RESULT": str(self.folder / "result"),
+            **variables,
+        }
+        self.process = subprocess.Popen(
+            [*shell, str(RUNNER)],
+            env={os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def wait(self, timeout: float = 90) -> Ended:
+        """Wait for its end, and tidy up."""
+        output, _ = self.process.communicate(timeout=timeout)
+        lines = (self.folder / "result").read_text().splitlines()
+        result = dict(line.split("=", 1) for line in lines)
+        assert result["exit"] == str(self.process.returncode)
+        left = [path.name for path in (self.folder / "tmp").iterdir()]
+        shutil.rmtree(self.folder)
+        return Ended(self.process.returncode, output.decode(errors="replace"), result["phase"], result["reason"], left)
+
+
+def run(spec: JobSpec, shell: tuple[str, ...] = ("/bin/sh",), **variables: str) -> Ended:
+    """Run a Job by ``runner.sh`` alone."""
+    return Runner(spec, shell, **variables).wait()
+
+
+def as_json(text: str) -> Any:
+    """Parsed JSON."""
+    return json.loads(text)
