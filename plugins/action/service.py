@@ -17,7 +17,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._client import as_errors, describe
-from ..module_utils._fdl import FdlError, FdlProblem, parse_fdl, parse_service, to_document
+from ..module_utils._fdl import FdlError, FdlProblem, hide, parse_fdl, parse_service, to_document
 
 # Shorter values are not masked in the module's results: they would be found inside ordinary words.
 SHORTEST_MASKED = 6
@@ -137,9 +137,8 @@ def _unreadable(place, name, error):
 
 
 def _payload(request, places, services):
-    secrets = set()
-    for service in services:
-        secrets.update(_secret_values(to_document(service), to_document(service, secrets=False)))
+    documents = [to_document(service) for service in services]
+    secrets = {value for document in documents for value in _secret_values(document, hide(document))}
     return {
         "request": request,
         "places": places,
@@ -150,11 +149,10 @@ def _payload(request, places, services):
 
 def _secret_values(full, shown):
     """The texts of a document that are hidden in its other form."""
-    if isinstance(full, dict):
-        for key, value in full.items():
-            yield from _secret_values(value, shown[key])
-    elif isinstance(full, list):
-        for value, other in zip(full, shown):
-            yield from _secret_values(value, other)
-    elif full != shown:
+    if full == shown:
+        return
+    if isinstance(full, (dict, list)):
+        for key in full if isinstance(full, dict) else range(len(full)):
+            yield from _secret_values(full[key], shown[key])
+    else:
         yield str(full)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._client import ApiError, Client, path
+from ._client import ApiError, Client, OscarError, path
 from ._wait import poll
 
 PAGE = 500  # jobs in one answer
@@ -82,7 +82,9 @@ def _ask(client: Client, job_id: str, wanted: str, verb: str) -> bool:
 
 
 def list_jobs(client: Client, limit: int, **filters: Any) -> list[Any]:
-    """At most ``limit`` jobs, newest first, read page by page."""
+    """At most ``limit`` jobs, newest first, read page by page. Raises OscarError."""
+    if limit < 1:
+        raise OscarError(f"limit must be at least 1, not {limit}")
     jobs: list[Any] = []
     cursor = None
     while len(jobs) < limit:

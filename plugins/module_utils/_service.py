@@ -33,10 +33,13 @@ def declare(module: AnsibleModule, client: Client) -> dict[str, Any]:
     for warning in answer["warnings"]:
         module.warn(warning)
     plan = answer["plan"]
-    services = [{"name": i["name"], "revision": i["revision"], "document": i["after"]} for i in plan if i["after"]]
     if wait and module.params["wait"] and not module.check_mode:
-        wait_ready(client, [service["name"] for service in services], module.params["wait_timeout"])
-    result = {"changed": answer["changed"], "plan": [_told(item) for item in plan], "services": services}
+        wait_ready(client, [item["name"] for item in plan], module.params["wait_timeout"])
+    result = {
+        "changed": answer["changed"],
+        "plan": [_told(item) for item in plan],
+        "services": [item["after"] for item in plan if item["action"] in ("create", "update")],
+    }
     return {**result, "diff": diff_of(plan)} if module._diff else result
 
 

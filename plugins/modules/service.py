@@ -180,20 +180,16 @@ plan:
           after: 512Mi
       revision: "2"
 services:
-  description: The services as they are, or would be, after the change.
-  returned: success and O(state=present)
+  description:
+    - The services that were created or updated, or would be in check mode. Those that are unchanged are left out.
+    - Each is its normalised definition with all defaults. Secrets are hidden.
+  returned: success
   type: list
   elements: dict
-  contains:
-    name:
-      description: Name of the service.
-      type: str
-    revision:
-      description: Its revision.
-      type: str
-    document:
-      description: Its normalised definition with all defaults. Secrets are hidden.
-      type: dict
+  sample:
+    - name: grayify
+      memory: 512Mi
+      cpu: "0.2"
 errors:
   description: All that is wrong with the services, each with C(path), C(value), C(message) and C(hint).
   returned: when the services are refused

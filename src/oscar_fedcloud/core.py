@@ -23,7 +23,7 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.jobs.callbacks import Callbacks
 from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
 from oscar_fedcloud.jobs.specs import Specs
-from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.model import (
     EventOutcome,
     Launcher,
@@ -38,6 +38,7 @@ from oscar_fedcloud.model import (
     run_id,
 )
 from oscar_fedcloud.providers.dialects import unwrap
+from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.foreign import foreign_provider
 from oscar_fedcloud.sources import http
 from oscar_fedcloud.sources.poll import Poller
@@ -77,6 +78,7 @@ class Core:
         )
         self.callbacks = Callbacks(ledger, self._token)
         self.pollers: dict[str, Poller] = {}
+        self.failed = asyncio.Event()  # the daemon cannot go on
         self._tasks: list[asyncio.Task[None]] = []
         self._changing = asyncio.Lock()
 
@@ -123,8 +125,10 @@ class Core:
             poller.watch(self._polled(name))
 
     def _report(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a task of the daemon ended unexpectedly", task=task.get_name(), exc_info=error)
+        """A task that ends by itself is a fault: the daemon stops, and whoever supervises it starts it again."""
+        if not task.cancelled():
+            log.error("a task of the daemon ended unexpectedly", task=task.get_name(), exc_info=task.exception())
+            self.failed.set()
 
     async def stop(self) -> None:
         """End all tasks. Jobs go on and are adopted by the next life."""
@@ -140,7 +144,13 @@ class Core:
 
     async def _keep_house(self) -> None:
         while True:
-            await asyncio.to_thread(self.ledger.prune, time.time() - self.config.retention)
+            oldest = time.time() - self.config.retention
+            try:
+                await asyncio.to_thread(self.ledger.prune, oldest)
+                for bucket in (self.config.internal_bucket, self.config.log_bucket):
+                    await asyncio.to_thread(self.site.remove_older, bucket, oldest)
+            except (LedgerUnavailable, ProviderError) as error:
+                log.warning("old history was not removed, it will be tried again", error=str(error))
             await asyncio.sleep(_HOUSEKEEPING)
 
     # -- the way of an event ---------------------------------------------------------------------------------------
@@ -207,12 +217,13 @@ class Core:
 
     async def plan(self, change: Change) -> Plan:
         """What a change would do. Raises FdlError, Conflict."""
-        return self.catalogue.plan(change)
+        async with self._changing:
+            return await asyncio.to_thread(self.catalogue.plan, change)
 
     async def apply(self, change: Change) -> Plan:
         """Do a change: documents are durable when this returns; buckets, rules and keys follow."""
         async with self._changing:
-            plan = self.catalogue.plan(change)
+            plan = await asyncio.to_thread(self.catalogue.plan, change)
             if not plan.changed:
                 return plan
             before = {item.name: self.catalogue.services.get(item.name) for item in plan.items}
@@ -270,20 +281,27 @@ class Core:
         if events := await asyncio.to_thread(self.storage_events, body):
             recordings = [Recording(event, (name,), EventOutcome.MATCHED) for event in events]
         else:
-            recordings = [await self._stored_body(name, body, idempotency_key or delegated_id)]
+            body_event = self._body_event(name, idempotency_key or delegated_id)
+            if known := await asyncio.to_thread(self.ledger.run, run_id(name, body_event)):
+                return known
+            recordings = [await asyncio.to_thread(self._stored_body, name, body_event, body)]
         await asyncio.gather(*(self.ledger.record(recording) for recording in recordings))
         found = await asyncio.to_thread(self.ledger.run, run_id(name, recordings[0].event))
         if found is None:
             raise NotStarted(f"the event asks nothing of service {name}: its revision was there before the service")
         return found
 
-    async def _stored_body(self, name: str, body: bytes, idempotency_key: str) -> Recording:
-        """The body of a request becomes an object of the internal bucket, so that it is staged like any input."""
+    def _body_event(self, name: str, idempotency_key: str) -> StorageEvent:
+        """A body's place in the internal bucket. Its revision is the request's identity, not that of the object."""
         token = digest(name, idempotency_key) if idempotency_key else secrets.token_hex(8)
         key = f"{name}/event-file-{token}"
-        stored = await asyncio.to_thread(self.site.put, self.config.internal_bucket, key, body)
-        event = replace(stored, revision=token, via=Via.HTTP)  # the request's identity, not that of the object
-        return Recording(event, (name,), EventOutcome.MATCHED)
+        return StorageEvent(self.site.id, self.config.internal_bucket, key, token, time.time_ns(), via=Via.HTTP)
+
+    def _stored_body(self, name: str, event: StorageEvent, body: bytes) -> Recording:
+        """The body of a request becomes an object, so that it is staged like any input."""
+        stored = self.site.put(event.bucket, event.key, body)
+        complete = replace(event, size=stored.size, etag=stored.etag, time=stored.time, record=stored.record)
+        return Recording(complete, (name,), EventOutcome.MATCHED)
 
     async def cancel(self, run: str) -> Run:
         """End a queued or running job. Raises NotFound; a job that has ended is returned as it is."""
@@ -357,6 +375,10 @@ class Core:
     def _check_tasks(self) -> dict[str, Any]:
         ended = [task.get_name() for task in self._tasks if task.done()]
         return {"ok": bool(self._tasks) and not ended, "detail": f"ended: {', '.join(ended)}" if ended else ""}
+
+    def counters(self) -> dict[str, int]:
+        """What happened since start, beside what the ledger counts."""
+        return {"found_by_listing": self.lister.found, "rules_written": self.reconciler.repairs}
 
     def backlog(self) -> list[dict[str, Any]]:
         """What would start now if there were room, by service, for whoever provides room."""

@@ -194,7 +194,7 @@ def test_concurrency_of_a_service_is_a_limit(site: Site, tmp_path: Path) -> None
 def test_timeout_and_retry_and_dead_letter_and_replay(site: Site, tmp_path: Path) -> None:
     switch = tmp_path / "fixed"
     script = f'echo tried >> {tmp_path}/tries; [ -e {switch} ] || sleep 60\n{COPY}'
-    declare(site, file_service("slow", script, timeout=1, retry={"attempts": 2, "backoff": 0.1}))
+    declare(site, file_service("slow", script, timeout=4, retry={"attempts": 2, "backoff": 0.1}))
     put(site, "slow", "in/a")
     (job,) = site.daemon.wait_jobs(1, service="slow")
     assert (job["state"], job["attempts"]) == ("failed", 2)

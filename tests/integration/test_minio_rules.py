@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from minio.notificationconfig import NotificationConfig, PrefixFilterRule, QueueConfig, SuffixFilterRule
 from parts.minio import MinioServer, free_port
+from parts.receiver import Delivery, Receiver
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
 from oscar_fedcloud.model import Prefix
@@ -22,10 +23,21 @@ FAST, DURABLE, OTHER = (f"arn:minio:sqs:{REGION}:{name}:webhook" for name in ("o
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
-    """A server in a region of its own, with a third target; nobody listens at any of them."""
+def audit() -> Iterator[Receiver]:
+    with Receiver() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(audit: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
+    """A server in a region of its own, with a third target, at which nobody listens, and a log of all requests."""
     hooks = f"http://127.0.0.1:{free_port()}"
-    more = {"MINIO_NOTIFY_WEBHOOK_ENABLE_other": "on", "MINIO_NOTIFY_WEBHOOK_ENDPOINT_other": f"{hooks}/other"}
+    more = {
+        "MINIO_NOTIFY_WEBHOOK_ENABLE_other": "on",
+        "MINIO_NOTIFY_WEBHOOK_ENDPOINT_other": f"{hooks}/other",
+        "MINIO_AUDIT_WEBHOOK_ENABLE_log": "on",
+        "MINIO_AUDIT_WEBHOOK_ENDPOINT_log": f"{audit.url}/audit",
+    }
     with MinioServer(tmp_path_factory.mktemp("minio"), hooks=hooks, region=REGION, environment=more) as running:
         yield running
 
@@ -69,6 +81,18 @@ def test_rules_are_written_once(provider, server, bucket) -> None:
     assert provider.ensure_rules(bucket, [])
     assert rules(server, bucket) == []
     assert not provider.ensure_rules(bucket, [])
+
+
+def test_what_is_right_already_is_not_written(provider, server, audit, bucket) -> None:
+    def writes(delivery: Delivery) -> bool:
+        return bucket in delivery.body.decode() and b"PutBucketNotification" in delivery.body
+
+    for _ in range(3):
+        provider.ensure_bucket(bucket)
+        provider.ensure_rules(bucket, ["in/"])
+    provider.ensure_rules(bucket, ["in/", "out/"])  # the log is in order: this one comes last
+    assert len(audit.wait(2, writes)) == 2
+    assert len([one for one in audit.deliveries if b"MakeBucket" in one.body and bucket.encode() in one.body]) <= 1
 
 
 def test_a_whole_bucket_has_a_rule_without_filter(provider, server, bucket) -> None:

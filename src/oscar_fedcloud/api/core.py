@@ -109,5 +109,8 @@ class Core(Protocol):
     def readiness(self) -> Mapping[str, Mapping[str, Any]]:
         """Each part of the daemon with ``ok`` and ``detail``. Blocks."""
 
+    def counters(self) -> Mapping[str, int]:
+        """What happened since start, beside what the ledger counts."""
+
     def backlog(self) -> list[dict[str, Any]]:
         """What would start now if there were room. Blocks."""

@@ -37,7 +37,7 @@ class Limits:
     idle: float = 30.0
     grace: float = 60.0
     min_rate: float = 1024.0
-    keep_alive: int = 15
+    keep_alive: int = 75  # stores keep their connection for the next event
     max_connections: int = 1024
     big_body: int = 8 * 1024 * 1024
     max_big_bodies: int = 2

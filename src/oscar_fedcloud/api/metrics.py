@@ -39,6 +39,8 @@ class CoreCollector:
         yield parts
         for name, value in self.core.ledger.stats().items():
             yield CounterMetricFamily(f"oscar_ledger_{name}", "Counted by the ledger since start", value=value)
+        for name, value in self.core.counters().items():
+            yield CounterMetricFamily(f"oscar_{name}", "Counted by the reconciler since start", value=value)
 
     def _services(self) -> Metric:
         states = dict.fromkeys(("ready", "pending", "error"), 0)

@@ -65,13 +65,16 @@ class Reconciler:
 
     def recover(self) -> None:
         """At start: services that have everything are ready at once, the others are made so."""
-        for name, entry in self.catalogue.entries.items():
-            whole = all(state.baselined for state in entry.inputs.values())
-            keys = self.catalogue.store.keys(name)
-            if whole and providers_of(self.catalogue.services[name], self.providers) <= keys.keys():
-                self._set_state(name, "ready", "")
-            else:
-                self._dirty.add(name)
+        ready = [name for name in self.catalogue.entries if self._is_whole(name)]
+        self._dirty.update(self.catalogue.entries.keys() - set(ready))
+        self.catalogue.states.update(dict.fromkeys(ready, ("ready", "")))
+        self.on_ready(ready)
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether every input of the service has its baseline and every store gave it a key."""
+        if not all(state.baselined for state in self.catalogue.entries[name].inputs.values()):
+            return False
+        return providers_of(self.catalogue.services[name], self.providers) <= self.catalogue.store.keys(name).keys()
 
     def changed(self, services: Iterable[str], left: Iterable[Place] = ()) -> None:
         """These services were declared, changed or removed; ``left``: the buckets that they had before."""

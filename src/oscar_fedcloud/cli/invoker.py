@@ -12,12 +12,18 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import structlog
 
 from oscar_fedcloud import __version__
 from oscar_fedcloud.config import Config, ConfigError, load
+from oscar_fedcloud.ledger.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from oscar_fedcloud.core import Core
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,14 +82,15 @@ def run(config: Config) -> int:
     import uvloop  # noqa: PLC0415  not needed to check a configuration
 
     try:
-        uvloop.run(_serve(config))
-    except OSError as error:
-        print(f"oscar-invoker: cannot listen on {config.listen}: {error.strerror or error}", file=sys.stderr)
+        sound = uvloop.run(_serve(config))
+    except (OSError, LedgerUnavailable) as error:
+        print(f"oscar-invoker: cannot run: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 0 if sound else 1
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config) -> bool:
+    """Serve until a signal comes, or a part of the daemon fails (False)."""
     import uvicorn  # noqa: PLC0415
 
     from oscar_fedcloud.assembly import build_app, build_core  # noqa: PLC0415
@@ -105,13 +112,21 @@ async def _serve(config: Config) -> None:
         )
     )
     await core.start()
-    asyncio.get_running_loop().call_later(0, notify_systemd, "READY=1")
+    notify_systemd("READY=1")  # the socket listens already: who connects now waits for a moment
     structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
+    failure = asyncio.create_task(_stop_when_failed(core, server), name="failure")
     try:
         await server.serve(sockets=[listener])
     finally:
+        failure.cancel()
         notify_systemd("STOPPING=1")
         await core.stop()
+    return not core.failed.is_set()
+
+
+async def _stop_when_failed(core: Core, server: uvicorn.Server) -> None:
+    await core.failed.wait()
+    server.should_exit = True
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -119,9 +119,9 @@ class Dispatcher:
         while True:
             now = time.time()
             self._ring(now)
-            room = self._room()
             total = self.max_running - self.running.total()
-            if not room or total <= 0:
+            room = self._room() if total > 0 else {}
+            if not room:
                 return
             self._ready.difference_update(room)
             due, timers = await asyncio.to_thread(self._candidates, room, total, now)

@@ -4,12 +4,17 @@
 A file belongs to an output when its path below ``TMP_OUTPUT_DIR`` starts with any of the prefixes *and* ends with any
 of the suffixes; an empty list allows everything, and both may share characters (``ab`` and ``bc`` fit ``abc``). rclone
 takes regular expressions in ``{{ }}``, in which every sign can be written as a number, so that no sign of a rule has a
-meaning of its own: https://rclone.org/filtering/#regexp
+meaning of its own: https://rclone.org/filtering/#regexp. It compares with paths as it writes them (``rclone_path``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+
+from oscar_fedcloud.providers.rclone import rclone_path
+
+_FULL_STOP = "\uff0e"  # rclone quotes it only where it is a whole name
+_QUOTE = "\\x{201b}"
 
 
 def filter_lines(prefixes: Sequence[str], suffixes: Sequence[str]) -> str:
@@ -27,7 +32,12 @@ def _either(words: Sequence[str]) -> str:
 
 
 def _escape(word: str) -> str:
-    return "".join(sign if sign.isascii() and sign.isalnum() else f"\\x{{{ord(sign):x}}}" for sign in word)
+    return "".join(_pattern(sign) for sign in word)
+
+
+def _pattern(sign: str) -> str:
+    written = "".join(f"\\x{{{ord(each):x}}}" for each in rclone_path(sign))
+    return f"(?:{_QUOTE})?{written.removeprefix(_QUOTE)}" if sign == _FULL_STOP else written
 
 
 def _overlaps(prefixes: Sequence[str], suffixes: Sequence[str]) -> Iterator[str]:

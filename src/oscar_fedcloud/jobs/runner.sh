@@ -141,7 +141,7 @@ keep() { # the first and the last half of what a log may have
 clean() {
     if [ -n "$o_keeper" ]; then
         exec >&3 2>&3
-        (sleep 2 && kill "$o_tee") >/dev/null 2>&1 3>&- & # what the script left running may hold the pipe open
+        (sleep 2 && kill -KILL "$o_tee") >/dev/null 2>&1 3>&- & # what the script left running may hold the pipe open
         wait "$o_tee" "$o_keeper"
         kill "$!" 2>/dev/null
         RCLONE_TIMEOUT=10s "$OSCAR_RCLONE" copyto "$o_root/log" "$OSCAR_LOG_REMOTE:$OSCAR_LOG_PATH" || say "the log was not stored"

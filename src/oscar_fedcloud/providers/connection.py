@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import certifi
 from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
 
-_TIMEOUT = Timeout(connect=5.0, read=60.0)  # s; 60: a server may hash a large file before it answers
 _CONNECTIONS = 16
 
 
@@ -39,13 +38,17 @@ class _XmlPool(PoolManager):
         return response
 
 
-def pool_manager(verify: bool | str) -> PoolManager:
-    """HTTP connections with time limits. verify: False, True (the system's bundle) or the path of a CA bundle."""
+def pool_manager(verify: bool | str, patience: float = 60.0, repeats: int = 2) -> PoolManager:
+    """HTTP connections with time limits.
+
+    verify: False, True (the system's bundle) or the path of a CA bundle. patience: seconds until a part of an answer must
+    come; the default is long because a server may read a large file before it answers.
+    """
     bundle = verify if isinstance(verify, str) else os.environ.get("SSL_CERT_FILE") or certifi.where()
     return _XmlPool(
-        timeout=_TIMEOUT,
+        timeout=Timeout(connect=min(5.0, patience), read=patience),
         maxsize=_CONNECTIONS,
         cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
         ca_certs=bundle,
-        retries=Retry(total=2, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504)),
+        retries=Retry(total=repeats, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504)),
     )

@@ -7,12 +7,9 @@ Users may also write into the folder directly, so a file counts only when two li
 from __future__ import annotations
 
 import os
-from dataclasses import replace
-from pathlib import Path
 
-from minio.datatypes import Object
-
-from oscar_fedcloud.model import StorageEvent
+from oscar_fedcloud.providers.listing import Row
+from oscar_fedcloud.providers.revision import Revision
 from oscar_fedcloud.providers.s3 import S3Provider
 
 
@@ -22,15 +19,13 @@ class FolderProvider(S3Provider):
     event_source = "minio:s3"
     settle = 2
 
-    def _event(self, row: Object, metadata: dict[str, str] | None = None) -> StorageEvent:
-        event = super()._event(row, metadata)
-        return replace(event, order=self._changed(event) or event.order)
-
-    def _changed(self, event: StorageEvent) -> int:
-        """When the file last changed, in ns. Unlike its modification time, no copying tool can set that back."""
-        if not self.config.root:
-            return 0
+    def _revision(self, row: Row) -> Revision:
+        """The order is by the file's change: unlike its modification time, no copying tool can set that back."""
+        found = super()._revision(row)
         try:
-            return os.lstat(Path(self.config.root, event.bucket, event.key)).st_ctime_ns
+            changed = (
+                os.lstat(os.path.join(self.config.root, row.bucket, row.key)).st_ctime_ns if self.config.root else 0
+            )
         except (OSError, ValueError):  # gone, or a name that the server shows in another form
-            return 0
+            changed = 0
+        return found._replace(order=changed or found.order)

@@ -15,18 +15,18 @@ from typing import Any
 import msgspec
 from minio import MinioAdmin
 from minio.credentials.providers import StaticProvider
-from minio.datatypes import Object
 from minio.error import MinioAdminException
 
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import Credential, StorageEvent, Via
 from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.providers.listing import PAGE, Row, current_versions, objects
 from oscar_fedcloud.providers.policy import same_policy, service_policy
 from oscar_fedcloud.providers.records import parse_notification
 from oscar_fedcloud.providers.revision import Revision, revision_of_row
 from oscar_fedcloud.providers.rules import merge
-from oscar_fedcloud.providers.s3 import S3Provider, modified
+from oscar_fedcloud.providers.s3 import S3Provider
 
 _RULE_ATTEMPTS = 5
 _ADMIN_CALLS = 2  # at once; each derives encryption keys (argon2), which takes 64 MiB and a processor for a while
@@ -61,16 +61,13 @@ class MinioProvider(S3Provider):
         """All new objects that a notification tells of. Raises BadEvent."""
         return parse_notification(self.id, body, via)
 
-    def _rows(self, bucket: str, prefix: str) -> Iterator[Object]:
-        """Current objects. With versions, only a listing of versions shows their names."""
-        if not self._versioned(bucket):
-            yield from super()._rows(bucket, prefix)
-            return
-        rows = self._client.list_objects(bucket, prefix=prefix, recursive=True, include_version=True)
-        yield from (row for row in rows if row.is_latest == "true" and not row.is_delete_marker)
+    def _rows(self, bucket: str, prefix: str, page: int = PAGE) -> Iterator[Row]:
+        """Current objects. Where there are versions, only a listing of versions shows their names."""
+        listing = current_versions if self._versioned(bucket) else objects
+        return listing(self._client, bucket, prefix, page)
 
-    def _revision(self, row: Object) -> Revision:
-        return revision_of_row(row.version_id or "", modified(row), row.etag or "")
+    def _revision(self, row: Row) -> Revision:
+        return revision_of_row(row.version_id, row.modified, row.etag)
 
     # -- rules -----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import msgspec
 
 from oscar_fedcloud.model import BadEvent, StorageEvent, Via
 from oscar_fedcloud.providers.keys import decode_key, depth_of, encode_key
+from oscar_fedcloud.providers.listing import Row
 from oscar_fedcloud.providers.revision import revision_of_event
 
 # What makes a new object. A tag edit also fires ObjectCreated:*, with the sequencer of the old content.
@@ -109,24 +110,24 @@ def event_of(provider_id: str, record: Mapping[str, Any], via: Via) -> StorageEv
     )
 
 
-def record_of(event: StorageEvent, source: str, metadata: Mapping[str, str] | None = None) -> dict[str, Any]:
+def record_of(
+    row: Row, source: str, order: int, time: str, metadata: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """A record for an object that was found without an event, in the form that scripts and filters know."""
-    part: dict[str, Any] = {"key": encode_key(event.key), "eTag": event.etag, "sequencer": f"{event.order:X}"}
-    if event.size is not None:
-        part["size"] = event.size
-    if event.version_id:
-        part["versionId"] = event.version_id
+    item: dict[str, Any] = {"key": encode_key(row.key), "size": row.size, "eTag": row.etag, "sequencer": f"{order:X}"}
+    if row.version_id not in ("", "null"):
+        item["versionId"] = row.version_id
     if metadata:
-        part["userMetadata"] = dict(metadata)
+        item["userMetadata"] = dict(metadata)
     return {
         "eventVersion": "2.0",
         "eventSource": source,
-        "eventTime": event.time,
+        "eventTime": time,
         "eventName": CREATIONS[0],
         "s3": {
             "s3SchemaVersion": "1.0",
-            "bucket": {"name": event.bucket, "arn": f"arn:aws:s3:::{event.bucket}"},
-            "object": part,
+            "bucket": {"name": row.bucket, "arn": f"arn:aws:s3:::{row.bucket}"},
+            "object": item,
         },
     }
 

@@ -8,9 +8,8 @@ key of the FDL, else that of the site's configuration, is handed to Jobs as it i
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO
@@ -20,6 +19,7 @@ from minio import Minio
 from minio.datatypes import Object
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioAdminException, MinioException, S3Error
+from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from oscar_fedcloud.config import ProviderConfig
@@ -28,6 +28,7 @@ from oscar_fedcloud.model import BadEvent, Credential, Prefix, StorageEvent, Via
 from oscar_fedcloud.providers.connection import HostAndScheme, pool_manager
 from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty, ProviderError
 from oscar_fedcloud.providers.keys import DEPTH_HEADER, depth_of
+from oscar_fedcloud.providers.listing import PAGE, Row, objects
 from oscar_fedcloud.providers.rclone import remote_environment
 from oscar_fedcloud.providers.records import event_time, record_of
 from oscar_fedcloud.providers.revision import Revision, revision_of_polled
@@ -35,6 +36,7 @@ from oscar_fedcloud.providers.revision import Revision, revision_of_polled
 _GONE = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "MethodNotAllowed"})  # the last: a delete marker
 _CHUNK = 256 * 1024
 _PART = 16 * 1024 * 1024
+_PROBE_PATIENCE = 3.0  # s
 
 
 class S3Provider:
@@ -51,15 +53,19 @@ class S3Provider:
         self.config = config
         self.log_bucket = log_bucket
         self.internal_bucket = internal_bucket
-        self._pool = pool_manager(config.verify)
         self._address = HostAndScheme.of(config.endpoint)
-        self._client = Minio(
+        self._pool = pool_manager(config.verify)
+        self._client = self._connect(self._pool)
+        self._probe = self._connect(pool_manager(config.verify, _PROBE_PATIENCE, repeats=0))
+
+    def _connect(self, pool: PoolManager) -> Minio:
+        return Minio(
             self._address.host,
-            config.access_key or None,
-            config.secret_key or None,
+            self.config.access_key or None,
+            self.config.secret_key or None,
             secure=self._address.secure,
-            region=config.region,
-            http_client=self._pool,
+            region=self.config.region,
+            http_client=pool,
         )
 
     @property
@@ -77,7 +83,7 @@ class S3Provider:
         """The current object of each key, as events without depth. Keys that end in ``/`` are left out."""
         with self._asking("list", where.bucket):
             for row in self._rows(where.bucket, where.prefix):
-                if not row.is_dir:
+                if not row.key.endswith("/"):
                     yield self._event(row)
 
     def stat(self, bucket: str, key: str) -> StorageEvent | None:
@@ -90,8 +96,8 @@ class S3Provider:
                     return None
                 raise
             # Times of headers are cut to seconds: identity and order come from the object's row in a listing.
-            row = next(iter(self._rows(bucket, key)), None)
-            if row is None or row.object_name != key:
+            row = next(self._rows(bucket, key, page=1), None)
+            if row is None or row.key != key:
                 return None
             return self._event(row, _user_metadata(head))
 
@@ -127,29 +133,39 @@ class S3Provider:
                 response.close()
                 response.release_conn()
 
-    def _rows(self, bucket: str, prefix: str) -> Iterator[Object]:
-        rows: Iterator[Object] = self._client.list_objects(bucket, prefix=prefix, recursive=True)
-        return rows
+    def remove_older(self, bucket: str, before: float) -> int:
+        """Delete the objects that were last written before that time (seconds since the epoch); how many there were."""
+        with self._asking("delete old objects of", bucket):
+            rows = objects(self._client, bucket, "")
+            doomed = [DeleteObject(row.key) for row in rows if row.modified.timestamp() < before]
+            for error in self._client.remove_objects(bucket, iter(doomed)):
+                raise ProviderError(f"storage provider {self.id}: an old object of {bucket} was not deleted: {error}")
+            return len(doomed)
 
-    def _revision(self, row: Object) -> Revision:
-        return revision_of_polled(row.size or 0, modified(row), row.etag or "")
+    def _rows(self, bucket: str, prefix: str, page: int = PAGE) -> Iterator[Row]:
+        return objects(self._client, bucket, prefix, page)
 
-    def _event(self, row: Object, metadata: dict[str, str] | None = None) -> StorageEvent:
+    def _revision(self, row: Row) -> Revision:
+        return revision_of_polled(row.size, row.modified, row.etag)
+
+    def _event(self, row: Row, metadata: Mapping[str, str] | None = None) -> StorageEvent:
         revision = self._revision(row)
-        event = StorageEvent(
+        version = "" if row.version_id == "null" else row.version_id
+        time = event_time(row.modified)
+        return StorageEvent(
             provider=self.id,
-            bucket=row.bucket_name,
-            key=row.object_name or "",
+            bucket=row.bucket,
+            key=row.key,
             revision=revision.name,
             order=revision.order,
             size=row.size,
-            etag=row.etag or "",
-            version_id="" if row.version_id in (None, "null") else row.version_id,
-            time=event_time(modified(row)),
+            etag=row.etag,
+            version_id=version,
+            time=time,
             depth=depth_of(metadata),
             via=Via.LISTING,
+            record=record_of(row, self.event_source, revision.order, time, metadata),
         )
-        return replace(event, record=record_of(event, self.event_source, metadata))
 
     # -- buckets and rules -----------------------------------------------------------------------------------------
 
@@ -222,13 +238,13 @@ class S3Provider:
             return parsedate_to_datetime(date).timestamp() if date else datetime.now(UTC).timestamp()
 
     def health(self) -> dict[str, Any]:
-        """Whether the store answers and takes our key: ``{"ok": bool, "detail": str}``."""
+        """Whether the store answers soon and takes our key: ``{"ok": bool, "detail": str}``."""
         try:
             with self._asking("be reached"):
                 if self.log_bucket:
-                    self._client.bucket_exists(self.log_bucket)
+                    self._probe.bucket_exists(self.log_bucket)
                 else:
-                    self._client.list_buckets()
+                    self._probe.list_buckets()
         except ProviderError as error:
             return {"ok": False, "detail": str(error)}
         return {"ok": True, "detail": ""}
@@ -252,10 +268,3 @@ class S3Provider:
 
 def _user_metadata(head: Object) -> dict[str, str]:
     return {name: value for name, value in (head.metadata or {}).items() if name.lower().startswith("x-amz-meta-")}
-
-
-def modified(row: Object) -> datetime:
-    """When the object of a listing row was last modified. Raises ValueError when the row does not say."""
-    if row.last_modified is None:
-        raise ValueError(f"the listing gives no time for {row.object_name!r}")
-    return row.last_modified

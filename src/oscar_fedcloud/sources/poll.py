@@ -19,8 +19,8 @@ from oscar_fedcloud.providers.errors import ProviderError
 log = structlog.get_logger(__name__)
 
 _SLOWEST = 2.0  # s between listings of a prefix in which nothing happens
-_LONGEST = 60.0  # s between listings of a prefix that takes long to list
-_SHARE = 50  # listing may take 1/50 of the time
+_LONGEST = 60.0  # s between listings of a prefix with very many objects
+_SHARE = 50  # listing may take 1/50 of a processor
 _CHUNK = 500
 
 
@@ -56,9 +56,11 @@ class Watch:
     settling: dict[str, tuple[str, int]] = field(default_factory=dict)
     pause: float = 0.0
     due: float = 0.0
+    cost: float = 0.0  # processor seconds of the last listing
 
     def take(self, rows: Iterable[StorageEvent], settle: int) -> list[StorageEvent]:
         """Note one whole listing; the objects that are new, and on which ``settle`` listings in a row agreed."""
+        begun = time.thread_time()
         ready: list[StorageEvent] = []
         done: dict[str, str] = {}
         settling: dict[str, tuple[str, int]] = {}
@@ -72,6 +74,7 @@ class Watch:
             if count >= settle:
                 ready.append(row)
         self.done, self.settling = done, settling
+        self.cost = time.thread_time() - begun
         return ready
 
     def finish(self, events: Iterable[StorageEvent]) -> None:
@@ -80,10 +83,10 @@ class Watch:
             self.done[event.key] = event.revision
             self.settling.pop(event.key, None)
 
-    def rest(self, interval: float, took: float) -> None:
-        """Set when the next listing is due: soon while something happens, later when not or when listing takes long."""
+    def rest(self, interval: float) -> None:
+        """Set when the next listing is due: soon while something happens, later when not or when listing is costly."""
         self.pause = interval if self.settling else min(max(self.pause * 1.5, interval), max(_SLOWEST, interval))
-        self.due = time.monotonic() + min(max(self.pause, took * _SHARE), max(_LONGEST, interval))
+        self.due = time.monotonic() + min(max(self.pause, self.cost * _SHARE), max(_LONGEST, interval))
 
 
 class Poller:
@@ -127,12 +130,11 @@ class Poller:
             return
 
     async def _guarded(self, watch: Watch) -> None:
-        begun = time.monotonic()
         try:
             await self.poll(watch)
         except (ProviderError, LedgerUnavailable) as error:
             log.warning("polling failed, it will be repeated", prefix=watch.where.prefix, error=str(error))
-        watch.rest(self.interval, time.monotonic() - begun)
+        watch.rest(self.interval)
 
     async def poll(self, watch: Watch) -> None:
         """List one prefix once and hand on what is new."""

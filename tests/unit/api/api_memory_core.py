@@ -254,5 +254,8 @@ class MemoryCore:
         self.looks += 1
         return self.parts
 
+    def counters(self) -> dict[str, int]:
+        return {"found_by_listing": 0}
+
     def backlog(self) -> list[dict[str, Any]]:
         return [{"service": name, "queued": counts.get("queued", 0)} for name, counts in self.ledger.counts().items()]

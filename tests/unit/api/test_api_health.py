@@ -23,11 +23,17 @@ async def test_the_process_is_alive_whatever_its_parts_do(client: Client, core: 
 async def test_all_parts_fit(client: Client, core: MemoryCore) -> None:
     core.parts = {"ledger": {"ok": True, "detail": ""}, "store": {"ok": True, "detail": "fine"}}
     answer = await client().get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"ready": True, "parts": {"ledger": {"ok": True}, "store": {"ok": True}}})
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"ready": True, "parts": {"ledger": {"ok": True}, "store": {"ok": True}}},
+    )
 
 
 async def test_a_part_that_fails(client: Client, admin: httpx.AsyncClient, core: MemoryCore) -> None:
-    core.parts = {"ledger": {"ok": True, "detail": ""}, "store": {"ok": False, "detail": "http://10.0.0.1:9000 refused"}}
+    core.parts = {
+        "ledger": {"ok": True, "detail": ""},
+        "store": {"ok": False, "detail": "http://10.0.0.1:9000 refused"},
+    }
     open_answer = await client().get("/readyz")
     assert open_answer.status_code == 503
     assert open_answer.json() == {"ready": False, "parts": {"ledger": {"ok": True}, "store": {"ok": False}}}

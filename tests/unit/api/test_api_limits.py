@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -86,10 +87,10 @@ async def test_a_big_body_does_not_stay_in_memory(tmp_path: Path) -> None:
     assert body.file._rolled is True  # type: ignore[attr-defined]
     assert await body.content() == b" " * body.size
     body.file.close()
-    assert list(tmp_path.iterdir()) == []  # the file never had a name
+    assert os.listdir(tmp_path) == []  # the file never had a name
 
 
 async def test_a_refused_body_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ApiError):
         await read_body(stream(3 * IN_MEMORY, 100_000), 2 * IN_MEMORY, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(tmp_path) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slow and broken clients against a real server on a loopback port: they are cut, and the others are served meanwhile."""
+"""Slow and broken clients against a real server on a loopback port: they are cut, the others are served meanwhile."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Server:
         self.server = server
         self.port = port
 
-    async def connect(self, sent: bytes = b"", receive_buffer: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(
+        self, sent: bytes = b"", receive_buffer: int = 0
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -43,7 +45,7 @@ class Server:
             return (await client.get("/health")).text == "Ok"
 
     async def without_connections(self) -> None:
-        while self.server.server_state.connections:
+        while self.server.server_state.connections:  # noqa: ASYNC110  uvicorn tells of nothing
             await asyncio.sleep(0.02)
 
 
@@ -54,10 +56,12 @@ async def serving(core: MemoryCore, **changes: Any) -> AsyncIterator[Server]:
     limits = Limits(**{**bounds, **changes})
     listener = socket.create_server(("127.0.0.1", 0))
     options = server_options(limits)
-    config = uvicorn.Config(create_app(core, limits=limits), lifespan="off", log_config=None, access_log=False, **options)
+    config = uvicorn.Config(
+        create_app(core, limits=limits), lifespan="off", log_config=None, access_log=False, **options
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110  uvicorn tells of nothing
         await asyncio.sleep(0.01)
     try:
         async with asyncio.timeout(20):  # a net for the whole test, not a measure

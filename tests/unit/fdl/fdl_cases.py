@@ -4,7 +4,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
+
+from hypothesis import HealthCheck, settings
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For property tests: a busy machine is no failure."""
 
 SECRETS = [f"s3cr3t-{number}" for number in range(9)]
 TOKEN = "0123456789abcdef" * 4
@@ -171,3 +177,11 @@ def place(path: str, provider: str = "minio.default", **fields: Any) -> dict[str
 def file_of(*services: dict[str, Any], **top: Any) -> dict[str, Any]:
     """An FDL file with these services."""
     return {"functions": {"oscar": [{"oscar-eu": service} for service in services]}, **top}
+
+
+def spots(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The place of every member of a document."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for part, member in members:
+        yield (*path, part)
+        yield from spots(member, (*path, part))

@@ -30,6 +30,7 @@ CASES: list[tuple[dict[str, Any], str, Any, str]] = [
     ({"expose": {"nodeport": 30000}}, "expose.nodeport", 30000, "did you mean nodePort?"),
     ({"storage_providers": {"gcs": {"x": {}}}}, "storage_providers.gcs", "hidden", "known here are s3, minio"),
     ({5: "x"}, "5", "hidden", "put names in quotes"),
+    ({None: "x"}, "None", "hidden", "put names in quotes"),
     # missing
     ({"name": ""}, "name", None, "give a service name"),
     ({"image": ""}, "image", None, "give an image reference"),
@@ -95,6 +96,10 @@ CASES: list[tuple[dict[str, Any], str, Any, str]] = [
     ({"timeout": -5}, "timeout", -5, "1h30m"),
     ({"timeout": "0.5s"}, "timeout", "0.5s", "use seconds"),
     ({"timeout": True}, "timeout", True, "1h30m"),
+    ({"timeout": 10**5000}, "timeout", "a very large number", "1h30m"),
+    ({"memory": 10**5000}, "memory", "a very large number", "give a memory quantity"),
+    ({"memory": "9e99"}, "memory", "9e99", "such as 512Mi"),
+    ({"concurrency": float("nan")}, "concurrency", "nan", "give a whole number"),
     ({"timeout": 10**10}, "timeout", 10**10, "0 for no limit"),
     ({"concurrency": -1}, "concurrency", -1, "use 0 to"),
     ({"retry": 0}, "retry.attempts", 0, "use 1 to 100"),

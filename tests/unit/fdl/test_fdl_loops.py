@@ -7,7 +7,7 @@ import itertools
 from typing import Any
 
 import pytest
-from fdl_cases import minimal, place
+from fdl_cases import minimal, place, unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +117,7 @@ SUFFIXES = ["x", "y", "xy", "yx"]
 NAMES = sorted({"".join(parts) for parts in itertools.product(PIECES, PIECES, PIECES, SUFFIXES)})
 
 
+@unhurried
 @given(
     st.sampled_from(["d", "d/a", "d/b", "d/a/b"]),
     st.sampled_from(["d", "d/a", "d/b", "d/a/b"]),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fdl_cases import unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +92,7 @@ def test_what_is_no_duration(value: Any) -> None:
         parse_duration(value)
 
 
+@unhurried
 @given(st.integers(1, 10**6), st.sampled_from(["Ki", "Mi", "Gi"]))
 def test_binary_suffixes_are_powers_of_1024(number: int, suffix: str) -> None:
     assert parse_quantity(f"{number}{suffix}") == number * 1024 ** (["Ki", "Mi", "Gi"].index(suffix) + 1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from fdl_cases import FULL, file_of, full, minimal, place
+from fdl_cases import FULL, file_of, full, minimal, place, unhurried
 from hypothesis import given
 from test_fdl_roundtrip import services
 from test_fdl_versions import BY_VERSION
@@ -47,6 +47,7 @@ def test_every_field_of_the_full_document_is_described() -> None:
         assert all(field["description"] for field in definition["properties"].values())
 
 
+@unhurried
 @given(services())
 def test_what_the_parser_takes_the_schema_takes(document: dict[str, Any]) -> None:
     parse_fdl(file_of(document))

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fdl_cases import SECRETS, TOKEN, file_of, full, minimal
+from fdl_cases import SECRETS, TOKEN, file_of, full, minimal, spots, unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,21 +114,13 @@ def test_a_hidden_secret_without_an_earlier_value_is_a_problem() -> None:
     assert (problem.path, problem.value, problem.hint) == ("here.environment.secrets.A", "hidden", "give the value")
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The place of every member of a document."""
-    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for part, member in members:
-        yield (*path, part)
-        yield from places(member, (*path, part))
-
-
 def secrets_in(value: Any) -> list[str]:
     return leaks(json.dumps(value))
 
 
 def broken(draw: st.DataObject, document: dict[str, Any]) -> dict[str, Any]:
     """The document with one member in another shape, or below a misspelt name."""
-    *above, last = draw.draw(st.sampled_from(list(places(document))))
+    *above, last = draw.draw(st.sampled_from(list(spots(document))))
     outer: Any = document
     for part in above:
         outer = outer[part]
@@ -151,12 +143,14 @@ def problems_of(parse: Callable[[Any], Any], document: Any) -> str:
     return ""
 
 
+@unhurried
 @given(st.data())
 def test_no_problem_shows_a_secret_however_a_document_is_broken(data: st.DataObject) -> None:
     document = broken(data, broken(data, full()))
     assert not leaks(problems_of(parse_service, document))
 
 
+@unhurried
 @given(st.data())
 def test_no_problem_of_a_file_shows_a_secret(data: st.DataObject) -> None:
     service = full()

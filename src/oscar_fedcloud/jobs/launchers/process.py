@@ -177,8 +177,8 @@ async def _exit_of(child: int) -> int:
     """The exit code of a child of ours, as soon as it ends."""
     with contextlib.suppress(OSError):
         await _end_of(os.pidfd_open(child))
-    while (code := _reap(child)) is None:  # only on kernels without pidfd (before 5.3)
-        await asyncio.sleep(_POLL)  # noqa: ASYNC110
+    while (code := _reap(child)) is None:  # noqa: ASYNC110  only on kernels without pidfd (before 5.3)
+        await asyncio.sleep(_POLL)
     return code
 
 

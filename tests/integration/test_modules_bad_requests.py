@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mistakes of users: each is told with its place, its value and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from bad_requests import FIELDS, FILES, GOOD, expectations, fdl_text, write_files
+from parts.ansible_run import VERSIONS, Ansible
+from parts.daemon import Daemon
+from parts.minio import free_port
+
+
+@pytest.fixture(params=VERSIONS)
+def ansible(request: pytest.FixtureRequest, tmp_path: Path) -> Ansible:
+    """Each version of Ansible in turn."""
+    return Ansible(request.param, tmp_path / "ansible")
+
+
+def test_bad_files_are_explained_without_a_server(ansible: Ansible, tmp_path: Path) -> None:
+    files = write_files(tmp_path / "fdl")
+    run = ansible.play(
+        [
+            {
+                "name": "bad files",
+                "fedcloud.oscar.service": {"endpoint": "http://127.0.0.1:9", "password": "x", "fdl": "{{ item }}"},
+                "loop": [str(file) for file in files],
+                "failed_when": False,
+            }
+        ]
+    )
+    results = run["bad files"].result["results"]
+    wanted = expectations(tmp_path / "fdl")
+    assert len(results) == len(wanted) >= 60
+    for (text, *_), (place, value, hint), result in zip([*FIELDS, *FILES], wanted, results, strict=True):
+        (error,) = result.get("errors") or [{"path": result["msg"]}]
+        assert (error["path"], error["value"]) == (place, value), text
+        assert hint in error["hint"], text
+        assert result["msg"] == f"{place}: {error['message']}; {error['hint']}", text
+
+
+def test_the_server_says_the_same(daemon: Daemon, ansible: Ansible, tmp_path: Path) -> None:
+    """What the action plugin finds on the controller is what the server would have answered."""
+    fields = [text for text, *_ in FIELDS if not text.startswith("script: ")]
+    files = [tmp_path / f"{number}.yml" for number in range(len(fields))]
+    for file, text in zip(files, fields, strict=True):
+        file.write_text(fdl_text(text), encoding="utf-8")
+    (tmp_path / "ok.sh").write_text("ok.sh", encoding="utf-8")
+    task = {"endpoint": daemon.url, "password": "x", "fdl": "{{ item }}"}
+    loop = {"loop": [str(file) for file in files], "failed_when": False}
+    run = ansible.play([{"name": "bad files", "fedcloud.oscar.service": task, **loop}])
+    import yaml
+
+    with daemon.client() as client:
+        for file, result in zip(files, run["bad files"].result["results"], strict=True):
+            body = {"fdl": yaml.safe_load(file.read_text(encoding="utf-8"))}
+            answer = client.post("/v2/services:apply", params={"dry_run": "true"}, json=body)
+            assert answer.status_code == 422
+            assert answer.json()["errors"] == result["errors"]
+
+
+def test_all_errors_come_at_once(ansible: Ansible, tmp_path: Path) -> None:
+    (tmp_path / "ok.sh").write_text("#!/bin/sh\n", encoding="utf-8")
+    (tmp_path / "fdl.yml").write_text(fdl_text("{memory: 2 GB, cpu: much, nmae: x, output: [{path: photos/out}]}"))
+    options = {"endpoint": "http://127.0.0.1:9", "password": "x", "fdl": str(tmp_path / "fdl.yml")}
+    run = ansible.play([{"name": "bad", "fedcloud.oscar.service": options, "ignore_errors": True}])
+    lines = run["bad"].message.splitlines()
+    assert lines[0] == "4 errors were found:"
+    assert [line.split(": ")[0] for line in lines[1:]] == [
+        f"- functions.oscar[1].here.{place}" for place in ("nmae", "memory", "cpu", "output[0].storage_provider")
+    ]
+
+
+REQUESTS: list[tuple[str, str, dict[str, Any], str]] = [
+    ("data with present", "service", {"definition": GOOD | {"script": "a\n"}, "data": "keep"}, "data can be given with state=absent only"),
+    ("names with present", "service", {"name": "grayify"}, "fdl and definition are missing"),
+    ("nothing to remove", "service", {"state": "absent"}, "names, fdl and definition are missing"),
+    ("no dictionary", "service", {"definition": "grayify"}, "definition: it is a str, not a dictionary"),
+    ("no such state", "service", {"name": "x", "state": "started"}, "value of state must be one of: present, absent"),
+    ("bad filter", "service", {"definition": GOOD | {"script": "a\n", "filter": "a ["}}, "definition.filter: 'a ['"),
+    ("endless loop", "service", {"definition": GOOD | {"script": "a\n", "input": [{"storage_provider": "minio", "path": "looping"}], "output": [{"storage_provider": "minio", "path": "looping"}]}}, "looping"),
+    ("wrong password", "service_info", {"password": "wrong"}, "refused user admin: "),
+    ("wrong token", "service_info", {"token": "wrong"}, "refused the token: "),
+    ("no server", "service_info", {"endpoint": "http://127.0.0.1:{port}"}, "cannot be reached: Connection refused"),
+    ("no scheme", "service_info", {"endpoint": "127.0.0.1"}, "127.0.0.1 cannot be reached: unknown url type"),
+    ("wrong path", "service_info", {"endpoint": "{url}/dashboard"}, "/dashboard has no /v2/services; endpoint must be"),
+    ("no TLS there", "service_info", {"endpoint": "{https}"}, "cannot be reached: "),
+    ("no such service", "invocation", {"service": "nobody", "body": "x", "key": "in/x"}, "service nobody does not exist"),
+    ("nothing to send", "invocation", {"service": "nobody"}, "one of the following is required: src, body, body_json"),
+    ("two things to send", "invocation", {"service": "a", "body": "x", "src": "/x"}, "mutually exclusive: src|body|body_json"),
+    ("no such job", "job", {"id": "nothing", "state": "cancelled"}, "job nothing does not exist"),
+    ("no wish", "job", {"id": "nothing"}, "missing required arguments: state"),
+    ("no such job to read", "job_info", {"id": "nothing"}, "job nothing does not exist"),
+    ("key alone", "job_info", {"key": "in/x"}, "bucket"),
+    ("bad time", "job_info", {"since": "yesterday"}, "query.since: 'yesterday' is not a time"),
+    ("bad limit", "job_info", {"limit": 0}, "limit must be at least 1"),
+    ("bad bucket", "bucket", {"name": "Bad_Bucket"}, "'Bad_Bucket' is not a bucket name"),
+    ("bucket data", "bucket", {"name": "abc", "data": "delete"}, "data can be given with state=absent only"),
+]  # fmt: skip
+
+
+def test_bad_requests_are_explained(daemon: Daemon, ansible: Ansible) -> None:
+    values = {"url": daemon.url, "port": free_port(), "https": daemon.url.replace("http:", "https:")}
+    tasks = [
+        {
+            "name": name,
+            f"fedcloud.oscar.{module}": {
+                option: value.format(**values) if option == "endpoint" else value for option, value in options.items()
+            },
+            "ignore_errors": True,
+        }
+        for name, module, options, _ in REQUESTS
+    ]
+    defaults = {"endpoint": daemon.url, "username": daemon.username, "password": daemon.password}
+    run = ansible.play(tasks, module_defaults={"group/fedcloud.oscar.oscar": defaults})
+    for name, _, _, message in REQUESTS:
+        assert run[name].status == "failed", name
+        assert message in run[name].message, name
+    assert httpx.get(f"{daemon.url}/livez").status_code == 200

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``runner.sh`` alone on real stores: what it stages, what it tells, what the script sees and does not see."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from parts.jobs import PROVIDER, Runner, Store, run, service, spec_of
+from parts.minio import MinioServer
+from parts.rclone_s3 import RcloneS3
+
+BUSYBOX = shutil.which("busybox")
+SHELLS = [
+    pytest.param(("/bin/sh",), id="sh"),
+    pytest.param((BUSYBOX or "", "sh"), id="busybox", marks=pytest.mark.skipif(not BUSYBOX, reason="no busybox here")),
+]
+ODD_NAMES = [
+    *("a b.txt", "plus+.txt", "per%20cent", "ütf-8 é", "new\nline", "quo'te\".txt", "$(id)", "`id`", "-dash", "*?[a]{b}"),
+    *("quote\u201b\u240a", "trailing.", "trailing ", " leading", "#hash", "back\\slash", "full\uff0fslash", "a:b", "😀"),
+]
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    """The store of the single-machine profile."""
+    with RcloneS3() as server:
+        yield Store(server)
+
+
+@pytest.fixture(scope="module")
+def minio() -> Iterator[Store]:
+    """A real MinIO."""
+    with MinioServer() as server:
+        yield Store(server)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_file_is_processed(store: Store, shell: tuple[str, ...]) -> None:
+    event = store.put("in/first/photo.txt", b"colour\n")
+    script = """
+        tr a-z A-Z <"$INPUT_FILE_PATH" >"$TMP_OUTPUT_DIR/grey.txt"
+        mkdir -p "$TMP_OUTPUT_DIR/deep/er" && echo more >"$TMP_OUTPUT_DIR/deep/er/one.txt"
+        echo to-stdout; echo to-stderr >&2; echo "dirs $TMP_INPUT_DIR $(pwd) $STORAGE_OBJECT_KEY $EVENT_TIME"
+    """
+    ended = run(spec_of(store, service(script), event), shell)
+    assert (ended.code, ended.phase, ended.left) == (0, "done", [])
+    assert store.read("out/grey.txt") == b"COLOUR\n"
+    assert store.read("out/deep/er/one.txt") == b"more\n"
+    assert "to-stdout" in ended.output
+    assert "to-stderr" in ended.output
+    assert f"in/first/photo.txt {event.time}" in ended.output
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_log_is_stored_and_outputs_are_not_when_the_script_fails(store: Store, shell: tuple[str, ...]) -> None:
+    event = store.put("in/bad.txt", b"x")
+    script = 'echo half >"$TMP_OUTPUT_DIR/half.txt"; echo "went wrong" >&2; exit 3'
+    job = spec_of(store, service(script), event)
+    ended = run(job, shell)
+    assert (ended.code, ended.phase, ended.reason) == (3, "script", "the script ended with exit code 3")
+    assert "out/half.txt" not in store.keys()
+    log = store.read(f"step/{job.job}.log", "logs")
+    assert b"went wrong\n" in log
+    assert b"exit code 3" in log
+
+
+def test_a_missing_input_is_gone(store: Store) -> None:
+    event = store.put("in/gone/file", b"x")
+    store.client.remove_object("data", "in/gone/file")
+    ended = run(spec_of(store, service("echo ran"), event))
+    assert (ended.code, ended.phase) == (121, "stage_in")
+    assert "\nran" not in f"\n{ended.output}"
+
+
+def test_a_folder_is_no_input(store: Store) -> None:
+    event = store.put("in/folder/file", b"x")
+    ended = run(spec_of(store, service("echo ran"), replace(event, key="in/folder")))
+    assert ended.code == 121
+
+
+@pytest.mark.parametrize("body", [b"longer than before", b"BEFORE"])
+def test_a_changed_input_is_not_processed(store: Store, body: bytes) -> None:
+    event = store.put("in/changed", b"before")
+    store.put("in/changed", body)
+    ended = run(spec_of(store, service("echo ran"), event))
+    assert (ended.code, ended.phase) == (122, "stage_in")
+    assert "\nran" not in f"\n{ended.output}"
+
+
+def test_an_etag_of_many_parts_says_nothing_of_the_content(store: Store) -> None:
+    event = replace(store.put("in/parts", b"content"), etag="0123456789abcdef0123456789abcdef-3")
+    assert run(spec_of(store, service("true"), event)).code == 0
+
+
+def test_the_input_may_be_left_in_the_store(store: Store) -> None:
+    event = store.put("in/left", b"x")
+    ended = run(spec_of(store, service('echo "[${INPUT_FILE_PATH-unset}]" $(ls "$TMP_INPUT_DIR")', file_stage_in=True), event))
+    assert ended.code == 0
+    assert "[unset]\n" in ended.output
+
+
+def test_odd_names_travel_both_ways(minio: Store) -> None:
+    script = 'cp -r "$TMP_INPUT_DIR/." "$TMP_OUTPUT_DIR/$(basename "$STORAGE_OBJECT_KEY" | cksum | tr " " -)"'
+    for name in ODD_NAMES:
+        event = minio.put(f"in/{name}", name.encode())
+        ended = run(spec_of(minio, service(script), event, log_bucket=""))
+        assert ended.code == 0, (name, ended)
+    found = {key.split("/", 2)[2]: minio.read(key).decode() for key in minio.keys("out/")}
+    assert found == {name: name for name in ODD_NAMES}
+
+
+def test_many_odd_outputs_of_one_script(minio: Store, tmp_path: Path) -> None:
+    event = minio.put("in/start", b"x")
+    for name in ODD_NAMES:
+        (tmp_path / "o").mkdir(exist_ok=True)
+        (tmp_path / "o" / name).write_text(name)
+    of = service(f'cp -r {tmp_path}/o/. "$TMP_OUTPUT_DIR"', output=[{"storage_provider": PROVIDER, "path": "data/many/$(id) é"}])
+    assert run(spec_of(minio, of, event)).code == 0
+    assert set(minio.keys("many/")) == {f"many/$(id) é/{name}" for name in ODD_NAMES}
+
+
+def test_output_rules_and_several_outputs(store: Store) -> None:
+    event = store.put("in/rules", b"x")
+    outputs = [
+        {"storage_provider": PROVIDER, "path": "data/rules/pictures", "suffix": [".png", ".jpg"]},
+        {"storage_provider": PROVIDER, "path": "data/rules/both", "prefix": ["ab"], "suffix": ["bc"]},
+    ]
+    script = 'cd "$TMP_OUTPUT_DIR"; mkdir sub; touch a.png sub/b.jpg abc abxbc c.txt; echo 1 >sub/abc'
+    assert run(spec_of(store, service(script, output=outputs), event)).code == 0
+    pictures, both = ["rules/pictures/a.png", "rules/pictures/sub/b.jpg"], ["rules/both/abc", "rules/both/abxbc"]
+    assert store.keys("rules/") == sorted(pictures + both)
+
+
+def test_an_empty_file_passes(store: Store) -> None:
+    event = store.put("in/empty", b"")
+    assert run(spec_of(store, service('cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/empty"'), event)).code == 0
+    assert store.read("out/empty") == b""
+
+
+def test_an_output_that_is_there_already_is_not_written_again(minio: Store) -> None:
+    event = minio.put("in/same", b"x")
+    job = spec_of(minio, service('echo result >"$TMP_OUTPUT_DIR/same.txt"'), event)
+    assert run(job).code == 0
+    before = minio.client.stat_object("data", "out/same.txt").last_modified
+    time.sleep(1.1)  # the store tells seconds
+    assert run(job).code == 0
+    assert minio.client.stat_object("data", "out/same.txt").last_modified == before
+    other = spec_of(minio, service('echo RESULT >"$TMP_OUTPUT_DIR/same.txt"'), event)
+    assert run(other).code == 0
+    assert minio.read("out/same.txt") == b"RESULT\n"
+
+
+def test_outputs_tell_how_deep_they_are(minio: Store) -> None:
+    event = replace(minio.put("in/deep", b"x"), depth=4)
+    assert run(spec_of(minio, service('echo x >"$TMP_OUTPUT_DIR/deep.txt"'), event)).code == 0
+    metadata = minio.client.stat_object("data", "out/deep.txt").metadata
+    assert metadata is not None
+    assert metadata["x-amz-meta-oscar-depth"] == "5"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_sees_its_variables_and_no_storage_key(store: Store, shell: tuple[str, ...]) -> None:
+    event = store.put("in/env", b"x")
+    variables = {"GREETING": "two  words $(id) `id` *", "MULTI": "one\nRCLONE_FAKE=2\ntwo", "size": "mine", "RCLONE_MINE": "a b"}
+    of = service("env; echo 'python'; echo \"$MULTI\"", environment={"variables": variables, "secrets": {"KEY": "s3cret"}})
+    ended = run(spec_of(store, of, event), shell)
+    assert ended.code == 0
+    for line in ("GREETING=two  words $(id) `id` *", "size=mine", "RCLONE_MINE=a b", "KEY=s3cret", "OSCAR_SERVICE_NAME=step"):
+        assert f"\n{line}\n" in f"\n{ended.output}"
+    assert f"OSCAR_SERVICE_TOKEN={'7' * 64}" in ended.output
+    assert 'EVENT={"Records": [{' in ended.output
+    assert "one\nRCLONE_FAKE=2\ntwo" in ended.output
+    own = r"(?m)^(RCLONE_(?!MINE|FAKE)\w+|OSCAR_(?:INPUT|OUTPUT|LOG|RCLONE|SCRIPT|RESULT|STAG|USER)\w*|o_\w+)="
+    assert re.findall(own, ended.output) == []
+    assert store.server.secret_key not in ended.output
+    assert not any(store.server.secret_key.encode() in store.read(key, "logs") for key in store.keys(bucket="logs"))
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("#!/usr/bin/env python3\nimport sys\nprint('py', 1 + 1, sys.argv[1:])", "py 2 []"),
+        ("#! /usr/bin/env -S python3 -O\nprint('optimised', not __debug__)", "optimised True"),
+        ("#!/no/such/interpreter\necho by-sh", "by-sh"),
+        ("#!/usr/bin/env no-such-interpreter\necho by-sh", "by-sh"),
+        ("#!/bin/sh -e\nfalse\necho on", "exit code 1"),
+        ("echo no-shebang", "no-shebang"),
+        ("", "done"),
+    ],
+)
+def test_shebangs(store: Store, shell: tuple[str, ...], script: str, expected: str) -> None:
+    of = replace(service("true"), script=script)
+    ended = run(replace(spec_of(store, of, store.put("in/shebang", b"x"), log_bucket="")), shell)
+    assert expected in ended.output
+
+
+def test_the_script_runs_once_though_the_store_is_away_when_it_ends(tmp_path: Path) -> None:
+    with RcloneS3() as server:
+        store = Store(server)
+        event = store.put("in/patient", b"x")
+        ready, ran = tmp_path / "ready", tmp_path / "ran"
+        script = f'echo once >>{ran}; echo y >"$TMP_OUTPUT_DIR/y"; touch {ready}; while [ -e {ready} ]; do sleep 0.1; done'
+        runner = Runner(spec_of(store, service(script), event))
+        while not ready.exists():
+            time.sleep(0.05)
+        server.stop()
+        ready.unlink()
+        back = threading.Timer(3.0, server.start)
+        back.start()
+        ended = runner.wait()
+        back.join()
+        assert (ended.code, ended.phase) == (0, "done")
+        assert "next try" in ended.output
+        assert store.read("out/y") == b"y\n"
+        assert ran.read_text() == "once\n"
+
+
+def test_staging_gives_up_after_its_time(tmp_path: Path) -> None:
+    with RcloneS3() as server:
+        store = Store(server)
+        job = spec_of(store, service(f"touch {tmp_path}/ran"), store.put("in/away", b"x"), staging_timeout=2)
+    ended = run(job)
+    assert (ended.code, ended.phase) == (120, "stage_in")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_refused_is_soon_given_up(minio: Store) -> None:
+    event = minio.put("in/refused", b"x")
+    of = service('echo x >"$TMP_OUTPUT_DIR/x"', output=[{"storage_provider": PROVIDER, "path": "no-such-bucket/out"}])
+    began = time.monotonic()
+    ended = run(spec_of(minio, of, event, staging_timeout=300))
+    assert (ended.code, ended.phase) == (120, "stage_out")
+    assert time.monotonic() - began < 100
+
+
+def test_a_signal_ends_the_script_and_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    event = store.put("in/term", b"x")
+    runner = Runner(spec_of(store, service(f'echo x >"$TMP_OUTPUT_DIR/never"; touch {tmp_path}/on; exec sleep 60'), event))
+    while not (tmp_path / "on").exists():
+        time.sleep(0.05)
+    runner.process.send_signal(signal.SIGTERM)
+    ended = runner.wait(20)
+    assert (ended.code, ended.phase, ended.left) == (143, "stopped", [])
+    assert "out/never" not in store.keys()
+
+
+def test_a_long_log_keeps_its_beginning_and_its_end(store: Store) -> None:
+    event = store.put("in/long", b"x")
+    job = spec_of(store, service("echo first; yes 0123456789 | head -n 50000; echo last"), event, log_max=20000)
+    assert run(job).code == 0
+    log = store.read(f"step/{job.job}.log", "logs")
+    assert len(log) < 21000
+    assert log.startswith(b"first\n")
+    assert b"\nlast\n" in log
+    assert b"a log of more than 20000 bytes" in log
+
+
+def test_what_a_script_leaves_running_does_not_hold_the_job(store: Store) -> None:
+    event = store.put("in/daemon", b"x")
+    job = spec_of(store, service("sleep 60 & echo on"), event)
+    runner = Runner(job)
+    assert runner.process.wait(40) == 0
+    assert runner.wait().left == []
+    assert b"on\n" in store.read(f"step/{job.job}.log", "logs")
+
+
+def test_links_are_followed_and_read_only_folders_removed(store: Store) -> None:
+    event = store.put("in/link", b"linked")
+    script = 'ln -s "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/link"; mkdir "$TMP_INPUT_DIR/ro"; touch "$TMP_INPUT_DIR/ro/x"; chmod 500 "$TMP_INPUT_DIR/ro"'
+    ended = run(spec_of(store, service(script), event))
+    assert (ended.code, ended.left) == (0, [])
+    assert store.read("out/link") == b"linked"

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was acknowledged is there, whatever happens; what could not be stored is said to be so, and soon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import resource
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ledger_facts import begin, end, event, queue, recording, store, stored
+from parts.postgres import PostgresServer
+
+from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
+from oscar_fedcloud.model import RunState, run_id
+
+
+def test_what_was_acknowledged_survives_sigkill(url: str) -> None:
+    program = Path(__file__).with_name("recording_forever.py")
+    with subprocess.Popen([sys.executable, str(program), url], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        acknowledged = list(itertools.islice(process.stdout, 300))
+        process.kill()
+        acknowledged += process.stdout.readlines()
+    ledger = Ledger.open(url)
+    lost = [line for line in acknowledged if line.endswith("\n") and ledger.run(line.strip()) is None]
+    ledger.close()
+    assert lost == []
+
+
+async def _record_until_refused(ledger: Ledger) -> list[str]:
+    """Record one event after the other until the ledger says no; returns the runs that were acknowledged."""
+    acknowledged = []
+    with contextlib.suppress(LedgerUnavailable):
+        for number in itertools.count():
+            found = event(f"in/{number}", record={"padding": "x" * 3000})
+            await asyncio.wait_for(ledger.record(recording(found)), 60)
+            acknowledged.append(run_id("grayify", found))
+    return acknowledged
+
+
+@contextlib.contextmanager
+def _largest_file(size: int) -> Iterator[None]:
+    """A full disk, as far as this process can tell: the kernel refuses to let any file grow beyond that size."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_full_disk_is_said_and_survived(sqlite_url: str) -> None:
+    ledger = Ledger.open(sqlite_url)
+    (run,) = queue(ledger, event("before"))
+    with _largest_file(300_000):
+        acknowledged = asyncio.run(_record_until_refused(ledger))
+        with pytest.raises(LedgerUnavailable):
+            ledger.check()
+        with pytest.raises(LedgerUnavailable):
+            ledger.mark_seen("grayify", [event(f"seen/{number}" * 50) for number in range(3000)])
+        assert ledger.run(run.id) == run
+    ledger.check()
+    assert store(ledger, recording(event("after"))) == [True]
+    ledger.close()
+    again = Ledger.open(sqlite_url)
+    assert acknowledged
+    assert [name for name in acknowledged if again.run(name) is None] == []
+    again.close()
+    with contextlib.closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_failed_batch_leaves_nothing_behind(sqlite_url: str) -> None:
+    ledger = Ledger.open(sqlite_url)
+    refused = [recording(event(f"k{number}", record={"padding": "x" * 5000})) for number in range(200)]
+    with _largest_file(200_000), pytest.raises(LedgerUnavailable):
+        store(ledger, *refused)
+    assert store(ledger, *refused) == [True] * 200
+    assert ledger.counts() == {"grayify": {"queued": 200}}
+    ledger.close()
+
+
+async def test_server_that_goes_away_while_events_come(postgres: PostgresServer, postgres_url: str) -> None:
+    ledger = await asyncio.to_thread(Ledger.open, postgres_url)
+    recorder = asyncio.create_task(_record_until_refused(ledger))
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(postgres.stop, "immediate")
+    acknowledged = await recorder
+    with pytest.raises(LedgerUnavailable):
+        await ledger.record(recording(event("while it is away")))
+    with pytest.raises(LedgerUnavailable):
+        await asyncio.to_thread(ledger.counts)
+    with pytest.raises(LedgerUnavailable):
+        await asyncio.to_thread(ledger.check)
+    await asyncio.to_thread(postgres.start)
+    await asyncio.to_thread(ledger.check)
+    assert await ledger.record(recording(event("while it is away"))) is True
+    assert acknowledged
+    lost = [name for name in acknowledged if await asyncio.to_thread(ledger.run, name) is None]
+    assert lost == []
+    await asyncio.to_thread(ledger.close)
+
+
+def test_server_restarted_while_the_ledger_was_idle(postgres: PostgresServer, postgres_url: str) -> None:
+    ledger = Ledger.open(postgres_url)
+    (run,) = queue(ledger, event(f"idle {time.time()}"), service="idle")
+    postgres.stop()
+    postgres.start()
+    (attempt,) = begin(ledger, run)
+    postgres.stop()
+    postgres.start()
+    assert store(ledger, recording(event(f"after {time.time()}"))) == [True]
+    postgres.stop()
+    postgres.start()
+    assert stored(ledger, run.id).state is RunState.RUNNING
+    assert end(ledger, attempt) is not None
+    ledger.close()
+
+
+def test_answer_to_an_event_loop_that_is_gone(ledger: Ledger) -> None:
+    async def leave() -> None:
+        ledger.record_nowait(recording(event("left")))
+
+    for _ in range(3):
+        asyncio.run(leave())
+    assert store(ledger, recording(event("next"))) == [True]
+    assert ledger.run(run_id("grayify", event("left"))) is not None
+
+
+async def test_listener_that_fails_harms_nobody(ledger: Ledger) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["exception"]))
+    error = RuntimeError("listener")
+
+    def fail(_: object) -> None:
+        raise error
+
+    ledger.on_committed = fail
+    assert await ledger.record(recording(event("a"))) is True
+    assert await ledger.record(recording(event("b"))) is True
+    assert complaints == [error, error]
+
+
+def test_many_threads_at_once(ledger: Ledger) -> None:
+    """Mutations from threads, reads, and events do not wait for each other for ever, and nothing is mixed up."""
+
+    async def work(number: int) -> None:
+        found = event(f"k{number}")
+        assert await ledger.record(recording(found))
+        run = await asyncio.to_thread(stored, ledger, run_id("grayify", found))
+        (attempt,) = await asyncio.to_thread(begin, ledger, run)
+        assert await asyncio.to_thread(end, ledger, attempt) is not None
+
+    async def all_at_once() -> None:
+        await asyncio.wait_for(asyncio.gather(*(work(number) for number in range(60))), 120)
+
+    asyncio.run(all_at_once())
+    assert ledger.counts() == {"grayify": {"succeeded": 60}}

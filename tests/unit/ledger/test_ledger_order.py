@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which runs are due: one at a time for each object, oldest revision first, only the newest worth running."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from ledger_facts import begin, due, end, event, queue, recording, run_to, store, stored
+
+from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.model import RunState
+
+
+def test_oldest_revision_first_up_to_the_limit(ledger: Ledger) -> None:
+    queue(ledger, *(event(f"k{number}", f"r{number}", order=100 - number) for number in range(10)))
+    assert due(ledger) == [f"r{number}" for number in reversed(range(10))]
+    assert due(ledger, limit=3) == ["r9", "r8", "r7"]
+
+
+def test_older_revision_has_a_newer_one_queued(ledger: Ledger) -> None:
+    queue(ledger, event(revision="old", order=1), event(revision="new", order=2))
+    assert due(ledger) == ["old<", "new"]
+
+
+@pytest.mark.parametrize(
+    ("state", "newer"),
+    [
+        (RunState.SUCCEEDED, True),
+        (RunState.FAILED, True),
+        (RunState.INPUT_GONE, True),
+        (RunState.CANCELLED, False),
+        (RunState.SUPERSEDED, False),
+    ],
+)
+def test_older_revision_that_arrives_late(ledger: Ledger, state: RunState, newer: bool) -> None:
+    (new,) = queue(ledger, event(revision="new", order=2))
+    run_to(ledger, new, state)
+    queue(ledger, event(revision="old", order=1))
+    assert due(ledger) == ["old<" if newer else "old"]
+
+
+def test_older_revision_is_superseded_while_the_newer_runs(ledger: Ledger) -> None:
+    (new,) = queue(ledger, event(revision="new", order=2))
+    begin(ledger, new)
+    queue(ledger, event(revision="old", order=1))
+    assert due(ledger) == ["old<"]
+
+
+def test_newer_revision_waits_for_the_running_one(ledger: Ledger) -> None:
+    (old,) = queue(ledger, event(revision="old", order=1))
+    (attempt,) = begin(ledger, old)
+    queue(ledger, event(revision="new", order=2))
+    assert due(ledger) == []
+    end(ledger, attempt)
+    assert due(ledger) == ["new"]
+
+
+def test_runs_that_wait_do_not_use_up_the_limit(ledger: Ledger) -> None:
+    first = queue(ledger, *(event(f"k{number}", "old", order=1) for number in range(5)))
+    begin(ledger, *first)
+    queue(ledger, *(event(f"k{number}", "waits", order=2) for number in range(5)), event("other", "free", order=3))
+    assert due(ledger, limit=1) == ["free"]
+
+
+def test_failed_attempt_gives_way_to_a_newer_revision(ledger: Ledger) -> None:
+    (old,) = queue(ledger, event(revision="old", order=1))
+    run_to(ledger, old, RunState.QUEUED, not_before=time.time() + 1000)
+    queue(ledger, event(revision="new", order=2))
+    assert due(ledger) == ["new"]
+    assert due(ledger, now=time.time() + 2000) == ["old<", "new"]
+
+
+def test_same_order_is_still_an_order(ledger: Ledger) -> None:
+    queue(ledger, event(revision="r1", order=5), event(revision="r2", order=5), event(revision="r3", order=5))
+    found = due(ledger)
+    assert [item.endswith("<") for item in found] == [True, True, False]
+
+
+def test_objects_differ_by_service_provider_bucket_and_key(ledger: Ledger) -> None:
+    queue(ledger, event(revision="1", order=1))
+    queue(ledger, event(revision="2", order=2), service="other")
+    queue(ledger, event(revision="3", order=3, bucket="else"), event(key="in/b.jpg", revision="4", order=4))
+    assert due(ledger) == ["1", "3", "4"]
+    assert due(ledger, "other") == ["2"]
+
+
+def test_replay_of_an_old_revision_is_not_superseded_and_goes_first(ledger: Ledger) -> None:
+    old, new = queue(ledger, event(revision="old", order=1), event(revision="new", order=2))
+    ledger.begin([], [old.id], 1.0)
+    run_to(ledger, new)
+    ledger.retry(old.id, 1.0)
+    ledger.replay(new.id, 1.0)
+    assert due(ledger) == ["old"]
+    run_to(ledger, stored(ledger, old.id))
+    assert due(ledger) == ["new"]
+
+
+def test_newer_revision_waits_for_a_replay_that_is_due(ledger: Ledger) -> None:
+    (old,) = queue(ledger, event(revision="old", order=1))
+    run_to(ledger, old)
+    ledger.replay(old.id, 1.0)
+    queue(ledger, event(revision="new", order=2))
+    assert due(ledger) == ["old"]
+    run_to(ledger, stored(ledger, old.id), RunState.QUEUED, not_before=time.time() + 1000)
+    assert due(ledger) == ["new"]
+
+
+def test_waiting_services_and_their_first_moment(ledger: Ledger) -> None:
+    store(ledger, recording(event("a"), "now"), recording(event("b"), "later"), recording(event("c"), "later"))
+    for candidate in ledger.due("later", time.time(), 10):
+        run_to(ledger, candidate.run, RunState.QUEUED, not_before=2000.0 + candidate.run.event.order)
+    store(ledger, recording(event("d"), "done"))
+    run_to(ledger, ledger.due("done", time.time(), 1)[0].run)
+    assert ledger.services_waiting() == {"now": 0.0, "later": 2001.0}
+
+
+def test_next_moment_that_is_not_yet_due(ledger: Ledger) -> None:
+    runs = queue(ledger, event("a"), event("b"), event("c"))
+    assert ledger.next_due("grayify", 0.0) is None
+    for run, moment in zip(runs, (3000.0, 1000.0, 2000.0), strict=True):
+        run_to(ledger, run, RunState.QUEUED, not_before=moment)
+    assert ledger.next_due("grayify", 500.0) == 1000.0
+    assert ledger.next_due("grayify", 1000.0) == 2000.0
+    assert ledger.next_due("grayify", 3000.0) is None
+    assert ledger.next_due("other", 500.0) is None

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No query of the daily work reads a whole table: SQLite's own plans of what the ledger sends."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from ledger_facts import event
+from sqlalchemy import Engine
+from sqlalchemy import event as hooks
+
+from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.model import RunState
+
+NOW = time.time()
+CURSOR = "1700000000.0~abcdefghijklmnopqr"
+
+QUERIES: dict[str, tuple[Callable[[Ledger], Any], set[str]]] = {
+    "due": (lambda ledger: ledger.due("grayify", NOW, 10), {"runs_queue", "runs_id"}),
+    "next_due": (lambda ledger: ledger.next_due("grayify", NOW), {"runs_later"}),
+    "services_waiting": (lambda ledger: ledger.services_waiting(), {"runs_queue"}),
+    "running": (lambda ledger: ledger.running(), {"runs_running"}),
+    "counts": (lambda ledger: ledger.counts(), {"runs_queue", "runs_begun"}),
+    "counts of one": (lambda ledger: ledger.counts("grayify"), {"runs_queue", "runs_begun"}),
+    "run": (lambda ledger: ledger.run("abc"), {"runs_id"}),
+    "attempts": (lambda ledger: ledger.attempts("abc"), {"attempts"}),
+    "attempt_by_job": (lambda ledger: ledger.attempt_by_job("job"), {"attempts_job"}),
+    "runs of a service": (lambda ledger: ledger.runs(service="grayify", before=CURSOR), {"runs_service"}),
+    "runs of a key": (lambda ledger: ledger.runs(bucket="b", key="k"), {"runs_id"}),
+    "failed runs": (lambda ledger: ledger.runs(service="a", states=[RunState.FAILED]), {"runs_begun"}),
+    "explain": (lambda ledger: ledger.explain("b", "k"), {"runs_id", "events", "seen"}),
+    "known": (lambda ledger: ledger.known("p", "b", [event()]), {"runs_id", "events", "seen"}),
+    "known_for": (lambda ledger: ledger.known_for("grayify", [event()]), {"runs_id", "seen"}),
+    "prune": (lambda ledger: ledger.prune(NOW), {"runs_finished", "events_received"}),
+    "callbacks": (lambda ledger: ledger.callbacks_due(NOW, 5), {"callbacks_due", "runs_id"}),
+}
+
+
+@pytest.fixture
+def sent() -> Iterator[list[tuple[str, Any]]]:
+    """Statements that SQLAlchemy sends, with their parameters."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    hooks.listen(Engine, "before_cursor_execute", note)
+    yield statements
+    hooks.remove(Engine, "before_cursor_execute", note)
+
+
+def _plan(url: str, statements: list[tuple[str, Any]]) -> list[str]:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        return [
+            row[3]
+            for statement, parameters in statements
+            for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+
+
+def _index(step: str) -> str:
+    """The index in a step such as ``SEARCH runs USING INDEX runs_id (id=?)``; a table that is its own index by name."""
+    words = step.replace(" AS other", "").split()
+    if "INDEX" not in words:
+        return words[1]
+    name = words[words.index("INDEX") + 1]
+    return words[1] if name.startswith("sqlite_autoindex") and words[1] != "runs" else name
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_queries_use_indexes(sqlite_url: str, sent: list[tuple[str, Any]], name: str) -> None:
+    query, expected = QUERIES[name]
+    ledger = Ledger.open(sqlite_url)
+    sent.clear()
+    query(ledger)
+    ledger.close()
+    steps = [step for step in _plan(sqlite_url, sent) if step.startswith(("SEARCH", "SCAN"))]
+    whole_tables = [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
+    assert [step for step in whole_tables if step.split()[1] in {"runs", "events", "seen", "attempts"}] == []
+    assert expected <= {_index(step).replace("runs_1", "runs") for step in steps}, steps
