@@ -85,12 +85,9 @@ class ActionModule(ActionBase):
 
     def _from_definition(self, definition):
         """The payload of one service inline."""
-        if not isinstance(definition, dict):
-            text = f"it is a {type(definition).__name__}, not a dictionary"
-            raise FdlError([FdlProblem("definition", None, text, "give the fields of one service")])
         document = _plain(definition)
         problems = []
-        script = document.get("script")
+        script = document.get("script") if isinstance(document, dict) else None
         if isinstance(script, str) and script and "\n" not in script:
             try:
                 document["script"] = self._read(self._find(script))

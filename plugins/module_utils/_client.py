@@ -181,23 +181,22 @@ class Client:
             body = error.read()
         except (HTTPException, OSError):
             body = b""  # the status alone still says what happened
-        problem = _problem(error.headers.get("Content-Type") or "", body)
-        errors = (problem or {}).get("errors") or ()
-        text = " ".join(body.decode("utf-8", "replace").split())[:300]
-        detail = (problem or {}).get("detail") or text or error.reason
+        problem = _problem(error.headers.get("Content-Type") or "", body) or {}
+        errors = problem.get("errors") or ()
+        detail = problem.get("detail") or " ".join(body.decode("utf-8", "replace").split())[:300] or error.reason
         if errors:
             message = describe(as_problems(errors))
         elif error.code == 401:
             message = f"{self.endpoint} refused {self._who}: {detail}"
         elif error.code < 400:
             message = f"{self.endpoint} redirects to {error.headers.get('Location')}; set endpoint to that address"
-        elif problem is not None:
+        elif problem and detail != problem.get("title"):
             message = str(detail)
         elif error.code == 404 and where.startswith("/v2/"):
             message = f"{self.endpoint} has no {where}; endpoint must be the base URL of an invoker of this collection"
         else:
             message = f"{method} {self.endpoint}{where} failed with HTTP status {error.code}: {detail}"
-        return ApiError(message, error.code, problem is not None, errors)
+        return ApiError(message, error.code, bool(problem), errors)
 
 
 def _authorization(username: str, password: str | None, token: str | None) -> dict[str, str]:

@@ -42,10 +42,12 @@ from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.foreign import foreign_provider
 from oscar_fedcloud.sources import http
 from oscar_fedcloud.sources.poll import Poller
+from oscar_fedcloud.threads import Threads
 from oscar_fedcloud.why import answers
 
 log = structlog.get_logger(__name__)
 
+_STORE_THREADS = 8  # for the reconciler's requests to stores
 _KEY_MAKERS = 4
 _HOUSEKEEPING = 3600.0  # s
 
@@ -61,11 +63,13 @@ class Core:
         self.site = next(iter(providers.values()))  # the site's own store: logs and HTTP bodies lie there
         self.launcher = launcher
         self.catalogue = Catalogue(FolderStore(config.data / "services"), config.max_depth, providers)
-        self.lister = Lister(self.catalogue, ledger, self.ingest)
+        self.stores = Threads(_STORE_THREADS, "stores")
+        self.lister = Lister(self.catalogue, ledger, self.stores, self.ingest)
         self.reconciler = Reconciler(
             self.catalogue,
             self.providers,
             self.lister,
+            self.stores,
             Intervals(config.reconcile_interval, config.listing_interval),
             self._on_ready,
         )
@@ -136,6 +140,7 @@ class Core:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.dispatcher.close()
+        self.stores.close()
         await asyncio.to_thread(self.ledger.close)
 
     async def _prepare_and_reconcile(self) -> None:

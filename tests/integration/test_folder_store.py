@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import subprocess
 import time
@@ -90,6 +91,13 @@ def test_odd_names_come_through(provider) -> None:
         assert b"".join(provider.read("data", event.key)) == name.encode()
 
 
+def test_listings_of_many_objects_are_whole(folder, server) -> None:
+    (server.folder / "data" / "in").mkdir()
+    for number in range(1050):
+        (server.folder / "data" / "in" / f"{number:04}").touch()
+    assert listed(folder).keys() == {f"{number:04}" for number in range(1050)}
+
+
 def test_each_content_has_its_revision(provider) -> None:
     revisions = []
     for body in (b"one", b"two", b"two", b"three"):
@@ -97,7 +105,9 @@ def test_each_content_has_its_revision(provider) -> None:
         time.sleep(0.01)
     assert len({event.revision for event in revisions}) == 4
     assert [event.order for event in revisions] == sorted({event.order for event in revisions})
-    assert listed(provider)["a"].revision == revisions[-1].revision
+    last = listed(provider)["a"]
+    assert last.revision == revisions[-1].revision
+    assert last.etag == hashlib.md5(b"three").hexdigest()
 
 
 def test_a_folder_holds_files_that_were_put_there_by_hand(folder, server) -> None:
@@ -116,6 +126,7 @@ def test_an_older_file_copied_over_a_newer_one_is_the_newer_revision(folder, ser
     path.write_bytes(b"older content, copied with its time")
     os.utime(path, (1_000_000_000, 1_000_000_000))
     after = listed(folder)["file"]
+    assert after.etag == hashlib.md5(path.read_bytes()).hexdigest()
     assert after.revision != before.revision
     assert after.order > before.order
 
@@ -129,6 +140,22 @@ def test_names_that_the_server_shows_in_another_form_can_be_staged(folder, serve
     source = f"store:data/in/{rclone_path(key)}"
     subprocess.run([rclone_binary(), "copyto", source, str(tmp_path / "file")], env=environment, check=True, timeout=60)
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+async def test_a_name_that_is_not_utf8_holds_up_no_other(folder, server) -> None:
+    bad = server.folder / "data" / "in" / os.fsdecode(b"bad\xff")
+    bad.parent.mkdir()
+    bad.write_bytes(b"content")
+    bad.with_name("good").write_bytes(b"content")
+    assert listed(folder).keys() == {"bad\udcff", "good"}
+    assert folder.stat("data", "in/bad\udcff") is None
+    assert folder.read("data", "in/bad\udcff") is None
+    sink, watch = Sink(), Watch(INPUT)
+    for _ in range(2):
+        await Poller(folder, sink, sink.ingest).poll(watch)
+    assert [event.key for event in sink.events] == ["in/good"]
+    bad.unlink()  # the server cannot delete it
+    await asyncio.sleep(1.1)
 
 
 def test_buckets_are_folders(server) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from bad_requests import FIELDS, FILES, GOOD, expectations, fdl_text, write_files
 from parts.ansible_run import VERSIONS, Ansible
 from parts.daemon import Daemon
@@ -52,8 +53,6 @@ def test_the_server_says_the_same(daemon: Daemon, ansible: Ansible, tmp_path: Pa
     task = {"endpoint": daemon.url, "password": "x", "fdl": "{{ item }}"}
     loop = {"loop": [str(file) for file in files], "failed_when": False}
     run = ansible.play([{"name": "bad files", "fedcloud.oscar.service": task, **loop}])
-    import yaml
-
     with daemon.client() as client:
         for file, result in zip(files, run["bad files"].result["results"], strict=True):
             body = {"fdl": yaml.safe_load(file.read_text(encoding="utf-8"))}
@@ -78,9 +77,9 @@ REQUESTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("data with present", "service", {"definition": GOOD | {"script": "a\n"}, "data": "keep"}, "data can be given with state=absent only"),
     ("names with present", "service", {"name": "grayify"}, "fdl and definition are missing"),
     ("nothing to remove", "service", {"state": "absent"}, "names, fdl and definition are missing"),
-    ("no dictionary", "service", {"definition": "grayify"}, "definition: it is a str, not a dictionary"),
+    ("no dictionary", "service", {"definition": "grayify"}, "definition: the value is text, but must be a mapping"),
     ("no such state", "service", {"name": "x", "state": "started"}, "value of state must be one of: present, absent"),
-    ("bad filter", "service", {"definition": GOOD | {"script": "a\n", "filter": "a ["}}, "definition.filter: 'a ['"),
+    ("bad filter", "service", {"definition": GOOD | {"script": "a\n", "filter": "a ["}}, "definition.filter: "),
     ("endless loop", "service", {"definition": GOOD | {"script": "a\n", "input": [{"storage_provider": "minio", "path": "looping"}], "output": [{"storage_provider": "minio", "path": "looping"}]}}, "looping"),
     ("wrong password", "service_info", {"password": "wrong"}, "refused user admin: "),
     ("wrong token", "service_info", {"token": "wrong"}, "refused the token: "),
@@ -102,7 +101,8 @@ REQUESTS: list[tuple[str, str, dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-def test_bad_requests_are_explained(daemon: Daemon, ansible: Ansible) -> None:
+def test_bad_requests_are_explained(daemon: Daemon, tmp_path: Path) -> None:
+    ansible = Ansible("newest", tmp_path)
     values = {"url": daemon.url, "port": free_port(), "https": daemon.url.replace("http:", "https:")}
     tasks = [
         {
@@ -116,7 +116,7 @@ def test_bad_requests_are_explained(daemon: Daemon, ansible: Ansible) -> None:
     ]
     defaults = {"endpoint": daemon.url, "username": daemon.username, "password": daemon.password}
     run = ansible.play(tasks, module_defaults={"group/fedcloud.oscar.oscar": defaults})
-    for name, _, _, message in REQUESTS:
-        assert run[name].status == "failed", name
-        assert message in run[name].message, name
+    assert {task.status for task in run.tasks} == {"failed"}
+    wrong = {name: run[name].message for name, _, _, message in REQUESTS if message not in run[name].message}
+    assert wrong == {}
     assert httpx.get(f"{daemon.url}/livez").status_code == 200

@@ -120,7 +120,8 @@ class Ansible:
         return Run(done.returncode, done.stdout, tasks)
 
     def _environment(self, results: Path) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "OSCAR_"))}
+        foreign = ("ANSIBLE_", "OSCAR_", "PYTHON")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return {
             **kept,
             "ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS / "callback"),

@@ -113,7 +113,7 @@ ROUTES = (
         "bucket",
         views.Bucket,
         parameters=(_PROVIDER,),
-        errors=(422,),
+        errors=(201, 422),
     ),
     Route(
         "DELETE",

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,6 +26,8 @@ from oscar_fedcloud.api.limits import Limits
 from oscar_fedcloud.api.standing import Standing
 from oscar_fedcloud.api.timing import Requests
 from oscar_fedcloud.core_types import Declared, NotFound
+
+_KEYS = ("key", "prefix")  # parameters that hold object keys, and so any bytes
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,11 @@ class Call:
             self._body.file.close()
 
     def param(self, name: str) -> str:
-        """A parameter of the path, "" when the route has no such parameter."""
-        return str(self.request.path_params.get(name, ""))
+        """A parameter of the path, "" when the route has no such parameter. Raises NotFound for what can be no name."""
+        value = str(self.request.path_params.get(name, ""))
+        if "\0" in value:
+            raise NotFound("there is nothing with a NUL in its name")
+        return value
 
     @cached_property
     def object_key(self) -> str:
@@ -79,9 +85,10 @@ class Call:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The query's parameters (of equal names the last), with bytes that are not UTF-8 as surrogates."""
+        """The query's parameters, of equal names the last. In keys, bytes that are not UTF-8 stand as surrogates."""
         text = self.request.scope["query_string"].decode("latin-1")
-        return dict(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
+        given = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+        return {name: value if name in _KEYS else _printable(value) for name, value in given}
 
     def header(self, name: str) -> str:
         """A request header, "" when it is absent."""
@@ -161,12 +168,16 @@ class Call:
         text = self.query.get(name)
         if not text:
             return None
-        try:
-            return float(text)
-        except ValueError:
-            pass
+        with suppress(ValueError):
+            if math.isfinite(seconds := float(text)):
+                return seconds
         try:
             moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + of an offset arrives as a space
         except ValueError:
             raise invalid(f"query.{name}", text, f"{text!r} is not a time", "write 2026-01-31T12:00:00Z") from None
         return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
+def _printable(text: str) -> str:
+    """Text that can be compared with names: anything else that was sent stands as U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\ufffd")

@@ -88,8 +88,10 @@ def wants_problem(scope: Scope) -> bool:
 def respond(scope: Scope, error: Exception) -> Response:
     """The response for an exception, in the form that this request expects."""
     known = as_api_error(error)
-    if known.status >= 500:
-        log.error("request failed", method=scope["method"], path=scope["path"], status=known.status, exc_info=error)
+    if known.status == 500:
+        log.error("request failed", method=scope["method"], path=scope["path"], exc_info=error)
+    elif known.status > 500:
+        log.warning("request not answered", method=scope["method"], path=scope["path"], error=known.detail)
     if wants_problem(scope):
         return Response(encode(problem(known)), known.status, known.headers, PROBLEM)
     status = 400 if known.status == 422 else known.status  # the existing API knows no 422

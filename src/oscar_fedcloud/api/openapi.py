@@ -79,7 +79,9 @@ def _responses(route: Route) -> dict[str, Any]:
     refusals = () if route.kind == "public" else (401, 403)
     for status in sorted({*route.errors, *refusals}):
         shown[str(status)] = {"description": HTTPStatus(status).phrase}
-        if status >= 400 and not (status == 503 and route.kind == "public"):
+        if status == 201:
+            shown["201"]["content"] = success["content"]
+        elif status >= 400 and not (status == 503 and route.kind == "public"):
             shown[str(status)]["content"] = _content(views.Problem if route.own else TEXT)
     return shown
 

@@ -9,24 +9,27 @@ from typing import Any
 from starlette.responses import Response
 
 from oscar_fedcloud.api.call import Call
-from oscar_fedcloud.api.encoding import answer
+from oscar_fedcloud.api.encoding import answer, encode
 from oscar_fedcloud.api.errors import ApiError
 from oscar_fedcloud.api.reading import read
 from oscar_fedcloud.api.routing import Route
 from oscar_fedcloud.api.secrets import SERVICE_LABEL, keep_hidden
 from oscar_fedcloud.api.system import site_store
+from oscar_fedcloud.config import Config
 from oscar_fedcloud.core_types import Change, Conflict, Declared, NotFound
 from oscar_fedcloud.fdl import HIDDEN, Service, to_document
 
 
 async def list_services(call: Call) -> Response:
     """All services as OSCAR shows them."""
-    return answer([oscar_document(call, declared) for declared in call.core.services()])
+    config, services = call.core.config, call.core.services()
+    body = await asyncio.to_thread(lambda: encode([oscar_document(config, declared) for declared in services]))
+    return Response(body, media_type="application/json")
 
 
 async def get_service(call: Call) -> Response:
     """One service as OSCAR shows it, with its token."""
-    return answer(oscar_document(call, call.declared()))
+    return answer(oscar_document(call.core.config, call.declared()))
 
 
 async def create_service(call: Call) -> Response:
@@ -62,9 +65,9 @@ async def _read(call: Call) -> Service:
     return service
 
 
-def oscar_document(call: Call, declared: Declared) -> dict[str, Any]:
+def oscar_document(config: Config, declared: Declared) -> dict[str, Any]:
     """A service as OSCAR shows it: with its token and providers, the site's keys hidden, secrets blanked."""
-    service, config = declared.service, call.core.config
+    service = declared.service
     document = to_document(service, secrets=config.show_store_keys)
     document["token"] = service.token
     document["labels"] = {**document["labels"], SERVICE_LABEL: service.name}

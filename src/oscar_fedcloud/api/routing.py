@@ -56,8 +56,8 @@ class Route:
     """One operation of the API.
 
     kind: of the resource, and ``verb`` what is done to it, for ``auth.may``. status: on success.
-    request and answer: a type, a media type for bytes or text, or None for nothing. errors: statuses that clients must
-    expect besides those that every route has.
+    request and answer: a type, a media type for bytes or text, or None for nothing. errors: other statuses that
+    clients must expect, besides those that every route has (201 comes with the same answer).
     """
 
     method: Literal["GET", "PUT", "POST", "DELETE"]

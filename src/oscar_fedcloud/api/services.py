@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from oscar_fedcloud.api import present, views
 from oscar_fedcloud.api.call import Call
-from oscar_fedcloud.api.encoding import answer
+from oscar_fedcloud.api.core import Core
+from oscar_fedcloud.api.encoding import answer, encode
 from oscar_fedcloud.api.errors import ApiError, invalid
 from oscar_fedcloud.api.reading import read
 from oscar_fedcloud.api.routing import Parameter, Route
@@ -19,9 +20,13 @@ from oscar_fedcloud.core_types import Change, Conflict, Declared
 
 async def list_services(call: Call) -> Response:
     """All services with their standing and how many jobs they have in each state."""
-    counts = await asyncio.to_thread(call.core.ledger.counts)
-    services = [present.service_view(one, counts.get(one.service.name, {})) for one in call.core.services()]
-    return answer(views.Services(services))
+    body = await asyncio.to_thread(_listed, call.core, call.core.services())
+    return Response(body, media_type="application/json")
+
+
+def _listed(core: Core, services: list[Declared]) -> bytes:
+    counts = core.ledger.counts()
+    return encode(views.Services([present.service_view(one, counts.get(one.service.name, {})) for one in services]))
 
 
 async def get_service(call: Call) -> Response:
@@ -135,7 +140,7 @@ ROUTES = (
         views.Service,
         request=dict,
         parameters=(_MATCH, _NONE_MATCH),
-        errors=(412, 422),
+        errors=(201, 412, 422),
     ),
     Route(
         "DELETE",

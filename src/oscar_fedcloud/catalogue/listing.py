@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ import structlog
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.model import Prefix, Provider, StorageEvent, event_id, run_id
+from oscar_fedcloud.threads import Threads
 
 log = structlog.get_logger(__name__)
 
@@ -25,25 +25,30 @@ class Lister:
     """Lists prefixes for the reconciler. ``ingest`` is the way that every event takes."""
 
     def __init__(
-        self, catalogue: Catalogue, ledger: Ledger, ingest: Callable[[list[StorageEvent]], Awaitable[None]]
+        self,
+        catalogue: Catalogue,
+        ledger: Ledger,
+        threads: Threads,
+        ingest: Callable[[list[StorageEvent]], Awaitable[None]],
     ) -> None:
         self.catalogue = catalogue
         self.ledger = ledger
+        self.threads = threads
         self.ingest = ingest
         self.found = 0  # events that came by listing alone
 
     async def look(self, provider: Provider, where: Prefix, prune: bool = False) -> None:
         """List once: record baselines, ingest what is unknown, and forget seen objects that are gone (``prune``)."""
         begun = time.time()
-        skew = await asyncio.to_thread(provider.clock) - begun
+        skew = await self.threads.run(provider.clock) - begun
         skew = skew if abs(skew) > _SKEW else 0.0
         unlisted = self._without_baseline(provider, where)
         rows = iter(provider.list(where))
         present: set[str] = set()
-        while chunk := await asyncio.to_thread(_take, rows):
-            fresh = await asyncio.to_thread(self._unknown, chunk, unlisted, skew)
+        while chunk := await self.threads.run(_take, rows):
+            fresh = await self.threads.run(self._unknown, chunk, unlisted, skew)
             if fresh:
-                fresh = await asyncio.to_thread(_with_depth, provider, fresh)
+                fresh = await self.threads.run(_with_depth, provider, fresh)
                 self.found += len(fresh)
                 log.info("found by listing", provider=provider.id, bucket=where.bucket, objects=len(fresh))
                 await self.ingest(fresh)
@@ -51,9 +56,9 @@ class Lister:
                 present.update(event_id(event) for event in chunk)
         for service in unlisted:
             name = f"{provider.id}/{where.bucket}/{where.prefix}"
-            await asyncio.to_thread(self.catalogue.baselined, service, [name])
+            await self.threads.run(self.catalogue.baselined, service, [name])
         if prune:
-            await asyncio.to_thread(self._forget_gone, provider.id, where, present, begun)
+            await self.threads.run(self._forget_gone, provider.id, where, present, begun)
 
     def _forget_gone(self, provider_id: str, where: Prefix, present: set[str], begun: float) -> None:
         """What was seen of objects that a complete listing no longer shows need not be remembered."""

@@ -23,10 +23,11 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import Prefix, Provider
 from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.threads import Threads
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 8  # requests to a store at the same time
+_LISTINGS = 4  # at the same time, since each holds up to a thousand objects
 _RETRY = 5.0  # s until services in error are tried again
 Place = tuple[str, str]  # provider, bucket
 
@@ -47,12 +48,14 @@ class Reconciler:
         catalogue: Catalogue,
         providers: Mapping[str, Provider],
         lister: Lister,
+        threads: Threads,
         intervals: Intervals,
         on_ready: Callable[[list[str]], None],
     ) -> None:
         self.catalogue = catalogue
         self.providers = providers
         self.lister = lister
+        self.threads = threads
         self.intervals = intervals
         self.on_ready = on_ready
         self.repairs = 0  # rules that had to be written again
@@ -61,7 +64,7 @@ class Reconciler:
         self._requested: set[tuple[str, Prefix]] = set()
         self._wake = asyncio.Event()
         self._keys: asyncio.Queue[str] = asyncio.Queue()
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._listings = asyncio.Semaphore(_LISTINGS)
 
     def recover(self) -> None:
         """At start: services that have everything are ready at once, the others are made so."""
@@ -93,7 +96,7 @@ class Reconciler:
         for bucket in buckets:
             while True:
                 try:
-                    await asyncio.to_thread(site.ensure_bucket, bucket)
+                    await self.threads.run(site.ensure_bucket, bucket)
                     break
                 except ProviderError as error:
                     log.warning("the site's own bucket cannot be made", bucket=bucket, error=str(error))
@@ -144,9 +147,8 @@ class Reconciler:
             return False
         prefixes = self.catalogue.matcher.buckets(provider_id).get(bucket, [])
         try:
-            async with self._slots:
-                await asyncio.to_thread(provider.ensure_bucket, bucket)
-                wrote = await asyncio.to_thread(provider.ensure_rules, bucket, prefixes)
+            await self.threads.run(provider.ensure_bucket, bucket)
+            wrote = await self.threads.run(provider.ensure_rules, bucket, prefixes)
         except ProviderError as error:
             log.warning("bucket not as declared", provider=provider_id, bucket=bucket, error=str(error))
             return str(error)
@@ -164,7 +166,7 @@ class Reconciler:
         await asyncio.gather(*(self._list_one(provider_id, where, everything) for provider_id, where in wanted))
 
     async def _list_one(self, provider_id: str, where: Prefix, everything: bool) -> None:
-        async with self._slots:
+        async with self._listings:
             await self.guarded(self.lister.look(self.providers[provider_id], where, prune=everything))
 
     def _unlisted(self, provider_id: str, where: Prefix) -> bool:
@@ -192,7 +194,7 @@ class Reconciler:
             if service is None:
                 continue
             try:
-                await asyncio.to_thread(self._make_key, service)
+                await self.threads.run(self._make_key, service)
             except ProviderError as error:
                 log.warning("no key for a service", service=name, error=str(error))
                 self._set_state(name, "error", str(error))

@@ -8,9 +8,9 @@ import asyncio
 import fcntl
 import logging
 import os
-import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import uvicorn
 
     from oscar_fedcloud.core import Core
+
+_THREADS = 16  # for requests of the API and for the ledger; stores have their own
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,6 +97,7 @@ async def _serve(config: Config) -> bool:
 
     from oscar_fedcloud.assembly import build_app, build_core  # noqa: PLC0415
 
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "work"))
     core = build_core(config)
     listener = socket.create_server((config.host, config.port), family=_family(config.host), backlog=2048)
     server = uvicorn.Server(
@@ -143,5 +146,4 @@ def notify_systemd(message: str) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

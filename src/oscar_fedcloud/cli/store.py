@@ -38,8 +38,10 @@ class Store:
 
     def command(self) -> tuple[str, ...]:
         """The server's command line. It holds no key: any user of the machine may read command lines."""
+        quoted = str(self.folder).replace('"', '""')
         return (
-            *(str(self.rclone), "serve", "s3", str(self.folder)),
+            # "hasher" keeps MD5 sums in a file: without it the server reads every file for every listing.
+            *(str(self.rclone), "serve", "s3", f':hasher,remote="{quoted}",hashes=md5,max_age=off,auto_size=1P:'),
             *("--addr", f"{LOOPBACK}:{self.port}"),
             # A file that is put into the folder by hand must show up in the next listing.
             *("--dir-cache-time", "1s"),
@@ -50,7 +52,12 @@ class Store:
         row = io.StringIO()
         csv.writer(row, lineterminator="").writerow([f"{self.access_key},{self.secret_key}"])
         mine = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
-        return mine | {"RCLONE_CONFIG": os.devnull, "RCLONE_AUTH_KEY": row.getvalue()}
+        hashes = self.folder.with_name(f"{self.folder.name}-hashes")
+        return mine | {
+            "RCLONE_CONFIG": os.devnull,
+            "RCLONE_AUTH_KEY": row.getvalue(),
+            "RCLONE_CACHE_DIR": str(hashes),
+        }
 
 
 def find_rclone() -> Path:

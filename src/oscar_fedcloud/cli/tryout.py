@@ -66,10 +66,15 @@ def try_file(service: Service, sample: Path, output: Path | None, keep: bool) ->
         if keep:
             print(f"The store and the job's folder: {work}")
         else:
-            shutil.rmtree(work / "store")
-            shutil.rmtree(work / "jobs", ignore_errors=True)
-            with contextlib.suppress(OSError):  # not empty: it holds the outputs
-                work.rmdir()
+            _remove_all_but_outputs(work)
+
+
+def _remove_all_but_outputs(work: Path) -> None:
+    for entry in work.iterdir():
+        if entry.name != "outputs":
+            shutil.rmtree(entry)
+    if not any(work.iterdir()):
+        work.rmdir()
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, union_all
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, literal, select, union_all
 
 from oscar_fedcloud.ledger.records import Trace
 from oscar_fedcloud.ledger.rows import PLACE, AnyRow, event_of, key_bytes, run_of
@@ -71,9 +71,10 @@ def newest(connection: Connection, conditions: Sequence[ColumnElement[bool]], li
 def counts(connection: Connection, service: str | None) -> dict[str, dict[str, int]]:
     """How many runs each service has in each state."""
     one = [runs.c.service == service] if service is not None else []
-    columns = (runs.c.service, runs.c.state)
-    # In two parts, since each has an index of its own.
-    parts = [select(*columns, func.count()).where(part, *one).group_by(*columns) for part in (QUEUED, BEGUN)]
+    # In two parts, since each has an index of its own that holds all that is asked for.
+    queued = select(runs.c.service, literal(RunState.QUEUED.value), func.count()).where(QUEUED, *one)
+    begun = select(runs.c.service, runs.c.state, func.count()).where(BEGUN, *one)
+    parts = queued.group_by(runs.c.service), begun.group_by(runs.c.service, runs.c.state)
     result: dict[str, dict[str, int]] = {}
     for name, state, count in connection.execute(union_all(*parts)):
         result.setdefault(name, {})[state] = count

@@ -19,7 +19,6 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    UniqueConstraint,
     and_,
     literal_column,
 )
@@ -81,7 +80,7 @@ runs = Table(
     Column("not_before", Double, nullable=False),  # 0 until a failure
     Column("created", Double, nullable=False),
     Column("finished", Double),
-    UniqueConstraint("id", name="runs_id"),
+    Index("runs_id", "id", unique=True),
     Index("runs_service", "service", "seq"),
 )
 
@@ -92,9 +91,10 @@ RUNNING = runs.c.state == literal_column("'running'")
 LATER = and_(QUEUED, runs.c.not_before > literal_column("0"))
 FINISHED = runs.c.finished.is_not(None)
 
+# ``state`` stands in the first two although it is the same in all their rows: else SQLite looks it up in the table.
 for _name, _condition, *_columns in (
-    ("runs_queue", QUEUED, "service", "event_order", "not_before"),
-    ("runs_later", LATER, "service", "not_before"),
+    ("runs_queue", QUEUED, "service", "event_order", "not_before", "state"),
+    ("runs_later", LATER, "service", "not_before", "state"),
     ("runs_begun", BEGUN, "service", "state", "seq"),
     ("runs_running", RUNNING, "id"),
     ("runs_finished", FINISHED, "finished"),

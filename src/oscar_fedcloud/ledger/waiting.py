@@ -13,10 +13,12 @@ from oscar_fedcloud.model import RunState
 _other = runs.alias("other")
 _place = func.substr(runs.c.id, 1, PLACE)
 # The range of ids comes from the index; few rows are in it, and the other columns tell which are of the same object.
+# (The empty string keeps SQLite from reading all runs of the service instead.)
 _SAME_OBJECT = and_(
     _other.c.id > _place,
     _other.c.id < _place + "~",
-    *(_other.c[name] == runs.c[name] for name in ("service", "provider", "bucket", "key")),
+    _other.c.service.concat("") == runs.c.service,
+    *(_other.c[name] == runs.c[name] for name in ("provider", "bucket", "key")),
 )
 _SAME_ORDER = _other.c.event_order == runs.c.event_order
 _IS_NEWER = or_(_other.c.event_order > runs.c.event_order, and_(_SAME_ORDER, _other.c.id > runs.c.id))

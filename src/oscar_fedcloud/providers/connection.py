@@ -41,8 +41,8 @@ class _XmlPool(PoolManager):
 def pool_manager(verify: bool | str, patience: float = 60.0, repeats: int = 2) -> PoolManager:
     """HTTP connections with time limits.
 
-    verify: False, True (the system's bundle) or the path of a CA bundle. patience: seconds until a part of an answer must
-    come; the default is long because a server may read a large file before it answers.
+    verify: False, True (the system's bundle) or the path of a CA bundle. patience: seconds until a part of an answer
+    must come; the default is long because a server may read a large file before it answers.
     """
     bundle = verify if isinstance(verify, str) else os.environ.get("SSL_CERT_FILE") or certifi.where()
     return _XmlPool(

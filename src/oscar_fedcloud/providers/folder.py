@@ -22,10 +22,12 @@ class FolderProvider(S3Provider):
     def _revision(self, row: Row) -> Revision:
         """The order is by the file's change: unlike its modification time, no copying tool can set that back."""
         found = super()._revision(row)
+        return found._replace(order=self._changed(row) or found.order)
+
+    def _changed(self, row: Row) -> int:
+        if not self.config.root:
+            return 0
         try:
-            changed = (
-                os.lstat(os.path.join(self.config.root, row.bucket, row.key)).st_ctime_ns if self.config.root else 0
-            )
+            return os.lstat(os.path.join(self.config.root, row.bucket, row.key)).st_ctime_ns
         except (OSError, ValueError):  # gone, or a name that the server shows in another form
-            changed = 0
-        return found._replace(order=changed or found.order)
+            return 0

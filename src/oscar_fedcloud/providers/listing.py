@@ -16,6 +16,8 @@ from xml.etree import ElementTree
 from minio import Minio
 
 PAGE = 1000  # rows; more is not answered
+Query = dict[str, str | list[str] | tuple[str]]
+_FLAT: Query = {"delimiter": "", "encoding-type": "url"}
 
 
 class Row(NamedTuple):
@@ -31,29 +33,26 @@ class Row(NamedTuple):
 
 class _Page(NamedTuple):
     rows: list[Row]
-    next: dict[str, str]  # the query's markers for the next page, empty after the last
+    next: Query | None  # the query's markers for the next page, None after the last
 
 
 def objects(client: Minio, bucket: str, prefix: str, page: int = PAGE) -> Iterator[Row]:
     """The objects whose keys start with ``prefix``, in the order of keys. Raises what the client raises; ValueError."""
-    yield from _pages(client, bucket, {"list-type": "2", "prefix": prefix}, page)
+    return _pages(client, bucket, {"list-type": "2", "prefix": prefix, "max-keys": str(page)})
 
 
 def current_versions(client: Minio, bucket: str, prefix: str, page: int = PAGE) -> Iterator[Row]:
     """The same with the names of versions. A key whose newest version is a delete marker has no object."""
-    yield from _pages(client, bucket, {"versions": "", "prefix": prefix}, page)
+    return _pages(client, bucket, {"versions": "", "prefix": prefix, "max-keys": str(page)})
 
 
-def _pages(client: Minio, bucket: str, query: Mapping[str, str], page: int) -> Iterator[Row]:
-    markers: dict[str, str] = {}
-    while True:
-        asked = {**query, "delimiter": "", "encoding-type": "url", "max-keys": str(page), **markers}
+def _pages(client: Minio, bucket: str, query: Query) -> Iterator[Row]:
+    markers: Query | None = {}
+    while markers is not None:
         # The client has no public method that gives a page as the server sent it.
-        answer = client._execute("GET", bucket, query_params=asked)
+        answer = client._execute("GET", bucket, query_params={**_FLAT, **query, **markers})
         rows, markers = _read(answer.data, bucket, versions="versions" in query)
         yield from rows
-        if not markers:
-            return
 
 
 def _read(document: bytes, bucket: str, versions: bool) -> _Page:
@@ -66,14 +65,15 @@ def _read(document: bytes, bucket: str, versions: bool) -> _Page:
         for item in root.iterfind(f"{space}Version" if versions else f"{space}Contents")
     )
     rows = [_row(item, bucket, encoded) for item in fields if item.get("IsLatest", "true") == "true"]
-    if heads.get("IsTruncated") != "true":
-        return _Page(rows, {})
-    if versions:
-        return _Page(
-            rows,
-            {"key-marker": _text(heads["NextKeyMarker"], encoded), "version-id-marker": heads["NextVersionIdMarker"]},
-        )
-    return _Page(rows, {"continuation-token": heads["NextContinuationToken"]})
+    return _Page(rows, _markers(heads, encoded) if heads.get("IsTruncated") == "true" else None)
+
+
+def _markers(heads: Mapping[str, str], encoded: bool) -> Query:
+    if token := heads.get("NextContinuationToken"):
+        return {"continuation-token": token}
+    if key := heads.get("NextKeyMarker"):
+        return {"key-marker": _text(key, encoded), "version-id-marker": heads.get("NextVersionIdMarker", "")}
+    raise ValueError("the listing says that there is more, but not how to go on")
 
 
 def _row(fields: Mapping[str, str], bucket: str, encoded: bool) -> Row:

@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 from xml.etree.ElementTree import ParseError
 
 from minio import Minio
-from minio.datatypes import Object
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioAdminException, MinioException, S3Error
 from urllib3 import PoolManager
@@ -27,7 +26,7 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import BadEvent, Credential, Prefix, StorageEvent, Via
 from oscar_fedcloud.providers.connection import HostAndScheme, pool_manager
 from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty, ProviderError
-from oscar_fedcloud.providers.keys import DEPTH_HEADER, depth_of
+from oscar_fedcloud.providers.keys import DEPTH_HEADER, depth_of, stageable
 from oscar_fedcloud.providers.listing import PAGE, Row, objects
 from oscar_fedcloud.providers.rclone import remote_environment
 from oscar_fedcloud.providers.records import event_time, record_of
@@ -89,17 +88,26 @@ class S3Provider:
     def stat(self, bucket: str, key: str) -> StorageEvent | None:
         """The current object as an event, with its depth, or None."""
         with self._asking("look up an object of", bucket):
-            try:
-                head = self._client.stat_object(bucket, key)
-            except S3Error as error:
-                if error.code in _GONE:
-                    return None
-                raise
+            metadata = self._metadata(bucket, key)
+            if metadata is None:
+                return None
             # Times of headers are cut to seconds: identity and order come from the object's row in a listing.
             row = next(self._rows(bucket, key, page=1), None)
-            if row is None or row.key != key:
+            return self._event(row, metadata) if row and row.key == key else None
+
+    def _metadata(self, bucket: str, key: str) -> dict[str, str] | None:
+        """The user metadata of an object, None when it is not there."""
+        if not stageable(key):
+            return {}  # the client refuses to ask for such keys, and nobody will read them
+        try:
+            head = self._client.stat_object(bucket, key)
+        except UnicodeEncodeError:  # a signed request cannot name a key that is not UTF-8
+            return None
+        except S3Error as error:
+            if error.code in _GONE:
                 return None
-            return self._event(row, _user_metadata(head))
+            raise
+        return {name: value for name, value in (head.metadata or {}).items() if name.lower().startswith("x-amz-meta-")}
 
     def put(self, bucket: str, key: str, body: bytes, depth: int = 0) -> StorageEvent:
         """Store an object and say what event it stands for. Raises BucketMissing."""
@@ -119,6 +127,8 @@ class S3Provider:
         with self._asking("read an object of", bucket):
             try:
                 response = self._client.get_object(bucket, key)
+            except UnicodeEncodeError:
+                return None
             except S3Error as error:
                 if error.code in _GONE:
                     return None
@@ -264,7 +274,3 @@ class S3Provider:
     def _failed(self, what: str, bucket: str, why: str) -> ProviderError:
         where = f"{what} bucket {bucket}" if bucket else what
         return ProviderError(f"storage provider {self.id} at {self.config.endpoint} cannot {where}: {why}")
-
-
-def _user_metadata(head: Object) -> dict[str, str]:
-    return {name: value for name, value in (head.metadata or {}).items() if name.lower().startswith("x-amz-meta-")}

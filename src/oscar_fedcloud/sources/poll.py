@@ -54,6 +54,7 @@ class Watch:
     where: Prefix
     done: dict[str, str] = field(default_factory=dict)
     settling: dict[str, tuple[str, int]] = field(default_factory=dict)
+    problem: str = ""  # of the last listing
     pause: float = 0.0
     due: float = 0.0
     cost: float = 0.0  # processor seconds of the last listing
@@ -113,7 +114,7 @@ class Poller:
         self._wake.set()
 
     async def run(self) -> None:
-        """Poll for ever. A listing that fails is reported and repeated."""
+        """Poll for ever. A listing that fails is repeated, and reported once for each cause."""
         while True:
             self._wake.clear()
             for watch in list(self._watches.values()):
@@ -130,10 +131,14 @@ class Poller:
             return
 
     async def _guarded(self, watch: Watch) -> None:
+        problem = ""
         try:
             await self.poll(watch)
         except (ProviderError, LedgerUnavailable) as error:
-            log.warning("polling failed, it will be repeated", prefix=watch.where.prefix, error=str(error))
+            problem = str(error)
+        if problem and problem != watch.problem:
+            log.warning("polling failed, it will be repeated", prefix=watch.where.prefix, error=problem)
+        watch.problem = problem
         watch.rest(self.interval)
 
     async def poll(self, watch: Watch) -> None:

@@ -164,6 +164,9 @@ class MemoryCore:
         documents = {service.name: service for service in change.documents}
         for item in plan.items:
             if item.action == "delete":
+                if change.data == "delete":
+                    for source in self.declared[item.name].service.input:
+                        self.store.delete_bucket(source.bucket, True)
                 del self.declared[item.name], self.history[item.name]
             elif item.action in ("create", "update"):
                 self._declare(documents[item.name], item.revision)

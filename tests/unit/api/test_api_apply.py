@@ -85,6 +85,16 @@ async def test_services_are_removed_by_name(
     assert (await admin.post(URL, json=body)).json()["changed"] is False
 
 
+@pytest.mark.parametrize(("data", "left"), [("keep", {"pictures"}), ("delete", set())])
+async def test_data_goes_only_when_that_is_asked_for(
+    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any], data: str, left: set[str]
+) -> None:
+    core.store.content["pictures"] = {"in/a.jpg": b"picture"}
+    await admin.post(URL, json=fdl(document))
+    await admin.post(URL, json={"state": "absent", "names": ["grayify"], "data": data})
+    assert set(core.store.content) == left
+
+
 async def test_the_services_of_a_file_are_removed(
     admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
 ) -> None:

@@ -105,6 +105,7 @@ class TestLists:
             (f"limit={'9' * 5000}", "query.limit"),
             ("state=broken", "query.state"),
             ("since=yesterday", "query.since"),
+            ("since=nan", "query.since"),
             ("cursor=x", "query.cursor"),
             ("stat=failed", "query.stat"),
         ],
@@ -129,6 +130,21 @@ async def test_keys_of_any_bytes_come_back_whole(admin: httpx.AsyncClient, add: 
         answer.content.decode("utf-8")
         assert run.id in answer.text
     assert (await admin.get(f"/v2/jobs/{run.id}")).json()["key"] == key
+
+
+@pytest.mark.parametrize("name", ["%FF", "%00", "a%0Ab", "%F0%9F%98%80"])
+async def test_names_of_any_bytes_are_looked_up(admin: httpx.AsyncClient, name: str) -> None:
+    for query in ("service", "bucket"):
+        assert (await admin.get(f"/v2/jobs?{query}={name}")).json() == {"jobs": [], "cursor": ""}
+    for path in (
+        "/v2/jobs/{}",
+        "/v2/jobs/{}/log",
+        "/v2/services/{}",
+        "/system/services/{}",
+        "/system/logs/{}",
+        "/v2/buckets/{}",
+    ):
+        assert (await admin.get(path.format(name))).status_code == 404
 
 
 class TestActions:

@@ -85,6 +85,11 @@ async def test_answers_have_the_promised_shapes(
         jsonschema.validate(answer.json(), {**schema, "components": openapi["components"]})
 
     await check("PUT", "/v2/services/broken", "/v2/services/{name}", json={"memory": 1})
+    for _ in ("created", "there"):
+        await check(
+            "PUT", "/v2/services/first", "/v2/services/{name}", json={**document, "name": "first", "output": []}
+        )
+        await check("PUT", "/v2/buckets/first", "/v2/buckets/{bucket}")
     await check("POST", "/v2/services:apply?dry_run=true", json={"services": [document]})
     await check("POST", "/v2/services:apply", json={"services": [document]})
     await check("POST", "/v2/services:apply", json={"services": [{**document, "memory": "1Gi"}]})

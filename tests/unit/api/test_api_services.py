@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from api_memory_core import MemoryCore
 
 URL = "/v2/services/grayify"
 
@@ -65,6 +66,16 @@ async def test_problems_of_a_document_come_all_at_once(admin: httpx.AsyncClient,
     assert {one["path"] for one in problem["errors"]} == {"service.memory", "service.memroy", "service.filter"}
     assert "memory" in next(one["hint"] for one in problem["errors"] if one["path"] == "service.memroy")
     assert (await admin.get(URL)).status_code == 404
+
+
+@pytest.mark.parametrize(("query", "left"), [("", {"pictures"}), ("?data=keep", {"pictures"}), ("?data=delete", set())])
+async def test_data_goes_only_when_that_is_asked_for(
+    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any], query: str, left: set[str]
+) -> None:
+    core.store.content["pictures"] = {"in/a.jpg": b"picture"}
+    await admin.put(URL, json=document)
+    assert (await admin.delete(f"{URL}{query}")).status_code == 204
+    assert set(core.store.content) == left
 
 
 class TestPreconditions:

@@ -119,9 +119,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.close()
         self.ledger = Ledger.open(f"sqlite:///{self.folder}/ledger.db")
         adopted = {run.id: attempt for run, attempt in self.ledger.running()}
-        assert adopted == {
-            name: item.attempt for name, item in self.expected.items() if item.state is RunState.RUNNING
-        }
+        assert adopted == {name: item.attempt for name, item in self.expected.items() if item.state is RunState.RUNNING}
 
     @invariant()
     def nothing_is_lost_or_doubled(self) -> None:

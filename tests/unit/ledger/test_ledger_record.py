@@ -19,7 +19,7 @@ ODD_KEYS = [
     "in/f+1 %2F&.txt",
     "in/été-猫.jpg",
     "in/new\nline",
-    'in/"quotes" \'and\' $(id) `id`',
+    "in/\"quotes\" 'and' $(id) `id`",
     "in/" + b"\xff\xfe latin \xe9".decode("utf-8", "surrogateescape"),
     "in/nul\0byte",
     "x" * 1024,

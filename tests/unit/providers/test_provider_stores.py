@@ -63,9 +63,24 @@ def test_a_store_that_is_away_is_named_and_no_secret_is_shown(kind: str) -> None
     assert provider.health()["ok"] is False
 
 
+ODD_LISTING = b"""<ListBucketResult><EncodingType>url</EncodingType><Contents><Key>in%2F..%2Fa</Key><Size>3</Size>
+<LastModified>2026-11-24T06:20:23.696Z</LastModified><ETag>"abc"</ETag></Contents></ListBucketResult>"""
+
+
 @pytest.fixture
 def garbage_server() -> Iterator[str]:
     """A server that answers everything with something that is not S3."""
+    yield from serving(b"<a>b")
+
+
+@pytest.fixture
+def odd_server() -> Iterator[str]:
+    """A server whose every answer is a listing of a key that cannot be a file."""
+    yield from serving(ODD_LISTING)
+
+
+def serving(answer: bytes) -> Iterator[str]:
+    """The endpoint of a server that gives this answer to everything."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -76,7 +91,8 @@ def garbage_server() -> Iterator[str]:
                 return
             with connection:
                 connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\n<a>b")
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\nConnection: close\r\n\r\n"
+                connection.sendall(head.encode() + answer)
 
     threading.Thread(target=serve, daemon=True).start()
     yield f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -90,3 +106,11 @@ def test_an_answer_that_is_not_s3_is_a_provider_error(kind: str, garbage_server:
     for ask in (lambda: list(provider.list(Prefix("bucket"))), lambda: provider.buckets()):
         with pytest.raises(ProviderError, match=r"minio\.odd"):
             ask()
+
+
+@pytest.mark.parametrize("kind", ["minio", "s3", "folder"])
+def test_a_key_that_cannot_be_a_file_is_found_but_not_asked_for(kind: str, odd_server: str) -> None:
+    provider = make_provider("minio.odd", config(kind, odd_server))
+    stated = provider.stat("bucket", "in/../a")
+    assert stated is not None
+    assert (stated.key, stated.size, stated.depth) == ("in/../a", 3, 0)

@@ -70,11 +70,11 @@ def _runs() -> None:
         sa.Column("not_before", sa.Double, nullable=False),
         sa.Column("created", sa.Double, nullable=False),
         sa.Column("finished", sa.Double),
-        sa.UniqueConstraint("id", name="runs_id"),
     )
+    op.create_index("runs_id", "runs", ["id"], unique=True)
     op.create_index("runs_service", "runs", ["service", "seq"])
-    _partial_index("runs_queue", ["service", "event_order", "not_before"], "state = 'queued'")
-    _partial_index("runs_later", ["service", "not_before"], "state = 'queued' AND not_before > 0")
+    _partial_index("runs_queue", ["service", "event_order", "not_before", "state"], "state = 'queued'")
+    _partial_index("runs_later", ["service", "not_before", "state"], "state = 'queued' AND not_before > 0")
     _partial_index("runs_begun", ["service", "state", "seq"], "state != 'queued'")
     _partial_index("runs_running", ["id"], "state = 'running'")
     _partial_index("runs_finished", ["finished"], "finished IS NOT NULL")
