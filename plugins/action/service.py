@@ -117,7 +117,7 @@ class ActionModule(ActionBase):
 
 
 def _plain(value):
-    """The value in Python's own types, without those by which Ansible and YAML mark texts, dates and encrypted values."""
+    """The value in Python's own types, without those of Ansible and YAML for texts, dates and encrypted values."""
     if isinstance(value, dict):
         return {_plain(key): _plain(member) for key, member in value.items()}
     if isinstance(value, (list, tuple)):

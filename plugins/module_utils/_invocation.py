@@ -62,9 +62,11 @@ def _content(params: Mapping[str, Any]) -> Iterator[tuple[BinaryIO, int]]:
 
 def _place(params: Mapping[str, Any], service: Service) -> dict[str, str]:
     """Bucket and key of an upload. The key must lie below an input of the service, or nothing would run."""
+    if not service.input:
+        raise OscarError(f"service {service.name} has no input; use mode direct")
     inputs = [source for source in service.input if params["bucket"] in (None, source.bucket)]
     if not inputs:
-        places = ", ".join(source.path for source in service.input) or "none, so use mode direct"
+        places = ", ".join(source.path for source in service.input)
         raise OscarError(f"service {service.name} has no input in bucket {params['bucket']}; its inputs: {places}")
     key = params["key"]
     if key is None:

@@ -21,8 +21,9 @@ from ._plan import plan_item, services_of
 SERVICES = "/system/services"
 # Maps to which the server adds entries of its own.
 SHARED = ("labels", "annotations", "storage_providers", "clusters")
-# Fields of this collection that such a server ignores.
+# Fields of this collection that such a server ignores, and therefore never tells.
 OURS = ("retry", "timeout", "concurrency", "filter", "callback")
+OURS_IN_INPUT = re.compile(r"input\[\d+\]\.existing")
 # Where the normalised document keeps what older files write elsewhere.
 RENAMED = {"replicas": "federation", "delegation": "federation", "rescheduler_threshold": "federation"}
 
@@ -93,7 +94,8 @@ def _declaration(client: Client, document: Mapping[str, Any]) -> dict[str, Any]:
 def _counts(change: Change, declared: set[str]) -> bool:
     """Whether a difference is the user's wish: the server fills what was not declared, and adds to some maps."""
     field = re.split(r"[.\[]", change.path, maxsplit=1)[0]
-    return field in declared and not (field in SHARED and change.after is None)
+    ignored = field in OURS or OURS_IN_INPUT.fullmatch(change.path)
+    return field in declared and not ignored and not (field in SHARED and change.after is None)
 
 
 def _removal(client: Client, name: str, data: str) -> dict[str, Any]:
@@ -120,5 +122,5 @@ def _warnings(body: Mapping[str, Any]) -> Iterator[str]:
     for service, document in zip(services_of(body), sent_documents(body)):
         for field in sorted(set(OURS) & set(document)):
             yield f"service {service.name}: {field} has no effect on an existing OSCAR server"
-        if any(source.suffix or source.existing == "process" for source in service.input):
-            yield f"service {service.name}: suffix and existing of an input have no effect on an existing OSCAR server"
+        if any(source.suffix or source.prefix or source.existing == "process" for source in service.input):
+            yield f"service {service.name}: an existing OSCAR server ignores suffix, prefix and existing of inputs"

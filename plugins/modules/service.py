@@ -80,7 +80,8 @@ options:
     description:
       - What happens to the buckets of removed services. Can be given with O(state=absent) only, where it is V(keep)
         if not given.
-      - V(delete) deletes the objects that the inputs and outputs of the service name, and cannot be undone.
+      - V(delete) deletes the buckets of their inputs and outputs with all that is in them, except for buckets that
+        another service uses. This cannot be undone.
       - An existing OSCAR server always deletes the buckets, so there a service is removed with V(delete) only.
     type: str
     choices: [keep, delete]

@@ -4,46 +4,30 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections.abc import Coroutine, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import structlog
 
 from oscar_fedcloud import __version__
 from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.catalogue.changes import Changes
 from oscar_fedcloud.catalogue.listing import Lister
-from oscar_fedcloud.catalogue.reconciler import Intervals, Reconciler, places_of
+from oscar_fedcloud.catalogue.reconciler import Intervals, Reconciler
 from oscar_fedcloud.catalogue.store import FolderStore
 from oscar_fedcloud.config import Config
-from oscar_fedcloud.core_types import Answer, Change, Declared, NotFound, NotStarted, Plan
-from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.core_types import Declared
 from oscar_fedcloud.jobs.callbacks import Callbacks
 from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
+from oscar_fedcloud.jobs.requests import Requests
 from oscar_fedcloud.jobs.specs import Specs
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
-from oscar_fedcloud.model import (
-    EventOutcome,
-    Launcher,
-    Prefix,
-    Provider,
-    Recording,
-    Run,
-    RunState,
-    StorageEvent,
-    Via,
-    digest,
-    run_id,
-)
-from oscar_fedcloud.providers.dialects import unwrap
+from oscar_fedcloud.model import Launcher, Prefix, Provider, Recording, RunState, StorageEvent
 from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.foreign import foreign_provider
-from oscar_fedcloud.sources import http
 from oscar_fedcloud.sources.poll import Poller
 from oscar_fedcloud.threads import Threads
-from oscar_fedcloud.why import answers
 
 log = structlog.get_logger(__name__)
 
@@ -84,16 +68,19 @@ class Core:
         self.pollers: dict[str, Poller] = {}
         self.failed = asyncio.Event()  # the daemon cannot go on
         self._tasks: list[asyncio.Task[None]] = []
-        self._changing = asyncio.Lock()
+        self.changes = Changes(self.catalogue, self.reconciler, self.dispatcher, self.providers, self._adopt_stores)
+        self.requests = Requests(
+            config, ledger, self.catalogue, self.providers, self.dispatcher, launcher, self.ingest
+        )
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Load the catalogue, take up running Jobs, and start all tasks."""
         await asyncio.to_thread(self.catalogue.load)
-        self._adopt_stores()
         self.ledger.on_committed = self._on_committed
-        self.reconciler.recover()  # on the loop: it starts pollers
+        self._adopt_stores()
+        self.reconciler.recover()
         await self.dispatcher.recover()
         loops: list[tuple[str, Coroutine[Any, Any, None]]] = [
             ("dispatch", self.dispatcher.dispatch()),
@@ -105,7 +92,6 @@ class Core:
         loops += [(f"keys {number}", self.reconciler.make_keys()) for number in range(_KEY_MAKERS)]
         for name, loop in loops:
             self._begin(name, loop)
-        self._poll_stores()
 
     def _begin(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(loop, name=name)
@@ -118,6 +104,7 @@ class Core:
             for source in service.input:
                 if source.storage_provider not in self.providers:
                     self.providers[source.storage_provider] = foreign_provider(service, source.storage_provider)
+        self._poll_stores()
 
     def _poll_stores(self) -> None:
         """Every polled store has its poller, which looks at the inputs whose baseline stands."""
@@ -219,147 +206,6 @@ class Core:
     def tokens(self) -> Mapping[str, str]:
         """Service token -> service name, as it stands now."""
         return self.catalogue.tokens
-
-    async def plan(self, change: Change) -> Plan:
-        """What a change would do. Raises FdlError, Conflict."""
-        async with self._changing:
-            return await asyncio.to_thread(self.catalogue.plan, change)
-
-    async def apply(self, change: Change) -> Plan:
-        """Do a change: documents are durable when this returns; buckets, rules and keys follow."""
-        async with self._changing:
-            plan = await asyncio.to_thread(self.catalogue.plan, change)
-            if not plan.changed:
-                return plan
-            before = {item.name: self.catalogue.services.get(item.name) for item in plan.items}
-            keys = {item.name: self.catalogue.store.keys(item.name) for item in plan.items if item.action == "delete"}
-            names = await asyncio.to_thread(self.catalogue.carry_out, change, plan)
-            left = {place for name in names if (old := before[name]) for place in places_of(old)}
-            removed = [old for item in plan.items if item.action == "delete" and (old := before[item.name])]
-            for service in removed:
-                await self._clear_away(service, delete_data=change.data == "delete")
-                for provider_id, credential in keys[service.name].items():
-                    if provider := self.providers.get(provider_id):
-                        await asyncio.to_thread(provider.drop_credential, credential)
-            self._adopt_stores()
-            self._poll_stores()
-            self.reconciler.changed((name for name in names if name in self.catalogue.services), left)
-            return plan
-
-    async def _clear_away(self, service: Service, delete_data: bool) -> None:
-        """End what a removed service has queued and running; its data stays unless the request says otherwise."""
-        ends = [RunState.QUEUED, RunState.RUNNING]
-        while runs := await asyncio.to_thread(lambda: self.ledger.runs(service=service.name, states=ends, limit=500)):
-            results = [await self.dispatcher.cancel(run) for run in runs]
-            if len(runs) < 500 or not any(results):
-                break
-        if delete_data:
-            for provider_id, bucket in sorted(places_of(service) - self._places_in_use()):
-                if provider := self.providers.get(provider_id):
-                    await asyncio.to_thread(provider.delete_bucket, bucket, True)
-
-    def _places_in_use(self) -> set[tuple[str, str]]:
-        return {place for service in self.catalogue.services.values() for place in places_of(service)}
-
-    async def rollback(self, name: str, revision: int | None) -> Plan:
-        """Declare an earlier revision again, as a new one. Raises NotFound."""
-        service = await asyncio.to_thread(self.catalogue.revision, name, revision)
-        return await self.apply(Change(documents=(service,)))
-
-    def revisions(self, name: str) -> list[dict[str, Any]]:
-        """All revisions of a service, newest first. Raises NotFound."""
-        return self.catalogue.revisions(name)
-
-    # -- jobs ------------------------------------------------------------------------------------------------------
-
-    def storage_events(self, body: bytes) -> list[StorageEvent]:
-        """The storage events in a body of any dialect; none when it is anything else."""
-        return http.storage_events(unwrap(body), self.providers)
-
-    async def submit(self, name: str, body: bytes, *, idempotency_key: str = "", delegated_id: str = "") -> Run:
-        """Start a service by HTTP: for the storage events in the body, or with the body as its input file.
-
-        The same idempotency key (or delegated id) gives the same run. Raises NotFound, NotStarted.
-        """
-        if name not in self.catalogue.services:
-            raise NotFound(f"service {name} does not exist")
-        if events := await asyncio.to_thread(self.storage_events, body):
-            recordings = [Recording(event, (name,), EventOutcome.MATCHED) for event in events]
-        else:
-            body_event = self._body_event(name, idempotency_key or delegated_id)
-            if known := await asyncio.to_thread(self.ledger.run, run_id(name, body_event)):
-                return known
-            recordings = [await asyncio.to_thread(self._stored_body, name, body_event, body)]
-        await asyncio.gather(*(self.ledger.record(recording) for recording in recordings))
-        found = await asyncio.to_thread(self.ledger.run, run_id(name, recordings[0].event))
-        if found is None:
-            raise NotStarted(f"the event asks nothing of service {name}: its revision was there before the service")
-        return found
-
-    def _body_event(self, name: str, idempotency_key: str) -> StorageEvent:
-        """A body's place in the internal bucket. Its revision is the request's identity, not that of the object."""
-        token = digest(name, idempotency_key) if idempotency_key else secrets.token_hex(8)
-        key = f"{name}/event-file-{token}"
-        return StorageEvent(self.site.id, self.config.internal_bucket, key, token, time.time_ns(), via=Via.HTTP)
-
-    def _stored_body(self, name: str, event: StorageEvent, body: bytes) -> Recording:
-        """The body of a request becomes an object, so that it is staged like any input."""
-        stored = self.site.put(event.bucket, event.key, body)
-        complete = replace(event, size=stored.size, etag=stored.etag, time=stored.time, record=stored.record)
-        return Recording(complete, (name,), EventOutcome.MATCHED)
-
-    async def cancel(self, run: str) -> Run:
-        """End a queued or running job. Raises NotFound; a job that has ended is returned as it is."""
-        await self.dispatcher.cancel(self._run(run))
-        return self._run(run)
-
-    async def retry(self, run: str) -> Run:
-        """Queue a job that ended without success again. Raises NotFound, StateError."""
-        self._run(run)
-        return self._woken(await asyncio.to_thread(self.ledger.retry, run, time.time()))
-
-    async def replay(self, run: str) -> Run:
-        """Queue any job that has ended again. Raises NotFound, StateError."""
-        self._run(run)
-        return self._woken(await asyncio.to_thread(self.ledger.replay, run, time.time()))
-
-    def _run(self, run: str) -> Run:
-        found = self.ledger.run(run)
-        if found is None:
-            raise NotFound(f"job {run} does not exist")
-        return found
-
-    def _woken(self, run: Run) -> Run:
-        self.dispatcher.wake([run.service])
-        return run
-
-    async def replay_dead_letter(self, letter: int) -> int:
-        """Record a dead letter's events, drop the letter, and say how many events there were. Raises NotFound, BadEvent."""
-        found = await asyncio.to_thread(self.ledger.dead_letter, letter)
-        if found is None:
-            raise NotFound(f"dead letter {letter} does not exist")
-        provider = self.providers.get(found.source.partition("/")[0])
-        events = provider.parse(found.body) if provider else self.storage_events(found.body)
-        await self.ingest(events)
-        await asyncio.to_thread(self.ledger.drop_dead_letter, letter)
-        return len(events)
-
-    def log(self, run: str, attempt: int | None, tail: int | None) -> Iterator[bytes] | None:
-        """The log of an attempt (None = the last): from the launcher while it has it, then from the store."""
-        attempts = self.ledger.attempts(run)
-        chosen = [item for item in attempts if attempt in (None, item.number)]
-        if not chosen:
-            return None
-        job = chosen[-1].job
-        live = self.launcher.log(job, tail)
-        if live is not None:
-            return live
-        return self.site.read(self.config.log_bucket, f"{self._run(run).service}/{job}.log")
-
-    async def why(self, bucket: str, key: str, service: str = "") -> list[Answer]:
-        """Why a file did or did not run."""
-        rows = await asyncio.to_thread(self.ledger.explain, bucket, key)
-        return answers(rows, service)
 
     # -- standing --------------------------------------------------------------------------------------------------
 

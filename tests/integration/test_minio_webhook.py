@@ -102,10 +102,12 @@ async def eventually(condition: Callable[[], object]) -> None:
 @pytest.fixture
 def site(tmp_path: Path):
     made = Site(tmp_path)
-    made.provider.ensure_bucket("data")
-    made.provider.ensure_rules("data", ["in/"])
-    yield made
-    made.server.close()
+    try:
+        made.provider.ensure_bucket("data")
+        made.provider.ensure_rules("data", ["in/"])
+        yield made
+    finally:
+        made.server.close()
 
 
 async def test_both_targets_tell_of_an_upload_and_name_it_alike(site: Site) -> None:

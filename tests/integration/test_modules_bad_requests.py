@@ -73,23 +73,30 @@ def test_all_errors_come_at_once(ansible: Ansible, tmp_path: Path) -> None:
     ]
 
 
+INLINE = {**GOOD, "script": "#!/bin/sh\n"}
+LOOPING = [{"storage_provider": "minio", "path": "looping"}]
 REQUESTS: list[tuple[str, str, dict[str, Any], str]] = [
-    ("data with present", "service", {"definition": GOOD | {"script": "a\n"}, "data": "keep"}, "data can be given with state=absent only"),
+    (
+        "data with present",
+        "service",
+        {"definition": INLINE, "data": "keep"},
+        "data can be given with state=absent only",
+    ),
     ("names with present", "service", {"name": "grayify"}, "fdl and definition are missing"),
     ("nothing to remove", "service", {"state": "absent"}, "names, fdl and definition are missing"),
     ("no dictionary", "service", {"definition": "grayify"}, "definition: the value is text, but must be a mapping"),
     ("no such state", "service", {"name": "x", "state": "started"}, "value of state must be one of: present, absent"),
-    ("bad filter", "service", {"definition": GOOD | {"script": "a\n", "filter": "a ["}}, "definition.filter: "),
-    ("endless loop", "service", {"definition": GOOD | {"script": "a\n", "input": [{"storage_provider": "minio", "path": "looping"}], "output": [{"storage_provider": "minio", "path": "looping"}]}}, "looping"),
+    ("bad filter", "service", {"definition": INLINE | {"filter": "a ["}}, "definition.filter: "),
+    ("endless loop", "service", {"definition": INLINE | {"input": LOOPING, "output": LOOPING}}, "looping"),
     ("wrong password", "service_info", {"password": "wrong"}, "refused user admin: "),
     ("wrong token", "service_info", {"token": "wrong"}, "refused the token: "),
     ("no server", "service_info", {"endpoint": "http://127.0.0.1:{port}"}, "cannot be reached: Connection refused"),
     ("no scheme", "service_info", {"endpoint": "127.0.0.1"}, "127.0.0.1 cannot be reached: unknown url type"),
     ("wrong path", "service_info", {"endpoint": "{url}/dashboard"}, "/dashboard has no /v2/services; endpoint must be"),
     ("no TLS there", "service_info", {"endpoint": "{https}"}, "cannot be reached: "),
-    ("no such service", "invocation", {"service": "nobody", "body": "x", "key": "in/x"}, "service nobody does not exist"),
+    ("no such service", "invocation", {"service": "nobody", "body": "x", "key": "x"}, "service nobody does not exist"),
     ("nothing to send", "invocation", {"service": "nobody"}, "one of the following is required: src, body, body_json"),
-    ("two things to send", "invocation", {"service": "a", "body": "x", "src": "/x"}, "mutually exclusive: src|body|body_json"),
+    ("two things to send", "invocation", {"service": "a", "body": "x", "src": "/x"}, "exclusive: src|body|body_json"),
     ("no such job", "job", {"id": "nothing", "state": "cancelled"}, "job nothing does not exist"),
     ("no wish", "job", {"id": "nothing"}, "missing required arguments: state"),
     ("no such job to read", "job_info", {"id": "nothing"}, "job nothing does not exist"),
@@ -98,7 +105,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("bad limit", "job_info", {"limit": 0}, "limit must be at least 1"),
     ("bad bucket", "bucket", {"name": "Bad_Bucket"}, "'Bad_Bucket' is not a bucket name"),
     ("bucket data", "bucket", {"name": "abc", "data": "delete"}, "data can be given with state=absent only"),
-]  # fmt: skip
+]
 
 
 def test_bad_requests_are_explained(daemon: Daemon, tmp_path: Path) -> None:

@@ -1,28 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process launcher: what becomes of a Job whatever is killed, and how its limits hold. Scripts prove it by files."""
+"""The process launcher: how Jobs end, what they see, and how their limits hold."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import pickle
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from oscar_fedcloud.config import LauncherConfig
+from oscar_fedcloud.jobs.launchers.container import Engine
 from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
-from oscar_fedcloud.model import AttemptState, Completion, JobSpec, LaunchError
-from parts.jobs import SYSTEM_PATH, Store, service, spec_of
-from parts.rclone_s3 import RcloneS3, rclone_binary
-
-CONFIG = LauncherConfig(rclone=str(rclone_binary()), path=tuple(SYSTEM_PATH.split(":")))
+from oscar_fedcloud.model import AttemptState, LaunchError
+from parts.jobs import Store
+from parts.launching import CONFIG, alive, command_lines, content, ended, launching, log_of, make_job
+from parts.rclone_s3 import RcloneS3
 
 
 @pytest.fixture(scope="module")
@@ -33,142 +26,102 @@ def store() -> Iterator[Store]:
 
 @pytest.fixture
 async def launcher(tmp_path: Path) -> AsyncIterator[ProcessLauncher]:
-    """A launcher; what its Jobs leave running is ended."""
-    started = ProcessLauncher(tmp_path / "jobs", CONFIG, grace=2.0)
-    yield started
-    await started.close()
-    for pid in (tmp_path / "jobs").glob("*/started"):
-        end(int(pid.read_text()))
+    async with launching(tmp_path / "jobs") as started:
+        yield started
 
 
-@pytest.fixture
-def spec(store: Store, request: pytest.FixtureRequest) -> Callable[..., JobSpec]:
-    """Makes the Job of a script, on an object of its own."""
-
-    def make(script: str, *, memory: str = "512Mi", timeout: float = 0, **changes: object) -> JobSpec:
-        event = store.put(f"in/{time.time_ns()}", b"content")
-        job = spec_of(store, service(script, memory=memory), event, log_bucket="")
-        return replace(job, timeout=timeout, **changes)
-
-    return make
-
-
-def end(pid: int) -> None:
-    """Kill a process if it is still there."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
-async def ended(launcher: ProcessLauncher, timeout: float = 60) -> Completion:
-    """The next completion."""
-    async with asyncio.timeout(timeout):
-        async for completion in launcher.completions():
-            return completion
-    raise AssertionError("no completion")
-
-
-async def there(path: Path, timeout: float = 40) -> Path:
-    """Wait until a file exists."""
-    async with asyncio.timeout(timeout):
-        while not path.exists():
-            await asyncio.sleep(0.05)
-    return path
-
-
-def text(launcher: ProcessLauncher, job: str, tail: int | None = None) -> str:
-    """A Job's log."""
-    chunks = launcher.log(job, tail)
-    assert chunks is not None
-    return b"".join(chunks).decode()
-
-
-async def test_success(launcher: ProcessLauncher, spec: Callable[..., JobSpec], store: Store) -> None:
-    job = spec('cat "$INPUT_FILE_PATH"; echo made >"$TMP_OUTPUT_DIR/$OSCAR_JOB"')
+async def test_success(launcher: ProcessLauncher, store: Store) -> None:
+    job = make_job(store, 'cat "$INPUT_FILE_PATH"; echo made >"$TMP_OUTPUT_DIR/$OSCAR_JOB"')
     await launcher.start(job)
     completion = await ended(launcher)
     assert (completion.state, completion.exit_code) == (AttemptState.SUCCEEDED, 0)
     assert completion.limits["memory"] in ("cgroup", "watched")
     assert "trusted" in completion.limits["isolation"]
     assert store.read(f"out/{job.job}") == b"made\n"
-    assert text(launcher, job.job).startswith("content")
-    assert text(launcher, job.job, tail=5) == "done\n"
+    assert log_of(launcher, job.job).startswith("content")
+    assert log_of(launcher, job.job, tail=5) == "done\n"
 
 
-async def test_failure_keeps_the_log(launcher: ProcessLauncher, spec: Callable[..., JobSpec], store: Store) -> None:
-    job = spec('echo before; echo x >"$TMP_OUTPUT_DIR/$OSCAR_JOB"; exit 3')
+async def test_a_failure_keeps_the_log_and_stages_nothing(launcher: ProcessLauncher, store: Store) -> None:
+    job = make_job(store, 'echo before; echo x >"$TMP_OUTPUT_DIR/$OSCAR_JOB"; exit 3')
     await launcher.start(job)
     completion = await ended(launcher)
     assert (completion.state, completion.exit_code) == (AttemptState.FAILED, 3)
     assert "exit code 3" in completion.reason
-    assert f"out/{job.job}" not in store.keys()
+    assert f"out/{job.job}" not in store.keys("out/")
     await launcher.acknowledge(job.job)
-    assert text(launcher, job.job).startswith("before\n")
+    assert log_of(launcher, job.job).startswith("before\n")
     assert sorted(path.name for path in (launcher.root / job.job).iterdir()) == ["log", "started", "status"]
 
 
-async def test_gone_and_changed_inputs(launcher: ProcessLauncher, spec: Callable[..., JobSpec], store: Store) -> None:
-    job = spec("echo ran")
+async def test_inputs_that_are_gone_or_changed(launcher: ProcessLauncher, store: Store) -> None:
+    job = make_job(store, "echo ran")
     store.client.remove_object("data", job.run.event.key)
     await launcher.start(job)
     assert (await ended(launcher)).state is AttemptState.INPUT_GONE
-    job = spec("echo ran")
+    job = make_job(store, "echo ran")
     store.put(job.run.event.key, b"another")
     await launcher.start(job)
     assert (await ended(launcher)).state is AttemptState.INPUT_CHANGED
 
 
-async def test_the_environment_is_clean(
-    launcher: ProcessLauncher, spec: Callable[..., JobSpec], store: Store, monkeypatch: pytest.MonkeyPatch
+async def test_outputs_that_cannot_be_stored(launcher: ProcessLauncher, store: Store) -> None:
+    job = make_job(store, 'echo x >"$TMP_OUTPUT_DIR/x"')
+    await launcher.start(replace(job, env={**job.env, "OSCAR_OUTPUT_0_PATH": "no-such-bucket/x"}))
+    completion = await ended(launcher)
+    assert (completion.state, completion.exit_code) == (AttemptState.STAGING_FAILED, 0)
+    assert "could not be stored" in completion.reason
+
+
+async def test_nothing_of_the_daemon_is_seen(
+    launcher: ProcessLauncher, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_DAEMON", "leaked")
-    job = spec("env; pwd; ls /proc/self/fd | wc -l")
+    job = make_job(store, "env; pwd")
     await launcher.start(job)
     await ended(launcher)
-    log = text(launcher, job.job)
+    log, work = log_of(launcher, job.job), launcher.root / job.job / "work"
     assert "leaked" not in log
     assert store.server.secret_key not in log
-    assert f"HOME={launcher.root / job.job / 'work'}\n" in log
-    assert f"\n{launcher.root / job.job / 'work'}\n" in log
+    assert f"HOME={work}\n" in log
+    assert f"\n{work}\n" in log
     assert "LANG=C.UTF-8\n" in log
-    names = {line.partition("=")[0] for line in log.splitlines() if "=" in line}
-    assert names == {
+    assert {line.partition("=")[0] for line in log.splitlines() if "=" in line} == {
         *("PATH", "HOME", "LANG", "TMPDIR", "PWD", "EVENT", "EVENT_TIME", "STORAGE_OBJECT_KEY", "INPUT_FILE_PATH"),
         *("TMP_INPUT_DIR", "TMP_OUTPUT_DIR", "JOB_UUID", "RESOURCE_ID", "OSCAR_JOB", "OSCAR_ATTEMPT"),
         *("OSCAR_SERVICE_NAME", "OSCAR_SERVICE_TOKEN"),
     }
 
 
-async def test_files_of_the_job_are_private(launcher: ProcessLauncher, spec: Callable[..., JobSpec], store: Store) -> None:
-    job = spec("sleep 30")
+async def test_keys_are_in_private_files_and_on_no_command_line(launcher: ProcessLauncher, store: Store) -> None:
+    job = make_job(store, "sleep 60")
     await launcher.start(job)
     folder = launcher.root / job.job
+    await content(folder / "started")
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "environment").stat().st_mode & 0o777 == 0o600
-    await there(folder / "started")
-    commands = [Path(path, "cmdline").read_bytes() for path in Path("/proc").glob("[0-9]*") if Path(path, "cmdline").exists()]
-    assert not any(store.server.secret_key.encode() in command for command in commands)
+    assert store.server.secret_key not in (folder / "spec.json").read_text()
+    assert not any(store.server.secret_key.encode() in line for line in command_lines())
     await launcher.cancel(job.job)
-    await ended(launcher)
+    assert (await ended(launcher)).state is AttemptState.CANCELLED
 
 
-async def test_cancel(launcher: ProcessLauncher, spec: Callable[..., JobSpec], tmp_path: Path) -> None:
-    job = spec(f"touch {tmp_path}/on; trap 'touch {tmp_path}/told; exit 0' TERM; sleep 60 & wait")
+async def test_cancel_lets_the_script_tidy_up(launcher: ProcessLauncher, store: Store, tmp_path: Path) -> None:
+    job = make_job(store, f"trap 'touch {tmp_path}/told; exit 0' TERM; echo on >{tmp_path}/on; sleep 60 & wait")
     await launcher.start(job)
-    await there(tmp_path / "on")
+    await content(tmp_path / "on")
     await launcher.cancel(job.job)
     assert (await ended(launcher)).state is AttemptState.CANCELLED
     assert (tmp_path / "told").exists()
 
 
-async def test_cancel_of_what_does_not_listen(launcher: ProcessLauncher, spec: Callable[..., JobSpec], tmp_path: Path) -> None:
-    job = spec(f"trap '' TERM; echo $$ >{tmp_path}/on; while :; do sleep 1; done")
+async def test_cancel_of_a_script_that_does_not_listen(launcher: ProcessLauncher, store: Store, tmp_path: Path) -> None:
+    job = make_job(store, f"trap '' TERM; echo $$ >{tmp_path}/pid; while :; do sleep 1; done")
     await launcher.start(job)
-    pid = int((await there(tmp_path / "on")).read_text() or 0)
+    pid = await content(tmp_path / "pid")
     await launcher.cancel(job.job)
     assert (await ended(launcher)).state is AttemptState.CANCELLED
-    assert not pid or not Path(f"/proc/{pid}").exists()
+    assert not alive(pid)
 
 
 async def test_unknown_jobs_are_ignored(launcher: ProcessLauncher) -> None:
@@ -178,184 +131,125 @@ async def test_unknown_jobs_are_ignored(launcher: ProcessLauncher) -> None:
     assert await launcher.adopt(["no-such-job-1"]) == set()
 
 
-async def test_timeout(launcher: ProcessLauncher, spec: Callable[..., JobSpec]) -> None:
-    await launcher.start(spec("echo on; sleep 60", timeout=4))
+async def test_timeout(launcher: ProcessLauncher, store: Store) -> None:
+    await launcher.start(make_job(store, "sleep 60", timeout=4))
     completion = await ended(launcher)
     assert completion.state is AttemptState.TIMEOUT
     assert "4 s" in completion.reason
 
 
-async def test_memory(launcher: ProcessLauncher, spec: Callable[..., JobSpec]) -> None:
-    script = "#!/usr/bin/env python3\nimport time\nblock = bytearray(200 << 20)\nblock[::4096] = b'x' * len(block[::4096])\ntime.sleep(60)"
-    await launcher.start(spec(script, memory=100 << 20))
+FILL = "#!/usr/bin/env python3\nimport os, time\nblock = bytearray({size} << 20)\nblock[::4096] = b'x' * len(block[::4096])\n"
+
+
+async def test_too_much_memory(launcher: ProcessLauncher, store: Store) -> None:
+    await launcher.start(make_job(store, FILL.format(size=200) + "time.sleep(60)", memory=100 << 20))
     completion = await ended(launcher)
     assert completion.state is AttemptState.OOM
     assert str(100 << 20) in completion.reason
 
 
-async def test_memory_that_processes_share_counts_once(launcher: ProcessLauncher, spec: Callable[..., JobSpec]) -> None:
-    script = (
-        "#!/usr/bin/env python3\nimport os, time\nblock = bytearray(60 << 20)\nblock[::4096] = b'x' * len(block[::4096])\n"
-        "children = [os.fork() for _ in range(1)] + [0]\nif children[0]:\n    children += [os.fork()]\ntime.sleep(3)"
-    )
-    await launcher.start(spec(script, memory=120 << 20))
+async def test_memory_that_processes_share_counts_once(launcher: ProcessLauncher, store: Store) -> None:
+    four = FILL.format(size=60) + "os.fork()\nos.fork()\ntime.sleep(3)"
+    await launcher.start(make_job(store, four, memory=140 << 20))
     assert (await ended(launcher)).state is AttemptState.SUCCEEDED
 
 
-async def test_what_the_script_leaves_running_ends(
-    launcher: ProcessLauncher, spec: Callable[..., JobSpec], tmp_path: Path
-) -> None:
-    await launcher.start(spec(f"setsid sh -c 'echo $$ >{tmp_path}/pid; sleep 100' >/dev/null 2>&1 & sleep 1; echo on"))
+async def test_what_the_script_leaves_running_ends(launcher: ProcessLauncher, store: Store, tmp_path: Path) -> None:
+    leave = f"setsid sh -c 'echo $$ >{tmp_path}/pid; sleep 100' >/dev/null 2>&1 &"
+    await launcher.start(make_job(store, f"{leave}\nwhile [ ! -s {tmp_path}/pid ]; do sleep 0.1; done"))
     assert (await ended(launcher)).state is AttemptState.SUCCEEDED
-    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+    assert not alive(await content(tmp_path / "pid"))
 
 
-async def test_a_long_log_is_capped(tmp_path: Path, spec: Callable[..., JobSpec]) -> None:
-    launcher = ProcessLauncher(tmp_path / "jobs", LauncherConfig(rclone=CONFIG.rclone, log_max=100_000), grace=1.0)
-    job = spec("echo first; yes 0123456789abcdef | head -c 20000000; echo last")
+async def test_a_long_log_is_capped(tmp_path: Path, store: Store) -> None:
+    async with launching(tmp_path / "jobs", LauncherConfig(rclone=CONFIG.rclone, log_max=100_000)) as launcher:
+        job = make_job(store, "echo first; yes 0123456789abcdef | head -n 1000000; echo last")
+        await launcher.start(job)
+        assert (await ended(launcher)).state is AttemptState.SUCCEEDED
+        log = log_of(launcher, job.job)
+        assert log.startswith("first\n")
+        assert "\nlast\n" in log
+        assert "left out" in log
+        assert len(log) <= 110_000
+
+
+async def test_the_log_can_be_read_while_it_is_written(launcher: ProcessLauncher, store: Store) -> None:
+    job = make_job(store, "echo so far; sleep 60")
     await launcher.start(job)
-    assert (await ended(launcher)).state is AttemptState.SUCCEEDED
-    log = text(launcher, job.job)
-    assert log.startswith("first\n")
-    assert "\nlast\n" in log
-    assert "left out" in log
-    assert len(log) <= 110_000
-    assert len(text(launcher, job.job, tail=1000)) == 1000
-    await launcher.close()
-
-
-async def test_the_same_name_starts_once(launcher: ProcessLauncher, spec: Callable[..., JobSpec], tmp_path: Path) -> None:
-    job = spec(f"echo ran >>{tmp_path}/ran; sleep 1")
-    others = [ProcessLauncher(launcher.root, CONFIG) for _ in range(3)]
-    await asyncio.gather(*(each.start(job) for each in (launcher, *others, launcher)))
-    completions = [await ended(each) for each in (launcher, *others)]
-    assert {completion.state for completion in completions} == {AttemptState.SUCCEEDED}
-    await launcher.start(job)
-    assert (tmp_path / "ran").read_text() == "ran\n"
-    for each in others:
-        await each.close()
-
-
-async def test_a_killed_shim_is_a_lost_job(launcher: ProcessLauncher, spec: Callable[..., JobSpec], tmp_path: Path) -> None:
-    job = spec(f"echo $$ >{tmp_path}/on; sleep 60; touch {tmp_path}/finished")
-    await launcher.start(job)
-    script = int((await there(tmp_path / "on")).read_text() or 0)
-    os.kill(int((launcher.root / job.job / "started").read_text()), signal.SIGKILL)
-    assert (await ended(launcher)).state is AttemptState.LOST
-    assert not Path(f"/proc/{script}").exists()
-    assert not (tmp_path / "finished").exists()
-
-
-async def test_a_job_without_its_shim_that_goes_on_is_ended(
-    launcher: ProcessLauncher, spec: Callable[..., JobSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("oscar_fedcloud.jobs.launchers.process._ORPHAN_GRACE", 1.0)
-    job = spec(f"trap '' TERM; setsid sh -c 'trap \"\" TERM; echo $$ >{tmp_path}/on; while :; do sleep 1; done'")
-    await launcher.start(job)
-    script = int((await there(tmp_path / "on")).read_text() or 0)
-    os.kill(int((launcher.root / job.job / "started").read_text()), signal.SIGKILL)
-    assert (await ended(launcher)).state is AttemptState.LOST
-    assert not Path(f"/proc/{script}").exists()
-
-
-LIFE = """
-import asyncio, pickle, sys
-from pathlib import Path
-from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
-async def main():
-    folder, config, specs = pickle.loads(Path(sys.argv[1]).read_bytes())
-    launcher = ProcessLauncher(folder, config)
-    for spec in specs:
-        await launcher.start(spec)
-    print("started", flush=True)
-    await asyncio.sleep(600)
-asyncio.run(main())
-"""
-
-
-async def test_jobs_outlive_a_killed_invoker_and_are_adopted(
-    launcher: ProcessLauncher, spec: Callable[..., JobSpec], tmp_path: Path
-) -> None:
-    wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"
-    jobs = [spec(f"echo $OSCAR_JOB >>{tmp_path}/ran; {wait}") for _ in range(2)]
-    quick = spec(f"echo $OSCAR_JOB >>{tmp_path}/ran; touch {tmp_path}/quick; exit 4")
-    (tmp_path / "life").write_bytes(pickle.dumps((launcher.root, CONFIG, [*jobs, quick])))
-    invoker = subprocess.Popen([sys.executable, "-c", LIFE, str(tmp_path / "life")], stdout=subprocess.PIPE)
-    await there(launcher.root / quick.job / "status")
-    invoker.kill()
-    invoker.communicate()
-    names = [job.job for job in (*jobs, quick)]
-    await there(launcher.root / jobs[0].job / "started")
-    await there(launcher.root / jobs[1].job / "started")
-    assert await launcher.adopt([*names, "never-begun-1"]) == set(names)
-    (tmp_path / "go").touch()
-    found = {(completion := await ended(launcher)).job: completion for _ in names}
-    assert [found[name].state for name in names] == [AttemptState.SUCCEEDED, AttemptState.SUCCEEDED, AttemptState.FAILED]
-    assert found[quick.job].exit_code == 4
-    assert sorted((tmp_path / "ran").read_text().split()) == sorted(names)
-
-
-async def test_a_job_that_was_made_but_not_begun_is_started(
-    launcher: ProcessLauncher, spec: Callable[..., JobSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = spec(f"echo ran >>{tmp_path}/ran")
-    with monkeypatch.context() as killed:  # before the shim was there
-
-        def die(_: object) -> int:
-            raise OSError("killed")
-
-        killed.setattr("oscar_fedcloud.jobs.launchers.process._spawn_shim", die)
-        with pytest.raises(LaunchError, match="killed"):
-            await launcher.start(job)
-    assert await launcher.adopt([job.job]) == set()
-    await launcher.start(job)
-    assert (await ended(launcher)).state is AttemptState.SUCCEEDED
-    assert (tmp_path / "ran").read_text() == "ran\n"
-
-
-async def test_the_timeout_holds_while_no_invoker_runs(
-    launcher: ProcessLauncher, spec: Callable[..., JobSpec], tmp_path: Path
-) -> None:
-    job = spec("sleep 60", timeout=3)
-    await launcher.start(job)
-    await there(launcher.root / job.job / "started")
-    await launcher.close()
-    status = json.loads((await there(launcher.root / job.job / "status")).read_text())
-    assert status["state"] == "timeout"
-
-
-async def test_old_logs_are_pruned(tmp_path: Path, spec: Callable[..., JobSpec]) -> None:
-    launcher = ProcessLauncher(tmp_path / "jobs", CONFIG, retention=-1.0)
-    job = spec("echo on")
-    await launcher.start(job)
+    assert (await content(launcher.root / job.job / "log")).startswith("so far")
+    assert log_of(launcher, job.job) == "so far\n"
+    await launcher.cancel(job.job)
     await ended(launcher)
-    assert launcher.log(job.job) is not None
-    await launcher.acknowledge(job.job)
-    assert list(launcher.root.iterdir()) == []
-    await launcher.close()
 
 
 @pytest.mark.parametrize(
     ("config", "env", "message"),
     [
-        (LauncherConfig(rclone="/no/such/rclone"), {}, "launcher.rclone"),
+        (LauncherConfig(rclone="/no/such/rclone"), {}, r"launcher\.rclone"),
         (CONFIG, {"BAD": "nul\0"}, "variable 'BAD' of service step"),
         (CONFIG, {"A=B": "x"}, "variable 'A=B' of service step"),
     ],
 )
 async def test_what_cannot_be_started_says_why(
-    tmp_path: Path, spec: Callable[..., JobSpec], config: LauncherConfig, env: dict[str, str], message: str
+    tmp_path: Path, store: Store, config: LauncherConfig, env: dict[str, str], message: str
 ) -> None:
-    launcher = ProcessLauncher(tmp_path / "jobs", config)
-    job = spec("true")
-    with pytest.raises(LaunchError, match=message):
-        await launcher.start(replace(job, env={**job.env, **env}))
-    assert list(launcher.root.iterdir()) == []
+    async with launching(tmp_path / "jobs", config) as launcher:
+        job = make_job(store, "true")
+        with pytest.raises(LaunchError, match=message):
+            await launcher.start(replace(job, env={**job.env, **env}))
+        assert list(launcher.root.iterdir()) == []
 
 
-async def test_too_large_an_environment_is_no_launch(launcher: ProcessLauncher, spec: Callable[..., JobSpec]) -> None:
-    job = spec("true")
+async def test_an_environment_that_is_too_large(launcher: ProcessLauncher, store: Store) -> None:
+    job = make_job(store, "true")
     await launcher.start(replace(job, env={**job.env, "LARGE": "x" * 200_000}))
     completion = await ended(launcher)
     assert completion.state is AttemptState.LAUNCH_FAILED
     assert "Argument list too long" in completion.reason
+
+
+# An engine that takes docker's command line. It runs the runner here instead of in a container: a container's paths are
+# looked up among the mounts, and only what --env names is in the environment.
+ENGINE = """#!{python}
+import os, sys
+with open({calls!r}, "a") as calls:
+    print(*sys.argv[1:3], file=calls)
+if sys.argv[1] == "inspect":
+    print({oom!r})
+elif sys.argv[1] == "run":
+    pairs = list(zip(sys.argv, sys.argv[1:]))
+    mounts = dict(reversed(value.removesuffix(":ro").split(":")) for name, value in pairs if name == "--volume")
+    inside = {{value: os.environ[value] for name, value in pairs if name == "--env" and value in os.environ}}
+    place = lambda path: mounts.get(path) or mounts[os.path.dirname(path)] + "/" + os.path.basename(path)
+    for name in ("OSCAR_RCLONE", "OSCAR_SCRIPT", "OSCAR_RESULT"):
+        inside[name] = place(inside[name])
+    if "{die}":
+        sys.exit({die})
+    os.execve("/bin/sh", ["sh", place("/oscar/runner.sh")], inside)
+"""
+
+
+@pytest.mark.parametrize(
+    ("die", "oom", "state"),
+    [
+        ("", "false", AttemptState.SUCCEEDED),
+        ("137", "true", AttemptState.OOM),
+        ("125", "", AttemptState.LAUNCH_FAILED),
+    ],
+)
+async def test_jobs_in_containers(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, die: str, oom: str, state: AttemptState
+) -> None:
+    engine, calls = tmp_path / "engine", tmp_path / "calls"
+    engine.write_text(ENGINE.format(python=sys.executable, calls=str(calls), die=die, oom=oom))
+    engine.chmod(0o755)
+    found = Engine("docker", str(engine))
+    monkeypatch.setattr("oscar_fedcloud.jobs.launchers.process.find_engine", lambda: found)
+    async with launching(tmp_path / "jobs", LauncherConfig(rclone=CONFIG.rclone, container="require")) as launcher:
+        job = make_job(store, 'echo made >"$TMP_OUTPUT_DIR/$OSCAR_JOB"; env')
+        await launcher.start(job)
+        completion = await ended(launcher)
+        assert completion.state is state
+        assert completion.limits["memory"] == "docker"
+        assert "rm --force" in calls.read_text()
+        assert (f"out/{job.job}" in store.keys("out/")) is (state is AttemptState.SUCCEEDED)

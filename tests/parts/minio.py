@@ -19,6 +19,8 @@ from typing import IO
 
 from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
+from minio.error import MinioException
+from urllib3.exceptions import HTTPError
 
 
 def minio_binary() -> Path:
@@ -142,11 +144,10 @@ class MinioServer:
         }
 
     def _wait_ready(self, deadline: float) -> None:
-        while time.monotonic() < deadline:
-            if self._process is not None and self._process.poll() is not None:
-                break
-            with contextlib.suppress(OSError):
+        while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(OSError, MinioException, HTTPError):
                 with urllib.request.urlopen(f"{self.endpoint}/minio/health/ready", timeout=2):
+                    self.client().list_buckets()  # users and keys are loaded a little later
                     return
             time.sleep(0.05)
         tail = self.log_file.read_text(errors="replace")[-2000:]

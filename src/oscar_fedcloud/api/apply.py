@@ -30,7 +30,7 @@ async def apply_services(call: Call) -> Response:
     dry_run = call.flag("dry_run")
     document = await call.document()
     change, warnings = await asyncio.to_thread(_change, call.core, document)
-    plan = await (call.core.plan(change) if dry_run else call.core.apply(change))
+    plan = await (call.core.changes.plan(change) if dry_run else call.core.changes.apply(change))
     body = await asyncio.to_thread(lambda: encode(present.plan_view(plan, warnings)))
     return Response(body, media_type="application/json")
 

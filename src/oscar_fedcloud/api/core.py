@@ -41,6 +41,52 @@ class Store(Protocol):
         """The object's bytes in chunks, or None."""
 
 
+class Changes(Protocol):
+    """Changes of the declared services, one after another."""
+
+    async def plan(self, change: Change) -> Plan:
+        """What a change would do. Raises FdlError, Conflict, NotFound."""
+
+    async def apply(self, change: Change) -> Plan:
+        """Do it; the plan that was carried out. Raises as ``plan`` does, with nothing done."""
+
+    async def rollback(self, name: str, revision: int | None) -> Plan:
+        """Declare an earlier revision again (None = the one before). Raises NotFound, FdlError."""
+
+    def revisions(self, name: str) -> list[dict[str, Any]]:
+        """All revisions of a service, newest first. Raises NotFound. Blocks."""
+
+
+class Requests(Protocol):
+    """What people ask of jobs."""
+
+    async def submit(
+        self, service: str, body: bytes, *, encoded: bool = False, idempotency_key: str = "", delegated_id: str = ""
+    ) -> Run:
+        """Queue one run of the service for a body (or for the storage event in it) and return it, committed.
+
+        encoded: files in the body come as base64. The same idempotency key gives the same run. Raises NotFound, NotStarted.
+        """
+
+    async def cancel(self, run_id: str) -> Run:
+        """End a run. Raises NotFound, StateError."""
+
+    async def retry(self, run_id: str) -> Run:
+        """Queue a run again that did not succeed. Raises NotFound, StateError."""
+
+    async def replay(self, run_id: str) -> Run:
+        """Queue an ended run again. Raises NotFound, StateError."""
+
+    async def replay_dead_letter(self, letter: int) -> int:
+        """Record a dead letter's events, drop the letter, and say how many there were. Raises NotFound, BadEvent."""
+
+    def log(self, run_id: str, attempt: int | None, tail: int | None) -> Iterator[bytes] | None:
+        """Chunks of an attempt's log (None = the latest attempt; tail = only that many last lines), or None. Blocks."""
+
+    async def why(self, bucket: str, key: str, service: str) -> list[Answer]:
+        """What became of an object, for each service concerned ("" = all)."""
+
+
 class Core(Protocol):
     """The daemon as the API sees it."""
 
@@ -70,41 +116,13 @@ class Core(Protocol):
     def services(self) -> list[Declared]:
         """All declared services, by name."""
 
-    async def plan(self, change: Change) -> Plan:
-        """What a change would do. Raises FdlError, Conflict, NotFound."""
+    @property
+    def changes(self) -> Changes:
+        """Changes of services."""
 
-    async def apply(self, change: Change) -> Plan:
-        """Do it; the plan that was carried out. Raises as ``plan`` does, with nothing done."""
-
-    async def rollback(self, name: str, revision: int | None) -> Plan:
-        """Declare an earlier revision again (None = the one before). Raises NotFound, FdlError."""
-
-    def revisions(self, name: str) -> list[dict[str, Any]]:
-        """All revisions of a service, newest first. Raises NotFound. Blocks."""
-
-    async def submit(self, service: str, body: bytes, *, idempotency_key: str = "", delegated_id: str = "") -> Run:
-        """Queue one run of the service for a body (or for the storage event in it) and return it, committed.
-
-        The same idempotency key gives the same run. Raises NotFound, NotStarted.
-        """
-
-    async def cancel(self, run_id: str) -> Run:
-        """End a run. Raises NotFound, StateError."""
-
-    async def retry(self, run_id: str) -> Run:
-        """Queue a run again that did not succeed. Raises NotFound, StateError."""
-
-    async def replay(self, run_id: str) -> Run:
-        """Queue an ended run again. Raises NotFound, StateError."""
-
-    async def replay_dead_letter(self, letter: int) -> int:
-        """Record a dead letter's events, drop the letter, and say how many there were. Raises NotFound, BadEvent."""
-
-    def log(self, run_id: str, attempt: int | None, tail: int | None) -> Iterator[bytes] | None:
-        """Chunks of an attempt's log (None = the latest attempt; tail = only that many last lines), or None. Blocks."""
-
-    async def why(self, bucket: str, key: str, service: str) -> list[Answer]:
-        """What became of an object, for each service concerned ("" = all)."""
+    @property
+    def requests(self) -> Requests:
+        """Requests about jobs."""
 
     def readiness(self) -> Mapping[str, Mapping[str, Any]]:
         """Each part of the daemon with ``ok`` and ``detail``. Blocks."""

@@ -39,7 +39,7 @@ def _view(letter: DeadLetter) -> views.DeadLetter:
 
 async def replay_dead_letter(call: Call) -> Response:
     """Take a dead letter as if it came now; it is removed when its events are recorded."""
-    return answer(views.Replayed(await call.core.replay_dead_letter(_id(call))))
+    return answer(views.Replayed(await call.core.requests.replay_dead_letter(_id(call))))
 
 
 async def delete_dead_letter(call: Call) -> Response:

@@ -23,8 +23,11 @@ JOB_HEADER = "X-Oscar-Job-Id"
 NO_SYNCHRONOUS = "synchronous invocation is not available on this server"
 
 
-async def submit(call: Call) -> Run:
-    """Start the service that the path names with the request's body. A token needs the body's objects in its inputs."""
+async def submit(call: Call, encoded: bool = False) -> Run:
+    """Start the service that the path names with the request's body. A token needs the body's objects in its inputs.
+
+    encoded: files in the body come as base64.
+    """
     service = call.declared().service
     async with call.content() as body:
         if call.identity.kind == "service":
@@ -32,9 +35,10 @@ async def submit(call: Call) -> Run:
                 if item.dialect is not Dialect.UNKNOWN:
                     place = (item.provider, item.bucket, item.key)
                     call.demand("start", Resource("service", service.name, service, place))
-        return await call.core.submit(
+        return await call.core.requests.submit(
             service.name,
             body,
+            encoded=encoded,
             idempotency_key=call.header("idempotency-key"),
             delegated_id=call.header("x-delegated-job-id"),
         )
@@ -48,7 +52,7 @@ async def start_job(call: Call) -> Response:
 
 async def start_oscar_job(call: Call) -> Response:
     """``POST /job/{name}`` of OSCAR: 201 without a body, as its clients expect, and the job's id in a header."""
-    run = await submit(call)
+    run = await submit(call, encoded=True)
     return Response(status_code=201, headers={JOB_HEADER: run.id})
 
 
@@ -110,7 +114,7 @@ async def get_log(call: Call) -> Response:
 
 async def log_answer(call: Call, run_id: str, attempt: int | None, tail: int | None) -> Response:
     """A log as text. Raises NotFound when there is none."""
-    chunks = await asyncio.to_thread(call.core.log, run_id, attempt, tail)
+    chunks = await asyncio.to_thread(call.core.requests.log, run_id, attempt, tail)
     if chunks is None:
         which = "" if attempt is None else f" of attempt {attempt}"
         raise NotFound(f"job {run_id} has no log{which}")
@@ -119,7 +123,7 @@ async def log_answer(call: Call, run_id: str, attempt: int | None, tail: int | N
 
 async def cancel_job(call: Call) -> Response:
     """End a job. One that runs is ``cancelled`` a moment later."""
-    run = await call.core.cancel(call.param("id"))
+    run = await call.core.requests.cancel(call.param("id"))
     if run.state in ENDED and run.state is not RunState.CANCELLED:
         raise ApiError(409, f"job {run.id} has ended before, it is {run.state}")
     return answer(present.job_view(run))
@@ -127,12 +131,12 @@ async def cancel_job(call: Call) -> Response:
 
 async def retry_job(call: Call) -> Response:
     """Queue a job again that did not succeed."""
-    return answer(present.job_view(await call.core.retry(call.param("id"))))
+    return answer(present.job_view(await call.core.requests.retry(call.param("id"))))
 
 
 async def replay_job(call: Call) -> Response:
     """Queue an ended job again, whatever its end was."""
-    return answer(present.job_view(await call.core.replay(call.param("id"))))
+    return answer(present.job_view(await call.core.requests.replay(call.param("id"))))
 
 
 async def _run(call: Call) -> Run:
@@ -148,7 +152,7 @@ async def why(call: Call) -> Response:
     for name, value in (("bucket", bucket), ("key", key)):
         if not value:
             raise invalid(f"query.{name}", None, f"{name} is missing", "give bucket and key")
-    answers = await call.core.why(bucket, key, call.query.get("service", ""))
+    answers = await call.core.requests.why(bucket, key, call.query.get("service", ""))
     shown = [views.AnswerView(one.service, one.answer, one.detail, one.job) for one in answers]
     return answer(views.Why(bucket, key, shown))
 

@@ -112,7 +112,7 @@ async def _end(call: Call, run: Run) -> None:
     if run.state not in _UNFINISHED:
         return
     try:
-        await call.core.cancel(run.id)
+        await call.core.requests.cancel(run.id)
     except StateError:  # it ended in the meantime
         return
 

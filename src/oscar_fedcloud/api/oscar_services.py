@@ -36,7 +36,7 @@ async def create_service(call: Call) -> Response:
     """Declare a new service; 400 when its name is taken, as clients expect."""
     service = await _read(call)
     try:
-        await call.core.apply(Change(documents=(keep_hidden(service, None),), expect_revision=0))
+        await call.core.changes.apply(Change(documents=(keep_hidden(service, None),), expect_revision=0))
     except Conflict:
         raise ApiError(400, f"a service with name {service.name!r} already exists") from None
     return Response(status_code=201)
@@ -48,14 +48,14 @@ async def update_service(call: Call) -> Response:
     current = call.core.service(service.name)
     if current is None:
         raise NotFound(f"service {service.name} does not exist")
-    await call.core.apply(Change(documents=(keep_hidden(service, current.service),)))
+    await call.core.changes.apply(Change(documents=(keep_hidden(service, current.service),)))
     return Response(status_code=204)
 
 
 async def delete_service(call: Call) -> Response:
     """Remove a service. Unlike the existing server, this one keeps the service's buckets and their data."""
     name = call.declared().service.name
-    await call.core.apply(Change(names=(name,), state="absent", data="keep"))
+    await call.core.changes.apply(Change(names=(name,), state="absent", data="keep"))
     return Response(status_code=204)
 
 

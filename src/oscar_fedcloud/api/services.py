@@ -47,7 +47,7 @@ async def put_service(call: Call) -> Response:
     expected = expectation(call, current)
     service, _ = await asyncio.to_thread(read, call.core, document)
     service = keep_hidden(service, current.service if current else None)
-    await call.core.apply(Change(documents=(service,), expect_revision=expected))
+    await call.core.changes.apply(Change(documents=(service,), expect_revision=expected))
     return await service_answer(call, call.declared(), 200 if current else 201)
 
 
@@ -59,7 +59,7 @@ async def delete_service(call: Call) -> Response:
     current = call.declared()
     name = current.service.name
     expected = expectation(call, current)
-    await call.core.apply(Change(names=(name,), state="absent", data=data, expect_revision=expected))  # type: ignore[arg-type]
+    await call.core.changes.apply(Change(names=(name,), state="absent", data=data, expect_revision=expected))  # type: ignore[arg-type]
     return Response(status_code=204)
 
 
@@ -68,13 +68,13 @@ async def rollback_service(call: Call) -> Response:
     revision = (await call.document()).get("revision")
     if revision is not None and (not isinstance(revision, int) or isinstance(revision, bool)):
         raise invalid("revision", revision, f"{revision!r} is not a revision", "give a whole number")
-    await call.core.rollback(call.declared().service.name, revision)
+    await call.core.changes.rollback(call.declared().service.name, revision)
     return await service_answer(call, call.declared())
 
 
 async def list_revisions(call: Call) -> Response:
     """The revisions of a service, newest first."""
-    found = await asyncio.to_thread(call.core.revisions, call.declared().service.name)
+    found = await asyncio.to_thread(call.core.changes.revisions, call.declared().service.name)
     revisions = [views.Revision(one["revision"], present.time_of(one["changed"])) for one in found]
     return answer(views.Revisions(revisions))
 

@@ -81,7 +81,7 @@ def lock_data(folder: Path) -> IO[str]:
 
 def run(config: Config) -> int:
     """Put the parts together and serve."""
-    import uvloop  # noqa: PLC0415  not needed to check a configuration
+    import uvloop  # here: not needed to check a configuration
 
     try:
         sound = uvloop.run(_serve(config))
@@ -93,9 +93,11 @@ def run(config: Config) -> int:
 
 async def _serve(config: Config) -> bool:
     """Serve until a signal comes, or a part of the daemon fails (False)."""
-    import uvicorn  # noqa: PLC0415
+    import uvicorn
 
-    from oscar_fedcloud.assembly import build_app, build_core  # noqa: PLC0415
+    from oscar_fedcloud.api.app import limits_of
+    from oscar_fedcloud.api.limits import server_options
+    from oscar_fedcloud.assembly import build_app, build_core
 
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "work"))
     core = build_core(config)
@@ -103,14 +105,11 @@ async def _serve(config: Config) -> bool:
     server = uvicorn.Server(
         uvicorn.Config(
             build_app(core),
-            http="httptools",
+            **server_options(limits_of(config)),
             loop="none",
             lifespan="off",
             access_log=False,
             log_config=None,
-            server_header=False,
-            limit_concurrency=config.max_connections,
-            timeout_keep_alive=75,
             timeout_graceful_shutdown=10,
         )
     )

@@ -104,10 +104,17 @@ class Profile:
         except TypeError as error:
             raise ProfileError(f"{self.settings_file} holds other settings than this version knows: {error}") from error
 
-    def prepare(self, wanted: Wanted) -> Settings:
-        """Make or complete the folder, its settings and the invoker's configuration. Raises ProfileError."""
+    def create(self) -> None:
+        """Make the folder if it is missing. Raises ProfileError."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProfileError(f"data folder {self.folder} cannot be made: {error.strerror}") from error
+
+    def prepare(self, wanted: Wanted) -> Settings:
+        """Make or complete the folder, its settings and the invoker's configuration. Raises ProfileError."""
+        self.create()
+        try:
             for part in (self.store_folder, self.invoker_folder, self.password_file.parent, self.log_file("").parent):
                 part.mkdir(mode=0o700, exist_ok=True)
             for secret in (self.password_file, self.access_key_file, self.secret_key_file):

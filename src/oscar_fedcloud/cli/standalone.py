@@ -92,11 +92,12 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
 
 def run(profile: Profile, arguments: argparse.Namespace) -> int:
     """Supervise the store and the invoker in this process."""
-    profile.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    profile.create()
     with locked(profile, wait=1.0) as held:
         if not held:
             raise StandaloneError(f"a server runs already on {profile.folder}")
         settings = profile.prepare(_wanted(arguments))
+        print(f"Serving {profile.folder} on port {settings.port}; Ctrl-C ends it", file=sys.stderr, flush=True)
         asyncio.run(_supervise(profile, settings))
     return 0
 

@@ -26,7 +26,7 @@ _SQLITE_WRITER = (
     "PRAGMA synchronous=FULL",
     f"PRAGMA busy_timeout={BUSY_MILLISECONDS}",
     "PRAGMA cache_size=-8000",
-    "PRAGMA wal_autocheckpoint=4000",
+    "PRAGMA wal_autocheckpoint=8000",
 )
 _SQLITE_READER = (
     f"PRAGMA busy_timeout={BUSY_MILLISECONDS}",

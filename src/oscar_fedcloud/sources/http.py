@@ -19,10 +19,12 @@ def storage_events(parsed: Iterable[Parsed], providers: Mapping[str, Provider]) 
     return [_event(item, providers) for item in parsed if item.dialect is not Dialect.UNKNOWN]
 
 
-def payload(body: bytes) -> bytes | None:
-    """The input file that a body stands for, base64 decoded as clients send it; None when it holds storage events."""
+def payload(body: bytes) -> tuple[bytes, Mapping[str, str]]:
+    """The input file that a body stands for, base64 decoded as clients send it, and an API gateway's query parameters."""
     parsed = unwrap(body)
-    return parsed[0].data if len(parsed) == 1 and parsed[0].dialect is Dialect.UNKNOWN else None
+    if len(parsed) == 1 and parsed[0].dialect is Dialect.UNKNOWN:
+        return parsed[0].data, parsed[0].query
+    return body, {}
 
 
 def _event(item: Parsed, providers: Mapping[str, Provider]) -> StorageEvent:

@@ -114,6 +114,7 @@ class MemoryCore:
         self.looks = 0
         self.submitted: list[tuple[str, bytes, str, str]] = []
         self.logs: dict[tuple[str, int], bytes] = {}
+        self.changes = self.requests = self
 
     @property
     def tokens(self) -> dict[str, str]:
@@ -189,7 +190,9 @@ class MemoryCore:
     def revisions(self, name: str) -> list[dict[str, Any]]:
         return [{"revision": number, "changed": 1.0} for number in range(len(self.history[name]), 0, -1)]
 
-    async def submit(self, service: str, body: bytes, *, idempotency_key: str = "", delegated_id: str = "") -> Run:
+    async def submit(
+        self, service: str, body: bytes, *, encoded: bool = False, idempotency_key: str = "", delegated_id: str = ""
+    ) -> Run:
         self.submitted.append((service, body, idempotency_key, delegated_id))
         self.store.ensure_bucket("internal")
         name = digest(service, idempotency_key or str(len(self.submitted)))

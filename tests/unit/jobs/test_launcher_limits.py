@@ -63,6 +63,7 @@ def test_without_cgroup_v2(tmp_path: Path) -> None:
 
 
 def test_the_cgroup_of_a_job(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.subtree_control").write_text("cpu memory\n")
     folder = limits.make_cgroup(str(tmp_path), "job-1", 1000, 0.5)
     values = {path.name: path.read_text() for path in Path(folder).iterdir()}
     assert values == {"memory.max": "1000", "memory.swap.max": "0", "memory.oom.group": "1", "cpu.weight": "50"}
@@ -70,6 +71,13 @@ def test_the_cgroup_of_a_job(tmp_path: Path) -> None:
     assert limits.killed_in_cgroup(folder)
     (Path(folder) / "memory.events").write_text("low 0\nmax 3\noom 0\noom_kill 0\n")
     assert not limits.killed_in_cgroup(folder)
+
+
+def test_without_the_cpu_controller_there_is_no_share(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.subtree_control").write_text("memory\n")
+    assert not limits.shares_cpu(str(tmp_path))
+    assert not limits.shares_cpu("")
+    assert not (Path(limits.make_cgroup(str(tmp_path), "job-1", 0, 1.0)) / "cpu.weight").exists()
 
 
 @given(st.integers(1, 400), st.lists(st.binary(min_size=1, max_size=90), max_size=30))

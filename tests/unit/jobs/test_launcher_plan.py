@@ -16,7 +16,7 @@ from oscar_fedcloud.model import JobSpec, LaunchError, Run, RunState, StorageEve
 
 FOLDER = Path("/data/jobs/step-run-1")
 DOCKER = Engine("docker", "/usr/bin/docker")
-MACHINE = Machine(Path("/usr/bin/rclone"), "", True, "docker is not installed", {"HOME": "/home/me", "TOKEN": "daemon"})
+MACHINE = Machine(Path("/usr/bin/rclone"), "", False, True, "docker is not installed", {"HOME": "/home/me", "TOKEN": "daemon"})
 RUN = Run("run", "step", StorageEvent("minio.default", "b", "k", "r", 1), RunState.RUNNING, "", 1, 0, 0, 0.0, 0.0, None)
 JOB = JobSpec(
     job="step-run-1",
@@ -62,7 +62,7 @@ def test_on_the_host() -> None:
 
 
 def test_in_a_cgroup() -> None:
-    plan = plan_job(JOB, FOLDER, config("never"), replace(MACHINE, cgroup="/sys/fs/cgroup/mine"), 10.0)
+    plan = plan_job(JOB, FOLDER, config("never"), replace(MACHINE, cgroup="/sys/fs/cgroup/mine", shares_cpu=True), 10.0)
     assert (plan.spec["cgroup"], plan.spec["watched_memory"]) == ("/sys/fs/cgroup/mine/step-run-1", 0)
     assert (plan.spec["limits"]["memory"], plan.spec["limits"]["cpu"]) == ("cgroup", "cgroup weight")
 

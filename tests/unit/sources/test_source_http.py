@@ -72,8 +72,8 @@ def test_data_is_no_event() -> None:
         (b"plain text.", b"plain text."),
         (base64.b64encode(b"\xff\xd8 picture"), b"\xff\xd8 picture"),
         (b"", b""),
-        (body(), None),
+        (body(), body()),
     ],
 )
-def test_the_input_file_that_a_body_stands_for(sent: bytes, file: bytes | None) -> None:
-    assert payload(sent) == file
+def test_the_input_file_that_a_body_stands_for(sent: bytes, file: bytes) -> None:
+    assert payload(sent) == (file, {})

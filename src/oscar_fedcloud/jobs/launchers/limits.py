@@ -56,8 +56,13 @@ def _move_aside(folder: str) -> None:
     _write(f"{folder}/{_LEAF}/cgroup.procs", str(os.getpid()))
 
 
-def make_cgroup(parent: str, job: str, memory: int, cpu: float) -> tuple[str, bool]:
-    """The cgroup of a Job (its path, whether its share of the processors is set). Raises OSError."""
+def shares_cpu(folder: str) -> bool:
+    """Whether cgroups in this one can have a share of the processors."""
+    return bool(folder) and b"cpu" in _read(f"{folder}/cgroup.subtree_control").split()
+
+
+def make_cgroup(parent: str, job: str, memory: int, cpu: float) -> str:
+    """The cgroup of a Job: its path. Raises OSError."""
     folder = f"{parent}/{job}"
     os.makedirs(folder, exist_ok=True)
     if memory:
@@ -65,11 +70,9 @@ def make_cgroup(parent: str, job: str, memory: int, cpu: float) -> tuple[str, bo
         with contextlib.suppress(OSError):  # swap accounting may be off
             _write(f"{folder}/memory.swap.max", "0")
         _write(f"{folder}/memory.oom.group", "1")
-    try:
+    if shares_cpu(parent):
         _write(f"{folder}/cpu.weight", str(min(10000, max(1, round(100 * cpu)))))
-    except OSError:
-        return folder, False
-    return folder, True
+    return folder
 
 
 def killed_in_cgroup(folder: str) -> bool:

@@ -19,13 +19,14 @@ _CLIENT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "CO
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What this machine offers. rclone: its path. cgroup: a folder in which Jobs get theirs, or "".
+    """What this machine offers. rclone: its path. cgroup: a folder in which Jobs get theirs, or ""; shares_cpu: of it.
 
     engine: a container engine, or why there is none. own: the invoker's environment, for the engine's client.
     """
 
     rclone: Path
     cgroup: str
+    shares_cpu: bool
     can_watch_memory: bool
     engine: Engine | str
     own: Mapping[str, str] = field(repr=False)
@@ -98,7 +99,7 @@ def _on_host(
         enforced, how = {"cgroup": f"{machine.cgroup}/{job.job}"}, "cgroup"
     elif machine.can_watch_memory:
         enforced, how = {"watched_memory": job.memory}, "watched"
-    cpu = "cgroup weight" if machine.cgroup else f"nice {config.nice}"
+    cpu = "cgroup weight" if machine.shares_cpu else f"nice {config.nice}"
     limits = {**limits, "memory": how if job.memory else "none", "cpu": cpu}
     return Plan({**common, **enforced, "limits": limits}, environment)
 

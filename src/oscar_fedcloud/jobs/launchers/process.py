@@ -117,9 +117,11 @@ class ProcessLauncher:
         rclone = shutil.which(self.config.rclone)
         if rclone is None:
             raise LaunchError(f"rclone is not at {self.config.rclone} (launcher.rclone): install it or give its path")
+        cgroup = limits.delegated_cgroup()
         return Machine(
             rclone=Path(rclone).absolute(),
-            cgroup=limits.delegated_cgroup(),
+            cgroup=cgroup,
+            shares_cpu=limits.shares_cpu(cgroup),
             can_watch_memory=limits.can_watch_memory(),
             engine=find_engine() if self.config.container != "never" else "not asked for",
             own=dict(os.environ),

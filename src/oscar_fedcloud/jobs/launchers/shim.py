@@ -24,6 +24,7 @@ from .limits import descendants, exceeds, killed_in_cgroup, signal_all
 
 _TICK = 0.2  # s between looks at ``cancel`` and at limits
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_LOCK_FD = 200  # at least: out of the way of scripts, which use and close small numbers
 _STAGING_STATES = {121: "input_gone", 122: "input_changed"}  # exit codes of runner.sh
 
 
@@ -38,7 +39,7 @@ def main(folder: str) -> None:
         return
     os.write(started, str(os.getpid()).encode())
     os.close(started)
-    os.set_inheritable(lock, True)
+    os.set_inheritable(fcntl.fcntl(lock, fcntl.F_DUPFD, _LOCK_FD), True)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     with open("spec.json", encoding="utf-8") as file:
         write_status(Job(json.load(file)).run())
@@ -144,7 +145,8 @@ class Job:
             return "launch_failed", "the container could not be started", None
         if phase in ("", "stopped"):
             return "lost", f"the runner was ended from outside (exit code {code})", None
-        state = "failed" if phase == "script" else _STAGING_STATES.get(exit_code, "staging_failed")
+        state = "failed" if phase == "script" else _LOCK_FD = 200  # at least: out of the way of scripts, which use and close small numbers
+_STAGING_STATES.get(exit_code, "staging_failed")
         return state, result.get("reason", ""), script_code
 
     def _clear_up(self) -> bool:

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes of the catalogue, one after another: planned, stored, and handed to the reconciler."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.catalogue.reconciler import Place, Reconciler, places_of
+from oscar_fedcloud.core_types import Change, Plan
+from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.jobs.dispatcher import Dispatcher
+from oscar_fedcloud.model import Credential, Provider
+
+
+class Changes:
+    """Plans and applies changes. ``on_applied`` is told when services have changed."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        reconciler: Reconciler,
+        dispatcher: Dispatcher,
+        providers: Mapping[str, Provider],
+        on_applied: Callable[[], None],
+    ) -> None:
+        self.catalogue = catalogue
+        self.reconciler = reconciler
+        self.dispatcher = dispatcher
+        self.providers = providers
+        self.on_applied = on_applied
+        self._changing = asyncio.Lock()
+
+    async def plan(self, change: Change) -> Plan:
+        """What a change would do. Raises FdlError, Conflict, NotFound."""
+        async with self._changing:
+            return await asyncio.to_thread(self.catalogue.plan, change)
+
+    async def apply(self, change: Change) -> Plan:
+        """Do a change: documents are durable when this returns; buckets, rules and keys follow. Raises as ``plan``."""
+        async with self._changing:
+            plan = await asyncio.to_thread(self.catalogue.plan, change)
+            if not plan.changed:
+                return plan
+            before = {item.name: found for item in plan.items if (found := self.catalogue.services.get(item.name))}
+            removed = [before[item.name] for item in plan.items if item.action == "delete"]
+            keys = {service.name: self.catalogue.store.keys(service.name) for service in removed}
+            names = await asyncio.to_thread(self.catalogue.carry_out, change, plan)
+            for service in removed:
+                await self._clear_away(service, keys[service.name], delete_data=change.data == "delete")
+            left = {place for name in names if name in before for place in places_of(before[name])}
+            self.on_applied()
+            self.reconciler.changed((name for name in names if name in self.catalogue.services), left)
+            return plan
+
+    async def _clear_away(self, service: Service, keys: Mapping[str, Credential], delete_data: bool) -> None:
+        """End the jobs of a removed service; its data stays unless the request says otherwise."""
+        await self.dispatcher.cancel_all(service.name)
+        for provider_id, credential in keys.items():
+            if provider := self.providers.get(provider_id):
+                await asyncio.to_thread(provider.drop_credential, credential)
+        if delete_data:
+            for provider_id, bucket in sorted(places_of(service) - self._places_in_use()):
+                if provider := self.providers.get(provider_id):
+                    await asyncio.to_thread(provider.delete_bucket, bucket, True)
+
+    def _places_in_use(self) -> set[Place]:
+        return {place for service in self.catalogue.services.values() for place in places_of(service)}
+
+    async def rollback(self, name: str, revision: int | None) -> Plan:
+        """Declare an earlier revision again, as a new one (None = the one before). Raises NotFound."""
+        service = await asyncio.to_thread(self.catalogue.revision, name, revision)
+        return await self.apply(Change(documents=(service,)))
+
+    def revisions(self, name: str) -> list[dict[str, Any]]:
+        """All revisions of a service, newest first. Raises NotFound. Blocks."""
+        return self.catalogue.revisions(name)

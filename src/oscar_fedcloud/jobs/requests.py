@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people ask of jobs: start one by HTTP, cancel, retry, replay, read its log, say why a file did not run."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.config import Config
+from oscar_fedcloud.core_types import Answer, NotFound, NotStarted
+from oscar_fedcloud.jobs.dispatcher import Dispatcher
+from oscar_fedcloud.jobs.environment import log_path
+from oscar_fedcloud.jobs.why import answers
+from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.model import EventOutcome, Launcher, Provider, Recording, Run, StorageEvent, Via, digest, run_id
+from oscar_fedcloud.providers.dialects import unwrap
+from oscar_fedcloud.sources import http
+
+
+class Requests:
+    """Requests about jobs. ``ingest`` is the way that every event takes; the first provider is the site's own store."""
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        catalogue: Catalogue,
+        providers: Mapping[str, Provider],
+        dispatcher: Dispatcher,
+        launcher: Launcher,
+        ingest: Callable[[list[StorageEvent]], Awaitable[None]],
+    ) -> None:
+        self.config = config
+        self.ledger = ledger
+        self.catalogue = catalogue
+        self.providers = providers
+        self.site = next(iter(providers.values()))
+        self.dispatcher = dispatcher
+        self.launcher = launcher
+        self.ingest = ingest
+
+    async def submit(
+        self, service: str, body: bytes, *, encoded: bool = False, idempotency_key: str = "", delegated_id: str = ""
+    ) -> Run:
+        """Start a service: for the storage events in the body, or with the body as its input file.
+
+        encoded: files come as base64, as OSCAR's clients send them. The same idempotency key (or delegated id) gives the
+        same run. Of several events, the first one's run is returned. Raises NotFound, NotStarted, BadEvent.
+        """
+        if service not in self.catalogue.services:
+            raise NotFound(f"service {service} does not exist")
+        if events := await asyncio.to_thread(lambda: http.storage_events(unwrap(body), self.providers)):
+            recordings = [Recording(event, (service,), EventOutcome.MATCHED) for event in events]
+        else:
+            event = self._body_event(service, idempotency_key or delegated_id)
+            if known := await asyncio.to_thread(self.ledger.run, run_id(service, event)):
+                return known
+            stored = await asyncio.to_thread(self._store_body, event, body, encoded)
+            recordings = [Recording(stored, (service,), EventOutcome.MATCHED)]
+        await asyncio.gather(*(self.ledger.record(recording) for recording in recordings))
+        found = await asyncio.to_thread(self.ledger.run, run_id(service, recordings[0].event))
+        if found is None:
+            raise NotStarted(f"the event asks nothing of service {service}: its object was there before the service")
+        return found
+
+    def _body_event(self, service: str, idempotency_key: str) -> StorageEvent:
+        """A body's place in the internal bucket. Its revision is the request's identity, not that of the object."""
+        token = digest(service, idempotency_key) if idempotency_key else secrets.token_hex(8)
+        key = f"{service}/event-file-{token}"
+        return StorageEvent(self.site.id, self.config.internal_bucket, key, token, time.time_ns(), via=Via.HTTP)
+
+    def _store_body(self, event: StorageEvent, body: bytes, encoded: bool) -> StorageEvent:
+        """The body of a request becomes an object, so that it is staged like any input."""
+        data, query = http.payload(body)
+        stored = self.site.put(event.bucket, event.key, data if encoded or query else body)
+        record = {"queryStringParameters": query} if query else {}
+        return replace(event, size=stored.size, etag=stored.etag, time=stored.time, record=record)
+
+    async def cancel(self, run_id: str) -> Run:
+        """End a queued or running job. Raises NotFound; a job that has ended is returned as it is."""
+        await self.dispatcher.cancel(await self._run(run_id))
+        return await self._run(run_id)
+
+    async def retry(self, run_id: str) -> Run:
+        """Queue a job that ended without success again. Raises NotFound, StateError."""
+        await self._run(run_id)
+        return self._woken(await asyncio.to_thread(self.ledger.retry, run_id, time.time()))
+
+    async def replay(self, run_id: str) -> Run:
+        """Queue any job that has ended again. Raises NotFound, StateError."""
+        await self._run(run_id)
+        return self._woken(await asyncio.to_thread(self.ledger.replay, run_id, time.time()))
+
+    async def replay_dead_letter(self, letter: int) -> int:
+        """Record a dead letter's events, drop the letter, and say how many there were. Raises NotFound, BadEvent."""
+        found = await asyncio.to_thread(self.ledger.dead_letter, letter)
+        if found is None:
+            raise NotFound(f"dead letter {letter} does not exist")
+        provider = self.providers.get(found.source.partition("/")[0], self.site)
+        events = provider.parse(found.body)
+        await self.ingest(events)
+        await asyncio.to_thread(self.ledger.drop_dead_letter, letter)
+        return len(events)
+
+    async def _run(self, run_id: str) -> Run:
+        found = await asyncio.to_thread(self.ledger.run, run_id)
+        if found is None:
+            raise NotFound(f"job {run_id} does not exist")
+        return found
+
+    def _woken(self, run: Run) -> Run:
+        self.dispatcher.wake([run.service])
+        return run
+
+    def log(self, run_id: str, attempt: int | None, tail: int | None) -> Iterator[bytes] | None:
+        """Chunks of an attempt's log (None = the last one's), from the launcher while it has it, then from the store.
+
+        tail: only so many lines of its end. Blocks.
+        """
+        run = self.ledger.run(run_id)
+        chosen = [item for item in self.ledger.attempts(run_id) if attempt in (None, item.number)]
+        if run is None or not chosen:
+            return None
+        job = chosen[-1].job
+        chunks = self.launcher.log(job) or self.site.read(self.config.log_bucket, log_path(run.service, job))
+        return chunks if chunks is None or tail is None else _last_lines(chunks, tail)
+
+    async def why(self, bucket: str, key: str, service: str = "") -> list[Answer]:
+        """Why a file did or did not run, for one service or ("") for all."""
+        traces = await asyncio.to_thread(self.ledger.explain, bucket, key)
+        return answers(traces, service)
+
+
+def _last_lines(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
+    """The last lines of a log; logs are bounded, so it may be held at once."""
+    lines = b"".join(chunks).splitlines(keepends=True)
+    return iter(lines[max(0, len(lines) - count) :])
