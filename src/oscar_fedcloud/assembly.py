@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from starlette.types import ASGIApp
+
 from oscar_fedcloud.api.app import create_app
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.core import Core
@@ -10,7 +12,6 @@ from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.providers import make_providers
 from oscar_fedcloud.sources.webhook import Webhook
-from starlette.types import ASGIApp
 
 
 def build_core(config: Config) -> Core:

@@ -69,9 +69,7 @@ class Core:
         self.failed = asyncio.Event()  # the daemon cannot go on
         self._tasks: list[asyncio.Task[None]] = []
         self.changes = Changes(self.catalogue, self.reconciler, self.dispatcher, self.providers, self._adopt_stores)
-        self.requests = Requests(
-            config, ledger, self.catalogue, self.providers, self.dispatcher, launcher, self.ingest
-        )
+        self.requests = Requests(config, ledger, self.catalogue, self.providers, self.dispatcher, launcher, self.ingest)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -168,10 +166,7 @@ class Core:
     def _polled(self, provider_id: str) -> list[Prefix]:
         """Inputs that may be polled: those whose baseline stands."""
         ready = {
-            key
-            for entry in self.catalogue.entries.values()
-            for key, state in entry.inputs.items()
-            if state.baselined
+            key for entry in self.catalogue.entries.values() for key, state in entry.inputs.items() if state.baselined
         }
         prefixes = self.catalogue.matcher.prefixes(provider_id)
         return [where for where in prefixes if f"{provider_id}/{where.bucket}/{where.prefix}" in ready]

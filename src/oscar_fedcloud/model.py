@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The facts that travel along the way of one file, and the interfaces of the boxes on it.
 
-Everything here is plain data or a protocol; see docs/architecture.md for the picture. Object keys are ``str`` in which bytes
-that are not UTF-8 stand as surrogates (``errors="surrogateescape"``), so every key that a store can hold round-trips.
+Everything here is plain data or a protocol; see docs/architecture.md for the picture. Object keys are ``str`` in which
+bytes that are not UTF-8 stand as surrogates (``errors="surrogateescape"``), so every key of a store round-trips.
 Times are integers in nanoseconds since the epoch when they order revisions, and float seconds everywhere else.
 """
 
@@ -301,9 +301,11 @@ def event_id(event: StorageEvent) -> str:
 def run_id(service: str, event: StorageEvent) -> str:
     """The identity of a run (law 2): 18 characters, of which the first 6 are those of its ``place_id``.
 
-    So the runs of one key lie side by side in the ledger's index. The other 12 (60 bits) tell services and revisions apart.
+    So the runs of one key lie side by side in the ledger's index. The other 12 (60 bits) tell services and revisions
+    apart.
     """
-    return place_id(event.bucket, event.key) + digest(service, event.provider, event.bucket, event.key, event.revision)[:12]
+    revision = digest(service, event.provider, event.bucket, event.key, event.revision)
+    return place_id(event.bucket, event.key) + revision[:12]
 
 
 def place_id(bucket: str, key: str) -> str:

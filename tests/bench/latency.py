@@ -31,11 +31,15 @@ def main(folder: Path) -> None:
             for job in site.daemon.jobs(service="bench"):
                 (attempt,) = http.get(f"/v2/jobs/{job['id']}").json()["attempt_list"]
                 started[job["key"]] = attempt["started"]
-    scripts = {key.split("/", 1)[-1]: float(when) for key, when in (line.split() for line in journal.read_text().splitlines())}
+    scripts = {
+        key.split("/", 1)[-1]: float(when) for key, when in (line.split() for line in journal.read_text().splitlines())
+    }
     report("upload -> run started", [started[key] - when for key, when in uploaded.items()])
     report("upload -> script begins", [scripts[key.split("/", 1)[-1]] - when for key, when in uploaded.items()])
 
 
 def report(name: str, waits: list[float]) -> None:
     waits = sorted(wait * 1000 for wait in waits)
-    print(f"{name:24} p50 {statistics.median(waits):7.1f} ms   max {waits[-1]:7.1f} ms   ({len(waits)} uploads, one at a time)")
+    print(
+        f"{name:24} p50 {statistics.median(waits):7.1f} ms   max {waits[-1]:7.1f} ms   ({len(waits)} uploads, one at a time)"
+    )

@@ -90,7 +90,10 @@ def run(port: int, requests: list[bytes], connections: int) -> Result:
 
 def hook_requests(path: str, token: str, bucket: str, prefix: str, count: int, first: int = 0) -> list[bytes]:
     """Notifications with all the fields that MinIO sends, each of another object."""
-    return [_hook_request(path, token, bucket, f"{prefix}{first + number:08d}.jpg", first + number) for number in range(count)]
+    return [
+        _hook_request(path, token, bucket, f"{prefix}{first + number:08d}.jpg", first + number)
+        for number in range(count)
+    ]
 
 
 def _hook_request(path: str, token: str, bucket: str, key: str, number: int) -> bytes:

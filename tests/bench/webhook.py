@@ -51,18 +51,24 @@ def report(name: str, results: dict[int, list[load.Result]]) -> None:
     for connections, rounds in results.items():
         rate = statistics.median(result.rate for result in rounds)
         p50, p99 = (statistics.median(result.percentile(part) for result in rounds) * 1000 for part in (0.5, 0.99))
-        print(f"{name:12} {connections:3} in flight: {rate:8.0f} acknowledged/s   p50 {p50:6.2f} ms   p99 {p99:6.2f} ms")
+        print(
+            f"{name:12} {connections:3} in flight: {rate:8.0f} acknowledged/s   p50 {p50:6.2f} ms   p99 {p99:6.2f} ms"
+        )
 
 
 def one(name: str, folder: Path, minio: MinioServer, **settings: object) -> None:
     daemon = Daemon(folder, minio, **settings)
+    minio.start()
     with daemon:
-        daemon.apply(file_service("bench", "true\n"))  # never ready, so events are recorded and no job takes the core
+        minio.stop()
+        daemon.apply(
+            file_service("bench", "true\n")
+        )  # never ready without its store: events are recorded and no job takes the core
         report(name, measure(daemon, minio.durable_token))
 
 
 def main(folder: Path) -> None:
-    minio = MinioServer(folder / "minio")  # not started, so the service never becomes ready
+    minio = MinioServer(folder / "minio")
     one("sqlite", folder / "sqlite", minio)
-    with PostgresServer(folder / "postgres") as postgres:
+    with PostgresServer() as postgres:
         one("postgresql", folder / "pg", minio, ledger=postgres.url)

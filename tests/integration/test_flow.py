@@ -66,7 +66,9 @@ def test_every_way_of_writing_an_object_starts_one_run(site: Site) -> None:
 def test_a_retried_first_step_does_not_run_the_second_twice(site: Site, tmp_path: Path) -> None:
     """The first step stages its output, then its process is lost; the same output is not written again."""
     journal, marker = tmp_path / "second", tmp_path / "failed-once"
-    first = file_service("chain1", f'{COPY}[ -e {marker} ] || {{ touch {marker}; exit 7; }}\n', retry={"attempts": 2, "backoff": 0.1})
+    first = file_service(
+        "chain1", f"{COPY}[ -e {marker} ] || {{ touch {marker}; exit 7; }}\n", retry={"attempts": 2, "backoff": 0.1}
+    )
     first["output"][0]["path"] = "chain2/in"
     second = file_service("chain2", f'echo "$STORAGE_OBJECT_KEY" >> {journal}\n{COPY}')
     declare(site, first, second)
@@ -86,7 +88,9 @@ def test_a_retried_first_step_does_not_run_the_second_twice(site: Site, tmp_path
 
 def test_an_overwritten_input_is_superseded(site: Site, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    declare(site, file_service("order", f'cat "$INPUT_FILE_PATH" >> {journal}; echo >> {journal}; sleep 1\n', concurrency=1))
+    declare(
+        site, file_service("order", f'cat "$INPUT_FILE_PATH" >> {journal}; echo >> {journal}; sleep 1\n', concurrency=1)
+    )
     put(site, "order", "in/blocker", b"blocker")
     eventually(lambda: lines(journal))
     for version in (b"one", b"two", b"three"):
@@ -101,7 +105,7 @@ def test_an_overwritten_input_is_superseded(site: Site, tmp_path: Path) -> None:
 
 def test_runs_of_one_key_never_overlap(site: Site, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    script = f'echo begin >> {journal}; sleep 0.5; echo end >> {journal}\n'
+    script = f"echo begin >> {journal}; sleep 0.5; echo end >> {journal}\n"
     declare(site, file_service("serial", script, concurrency=4))
     for number in range(4):
         put(site, "serial", "in/key", str(number).encode())
@@ -183,7 +187,7 @@ def test_suffix_and_filter_leave_files_out_and_say_so(site: Site) -> None:
 def test_concurrency_of_a_service_is_a_limit(site: Site, tmp_path: Path) -> None:
     running = tmp_path / "running"
     running.mkdir()
-    script = f'd=$(mktemp {running}/XXXXXX); ls {running} | wc -l >> {tmp_path}/counts; sleep 0.3; rm $d\n'
+    script = f"d=$(mktemp {running}/XXXXXX); ls {running} | wc -l >> {tmp_path}/counts; sleep 0.3; rm $d\n"
     declare(site, file_service("limited", script, concurrency=1))
     for number in range(4):
         put(site, "limited", f"in/{number}")
@@ -193,7 +197,7 @@ def test_concurrency_of_a_service_is_a_limit(site: Site, tmp_path: Path) -> None
 
 def test_timeout_and_retry_and_dead_letter_and_replay(site: Site, tmp_path: Path) -> None:
     switch = tmp_path / "fixed"
-    script = f'echo tried >> {tmp_path}/tries; [ -e {switch} ] || sleep 60\n{COPY}'
+    script = f"echo tried >> {tmp_path}/tries; [ -e {switch} ] || sleep 60\n{COPY}"
     declare(site, file_service("slow", script, timeout=4, retry={"attempts": 2, "backoff": 0.1}))
     put(site, "slow", "in/a")
     (job,) = site.daemon.wait_jobs(1, service="slow")
@@ -210,7 +214,10 @@ def test_timeout_and_retry_and_dead_letter_and_replay(site: Site, tmp_path: Path
 
 
 def test_cancel_a_running_and_a_queued_job(site: Site, tmp_path: Path) -> None:
-    declare(site, file_service("cancel", f"echo $$ >> {tmp_path}/started; sleep 60; echo >> {tmp_path}/ended\n", concurrency=1))
+    declare(
+        site,
+        file_service("cancel", f"echo $$ >> {tmp_path}/started; sleep 60; echo >> {tmp_path}/ended\n", concurrency=1),
+    )
     put(site, "cancel", "in/a")
     eventually(lambda: lines(tmp_path / "started"))
     put(site, "cancel", "in/b")
@@ -236,9 +243,19 @@ def test_a_deleted_input_is_said_to_be_gone(site: Site) -> None:
 
 
 def test_a_body_by_http_is_staged_like_a_file(site: Site) -> None:
-    declare(site, {"name": "body", "image": "none", "script": 'tr a-z A-Z < "$INPUT_FILE_PATH"; env | grep -c AWS_ || true\n'})
+    declare(
+        site,
+        {"name": "body", "image": "none", "script": 'tr a-z A-Z < "$INPUT_FILE_PATH"; env | grep -c AWS_ || true\n'},
+    )
     with site.daemon.client() as client:
-        bodies = [b"plain text", b"\x00\xff binary", b'{"event": "mine", "event_type": 3}', b"[1, 2]", b"5", b"x" * 300_000]
+        bodies = [
+            b"plain text",
+            b"\x00\xff binary",
+            b'{"event": "mine", "event_type": 3}',
+            b"[1, 2]",
+            b"5",
+            b"x" * 300_000,
+        ]
         answers = [client.post("/v2/services/body/jobs", content=body) for body in bodies]
         assert {answer.status_code for answer in answers} == {202}
         first = client.post("/v2/services/body/jobs", content=b"once", headers={"Idempotency-Key": "k1"})

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from parts.jobs import Store
+from parts.launching import CONFIG, alive, command_lines, content, ended, launching, log_of, make_job
+from parts.rclone_s3 import RcloneS3
+
 from oscar_fedcloud.config import LauncherConfig
 from oscar_fedcloud.jobs.launchers.container import Engine
 from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
 from oscar_fedcloud.model import AttemptState, LaunchError
-from parts.jobs import Store
-from parts.launching import CONFIG, alive, command_lines, content, ended, launching, log_of, make_job
-from parts.rclone_s3 import RcloneS3
 
 
 @pytest.fixture(scope="module")

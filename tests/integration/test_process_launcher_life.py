@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
-from oscar_fedcloud.model import AttemptState, JobSpec, LaunchError
 from parts.jobs import Store
 from parts.launching import CONFIG, alive, content, ended, kill_shim, launching, log_of, make_job
 from parts.rclone_s3 import RcloneS3
+
+from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
+from oscar_fedcloud.model import AttemptState, JobSpec, LaunchError
 
 INVOKER = """
 import asyncio, pickle, sys
@@ -101,9 +102,7 @@ async def test_what_goes_on_without_its_shim_is_ended(
     assert not alive(script)
 
 
-async def test_a_job_that_ended_well_without_its_shim_has_succeeded(
-    launcher: ProcessLauncher, store: Store
-) -> None:
+async def test_a_job_that_ended_well_without_its_shim_has_succeeded(launcher: ProcessLauncher, store: Store) -> None:
     job = make_job(store, "true")
     await launcher.start(job)
     await ended(launcher)

@@ -77,7 +77,8 @@ MUTATIONS = [
         "test_minio_is_not_restarted_for_a_service",
         "providers/minio.py",
         "    def ensure_rules(self, bucket: str, prefixes: Sequence[str]) -> bool:\n",
-        "    def ensure_rules(self, bucket: str, prefixes: Sequence[str]) -> bool:\n        self._admin.service_restart()\n",
+        "    def ensure_rules(self, bucket: str, prefixes: Sequence[str]) -> bool:\n"
+        "        self._admin.service_restart()\n",
     ),
     Mutation(
         4,
@@ -120,7 +121,9 @@ def test_every_law_has_a_test_and_a_mutation() -> None:
     assert {mutation.law for mutation in MUTATIONS} == LAWS_SO_FAR
     tests = (Path(__file__).parent / "test_laws.py").read_text()
     assert all(f"def {mutation.test}(" in tests for mutation in MUTATIONS)
-    numbered = [line for line in (ROOT / "docs/architecture.md").read_text().splitlines() if line[:2].rstrip(".").isdigit()]
+    numbered = [
+        line for line in (ROOT / "docs/architecture.md").read_text().splitlines() if line[:2].rstrip(".").isdigit()
+    ]
     assert {int(line.split(".")[0]) for line in numbered} == LAWS_SO_FAR
 
 
@@ -135,7 +138,16 @@ def test_the_law_is_noticed_when_broken(mutation: Mutation, tmp_path: Path) -> N
     assert source.count(mutation.old) == 1, f"{mutation.file} has not exactly one place to mutate"
     target.write_text(source.replace(mutation.old, mutation.new))
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"{ROOT}/tests/laws/test_laws.py::{mutation.test}"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            f"{ROOT}/tests/laws/test_laws.py::{mutation.test}",
+        ],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import yaml
-
 from parts.minio import MinioServer, free_port
 
 
@@ -131,7 +130,9 @@ class Daemon:
         """Wait until these services are ready."""
         with self.client() as client:
             for name in names:
-                eventually(lambda name=name: client.get(f"/v2/services/{name}").json()["status"]["state"] == "ready", timeout)
+                eventually(
+                    lambda name=name: client.get(f"/v2/services/{name}").json()["status"]["state"] == "ready", timeout
+                )
 
     def jobs(self, **query: Any) -> list[dict[str, Any]]:
         """All jobs that fit the query."""
@@ -139,7 +140,9 @@ class Daemon:
         with self.client() as client:
             cursor = ""
             while True:
-                page = client.get("/v2/jobs", params={"limit": 500, **query, **({"cursor": cursor} if cursor else {})}).json()
+                page = client.get(
+                    "/v2/jobs", params={"limit": 500, **query, **({"cursor": cursor} if cursor else {})}
+                ).json()
                 found += page["jobs"]
                 cursor = page.get("cursor") or ""
                 if not cursor:

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parts.minio import MinioServer
+from parts.rclone_s3 import RcloneS3, rclone_binary
+
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import Service, parse_service
 from oscar_fedcloud.jobs.environment import RunnerSettings, remote_name
 from oscar_fedcloud.jobs.specs import job_spec
 from oscar_fedcloud.model import Credential, JobSpec, Run, RunState, StorageEvent, run_id
 from oscar_fedcloud.providers.rclone import remote_environment
-
-from parts.minio import MinioServer
-from parts.rclone_s3 import RcloneS3, rclone_binary
 
 PROVIDER = "minio.default"
 RUNNER = Path(__file__).parents[2] / "src" / "oscar_fedcloud" / "jobs" / "runner.sh"

@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from parts.jobs import Store, service, spec_of
+from parts.rclone_s3 import rclone_binary
+
 from oscar_fedcloud.config import LauncherConfig
 from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
 from oscar_fedcloud.model import Completion, JobSpec
-
-from parts.jobs import Store, service, spec_of
-from parts.rclone_s3 import rclone_binary
 
 CONFIG = LauncherConfig(
     rclone=str(rclone_binary()), path=(str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin")

@@ -109,7 +109,7 @@ class MinioServer:
         self.close()
 
     def client(self, access_key: str = "", secret_key: str = "") -> Minio:
-        """An S3 client, with the root key unless another one is given."""
+        """An S3 client that does not repeat requests, with the root key unless another one is given."""
         address, region = f"127.0.0.1:{self.port}", self.region or "us-east-1"
         return Minio(address, access_key or self.access_key, secret_key or self.secret_key, secure=False, region=region)
 

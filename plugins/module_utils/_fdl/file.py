@@ -117,7 +117,7 @@ def parse_fdl(
     problems = [*reader.problems, *reader.unreported(later)]
     if problems:
         raise FdlError(problems)
-    complete = tuple(normalise(_with_access(service, file)) for _, service in services)
+    complete = tuple(normalise(_with_access(service, file)) for _place, service in services)
     return Fdl(complete, file.functions.aws, tuple(_warnings(file, services)))
 
 
@@ -172,7 +172,7 @@ def _with_access(service: Service, file: FdlFile) -> Service:
 
 def _named_providers(service: Service) -> Iterator[tuple[str, str]]:
     for place in (*service.input, *service.output, *((service.mount,) if service.mount else ())):
-        kind, _, name = provider_id(place.storage_provider).partition(".")
+        kind, _dot, name = provider_id(place.storage_provider).partition(".")
         yield kind, name
 
 
@@ -186,14 +186,14 @@ def _warnings(file: FdlFile, services: Sequence[tuple[str, Service]]) -> Iterato
             yield f"{place}.{path} {text}"
     for index, function in enumerate(file.functions.aws):
         yield f"functions.aws[{index}] ({function['lambda']['name']}) is kept, but not deployed by this server"
-    providers = {pair for _, service in services for pair in _named_providers(service)}
+    providers = {pair for _place, service in services for pair in _named_providers(service)}
     for kind, group in file.storage_providers.items():
         for name in group:
             if f"{kind}.{name}" == OWN_STORE:
                 yield f"storage_providers.{OWN_STORE} has no effect: it is the server's own store"
             elif (kind, name) not in providers:
                 yield f"storage_providers.{kind}.{name} has no effect: no service names it"
-    clusters = {name for _, service in services for name in _named_clusters(service)}
+    clusters = {name for _place, service in services for name in _named_clusters(service)}
     for name in file.clusters:
         if name not in clusters:
             yield f"clusters.{name} has no effect: no service names it"

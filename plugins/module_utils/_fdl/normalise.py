@@ -35,7 +35,7 @@ def normalise_script(script: str) -> str:
 
 def without_own_store(providers: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
     """Clients send back what they were shown of the server's own store; it is not theirs to set."""
-    kind, _, name = OWN_STORE.partition(".")
+    kind, _dot, name = OWN_STORE.partition(".")
     if name not in providers.get(kind, {}):
         return providers
     others = {other: access for other, access in providers[kind].items() if other != name}

@@ -55,7 +55,7 @@ def _row(table: Table, field: Spec) -> str:
 
 
 def _older(table: Table, field: Spec) -> Iterator[str]:
-    old = [*field.aliases, *(name for name, (group, _) in table.moved.items() if group == field.name)]
+    old = [*field.aliases, *(name for name, (group, _name) in table.moved.items() if group == field.name)]
     if old:
         yield "Also read: " + ", ".join(f"`{name}`" for name in old) + "."
 

@@ -65,7 +65,7 @@ def warnings_of(service: Service) -> Iterator[tuple[str, str]]:
     for field in SERVICE.table.fields:
         if not field.effect and getattr(service, field.name) != field.default:
             yield field.name, "has no effect on this server"
-    kind, _, name = OWN_STORE.partition(".")
+    kind, _dot, name = OWN_STORE.partition(".")
     if name in service.storage_providers.get(kind, {}):
         yield f"storage_providers.{OWN_STORE}", "has no effect: it is the server's own store"
     for group in ("variables", "secrets"):

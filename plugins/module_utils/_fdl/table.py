@@ -101,7 +101,7 @@ def spec(
         options["default_factory"] = dict
     else:
         options["default"] = default
-    return dataclasses.field(**options)
+    return dataclasses.field(**options)  # pylint: disable=invalid-field-call  # made for dataclasses of other modules
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -82,15 +82,16 @@ class Catalogue:
 
     def _check(self, change: Change) -> list[str]:
         """Problems that only the whole catalogue shows; returns the warnings."""
+        places = {service.name: f"services[{index}]" for index, service in enumerate(change.documents)}
         declared = {service.name: service for service in change.documents}
         whole = {**({} if change.prune else self.services), **declared}
         problems = [
             problem
-            for service in change.documents
-            for problem in foreign.problems(service, service.name, self.stores, whole.values())
+            for name, service in declared.items()
+            for problem in foreign.problems(service, places[name], self.stores, whole.values())
         ]
-        loops = [loop for loop in find_loops(whole.values()) if declared.keys() & set(loop.services)]
-        problems += [_loop_problem(loop) for loop in loops if not loop.breakable]
+        loops = [loop for loop in find_loops(whole.values()) if places.keys() & set(loop.services)]
+        problems += [_loop_problem(loop, places) for loop in loops if not loop.breakable]
         if problems:
             raise FdlError(problems)
         return [loop.message for loop in loops]
@@ -203,11 +204,9 @@ def input_names(service: Service) -> list[str]:
     return [f"{source.storage_provider}/{source.bucket}/{source.key_prefix}" for source in service.input]
 
 
-def _loop_problem(loop: Loop) -> FdlProblem:
+def _loop_problem(loop: Loop, places: Mapping[str, str]) -> FdlProblem:
+    """A loop, at the place of the first service of it that the change declares."""
+    place = next(places[name] for name in loop.services if name in places)
     names = " -> ".join((*loop.services, loop.services[0]))
-    return FdlProblem(
-        f"{loop.services[0]}.output",
-        names,
-        loop.message,
-        "write the output to another folder or bucket, or give the input a suffix that its outputs do not have",
-    )
+    hint = "write the output to another folder or bucket, or give the input a suffix that its outputs do not have"
+    return FdlProblem(f"{place}.output", names, loop.message, hint)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the stores look as the catalogue says: buckets, notification rules, baselines and keys.
 
-For a changed service: buckets, then rules, then a listing that gives its new inputs their baseline, then its key; then it
-is ready. The rule stands before the listing, so an upload in between is seen by one of the two, or by both. All of it is
-repeated at start and periodically, and a rule that had to be repaired is followed by a listing.
+For a changed service: buckets, then rules, then a listing that gives its new inputs their baseline, then its key; then
+it is ready. The rule stands before the listing, so an upload in between is seen by one of the two, or by both. All of
+it is repeated at start and periodically, and a rule that had to be repaired is followed by a listing.
 """
 
 from __future__ import annotations

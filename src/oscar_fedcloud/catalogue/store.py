@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The declared services on disk: one JSON file each, written whole or not at all, with every earlier revision beside it.
+"""The declared services on disk: a JSON file each, written whole or not at all, with every earlier revision beside it.
 
 ``<folder>/<name>.json`` holds the current entry, ``<folder>/.history/<name>/<revision>.json`` the earlier ones and
 ``<folder>/.keys/<name>.json`` the service's storage keys. All files are for the daemon's own user only.

@@ -57,6 +57,9 @@ def set_up_logging(level: str) -> None:
     """One line of JSON per event on standard error."""
     number = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
+    logging.getLogger("urllib3").setLevel(
+        logging.ERROR
+    )  # every repeat would be a line; we report what fails in the end
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -108,6 +111,7 @@ async def _serve(config: Config) -> bool:
             **server_options(limits_of(config)),
             loop="none",
             lifespan="off",
+            proxy_headers=False,
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=10,

@@ -48,8 +48,8 @@ class Requests:
     ) -> Run:
         """Start a service: for the storage events in the body, or with the body as its input file.
 
-        encoded: files come as base64, as OSCAR's clients send them. The same idempotency key (or delegated id) gives the
-        same run. Of several events, the first one's run is returned. Raises NotFound, NotStarted, BadEvent.
+        encoded: files come as base64, as OSCAR's clients send them. The same idempotency key (or delegated id) gives
+        the same run. Of several events, the first one's run is returned. Raises NotFound, NotStarted, BadEvent.
         """
         if service not in self.catalogue.services:
             raise NotFound(f"service {service} does not exist")

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs one Job: stage in, script, stage out, log. The same file under every launcher, in any image with a POSIX shell.
 # Its input is the environment that environment.py describes; no value of it is ever evaluated. It writes the lines
-# phase= (stage_in, script, stage_out, stopped, done), exit= and reason= to $OSCAR_RESULT. Its exit code is the
-# script's, or 120 staging failed, 121 the input is gone, 122 the input is not the event's any more, 143 stopped by a
-# signal. Outputs are staged only after exit 0. Names in o_ are its own, so that it changes no variable of the user.
+# phase= (stage_in, script, stage_out, stopped, done), exit= and reason= to $OSCAR_RESULT. Exit codes: the script's, or
+# 120 staging failed, 121 input gone, 122 input not the event's any more, 143 stopped by a signal. Outputs are staged
+# only after exit 0. Names in o_ are its own, so that it changes no variable of the user.
 set -u
 o_phase=stage_in o_child='' o_stopped='' o_code=0 o_keeper=''
 
@@ -25,18 +25,12 @@ end() { # end CODE REASON
 
 stop() {
     o_stopped=1
-    [ -z "$o_child" ] || kill -TERM "$o_child" 2>/dev/null
+    kill -TERM "$o_child" 2>/dev/null || { o_phase=stopped && end 143 "stopped by a signal"; }
 }
 
 run() { # beside the shell, because a shell acts on signals only between commands and in wait
-    "$@" </dev/null &
-    o_child=$!
-    wait "$o_child"
-    o_code=$?
-    while kill -0 "$o_child" 2>/dev/null; do # only the wait was ended, by a signal
-        wait "$o_child"
-        o_code=$?
-    done
+    "$@" </dev/null & o_child=$!
+    while wait "$o_child"; o_code=$? && kill -0 "$o_child" 2>/dev/null; do :; done # a signal may end the wait alone
     o_child=''
     [ -z "$o_stopped" ] || { o_phase=stopped && end 143 "stopped by a signal"; }
     return "$o_code"
@@ -49,7 +43,7 @@ transfer() {
     until run env GOMEMLIMIT=96MiB "$OSCAR_RCLONE" "$@" >"$o_root/answer" 2>"$o_root/errors"; do
         cat "$o_root/errors"
         [ "$o_code" -ne 3 ] && [ "$o_code" -ne 4 ] || return "$o_code"
-        ! grep -Eq 'StatusCode: 40[0-5],|permission denied|no such file' "$o_root/errors" || o_refused=$((o_refused + 1))
+        grep -Eq 'StatusCode: 40[0-5],|permission denied|no such file' "$o_root/errors" && o_refused=$((o_refused + 1))
         [ "$o_refused" -lt 4 ] && [ "$(($(date +%s) + o_pause))" -lt "$o_until" ] || return 1
         say "a transfer failed, next try in $o_pause s"
         run sleep "$o_pause"
@@ -61,12 +55,9 @@ transfer() {
 # so no file name can look like the lines that are read here.
 stage_in() {
     o_source=$OSCAR_INPUT_REMOTE:$OSCAR_INPUT_BUCKET/$OSCAR_INPUT_KEY o_fetched=''
-    transfer lsjson --stat --hash --hash-type md5 --use-server-modtime --no-mimetype "$o_source"
-    case $? in
-        0) ! grep -q '^[[:space:]]*"IsDir": true' "$o_root/answer" || end 121 "the input file is not in the store any more" ;;
-        3 | 4) end 121 "the input file is not in the store any more" ;;
-        *) end 120 "the input file could not be looked up" ;;
-    esac
+    transfer lsjson --stat --hash --hash-type md5 --use-server-modtime --no-mimetype "$o_source" ||
+        [ "$o_code" -eq 3 ] || [ "$o_code" -eq 4 ] || end 120 "the input file could not be looked up"
+    grep -q '^[[:space:]]*"IsDir": false' "$o_root/answer" || end 121 "the input file is not in the store any more"
     o_size=$(sed -n 's/^[[:space:]]*"Size": \([0-9][0-9]*\),*$/\1/p' "$o_root/answer")
     o_md5=$(sed -n 's/^[[:space:]]*"md5": "\([0-9a-f]\{32\}\)",*$/\1/p' "$o_root/answer")
     same "$o_size" "$o_md5"
@@ -84,38 +75,37 @@ same() { # same SIZE MD5: as in the event? An eTag is a plain MD5, or it has a d
         end 122 "the input file has changed: its MD5 is not the event's"
 }
 
-# Storage keys and all that is the runner's own end here; a user's RCLONE_* variables come out of their wrapping. eval
-# sees names only, in which sed lets nothing but letters, digits and _ through. A shebang is followed as the kernel
-# does; sh runs a script that has none, or whose interpreter the image lacks.
+# Storage keys and what is the runner's own end here; a user's RCLONE_* variables come out of their wrapping (eval sees
+# names of letters, digits and _ only). A shebang is followed as the kernel does, so a script in Python works; sh runs a
+# script without one, or whose interpreter the image lacks.
 script() {
-    for o_name in $(env | sed -n 's/^\(RCLONE_[A-Za-z0-9_]*\|OSCAR_OUTPUT_[0-9]*_[A-Z]*\)=.*/\1/p'); do unset "$o_name"; done
+    o_names='s/^\(RCLONE_[A-Za-z0-9_]*\)=.*/\1/p;s/^\(OSCAR_OUTPUT_[0-9]*_[A-Z]*\)=.*/\1/p'
+    for o_name in $(env | sed -n "$o_names"); do unset "$o_name"; done
     for o_name in $(env | sed -n 's/^OSCAR_USER_\(RCLONE_[A-Za-z0-9_]*\)=.*/\1/p'); do
-        eval "export $o_name=\"\${OSCAR_USER_$o_name-}\""
-        unset "OSCAR_USER_$o_name"
+        eval "export $o_name=\"\${OSCAR_USER_$o_name-}\"; unset OSCAR_USER_$o_name"
     done
     o_script=$OSCAR_SCRIPT
     unset OSCAR_RCLONE OSCAR_SCRIPT OSCAR_RESULT OSCAR_STAGE_IN OSCAR_STAGING_TIMEOUT OSCAR_DEPTH OSCAR_OUTPUTS \
         OSCAR_INPUT_REMOTE OSCAR_INPUT_BUCKET OSCAR_INPUT_KEY OSCAR_INPUT_NAME OSCAR_INPUT_SIZE OSCAR_INPUT_ETAG \
         OSCAR_LOG_REMOTE OSCAR_LOG_PATH OSCAR_LOG_MAX
+    o_line=$(head -n 1 "$o_script")
     set -f # the words of a shebang are no patterns
-    case $(head -n 1 "$o_script") in '#!'*) set -- $(head -n 1 "$o_script" | cut -c 3-) ;; esac
-    set +f
+    case $o_line in '#!'*) set -- ${o_line#??} ;; esac
     [ -x "${1-}" ] || set -- /bin/sh
     case $1 in */env) case ${2-} in -*) ;; *) command -v "${2-}" >/dev/null || set -- /bin/sh ;; esac ;; esac
-    o_interpreter=$1
-    shift
+    o_interpreter=$1 && shift
     exec "$o_interpreter" ${1:+"$*"} "$o_script" 3>&-
 }
 
 # --checksum: what is there already is not written again, so that a retry does not start the next service twice.
 stage_out() {
-    o_index=0
+    o_index=0 o_remote='' o_path='' o_filter=''
     while [ "$o_index" -lt "$OSCAR_OUTPUTS" ] && [ -n "$(ls -A "$TMP_OUTPUT_DIR")" ]; do
-        o_target='' o_filter=''
-        eval "o_target=\$OSCAR_OUTPUT_${o_index}_REMOTE:\$OSCAR_OUTPUT_${o_index}_PATH/ o_filter=\$OSCAR_OUTPUT_${o_index}_FILTER"
+        eval "o_remote=\$OSCAR_OUTPUT_${o_index}_REMOTE o_path=\$OSCAR_OUTPUT_${o_index}_PATH"
+        eval "o_filter=\$OSCAR_OUTPUT_${o_index}_FILTER"
         printf '%s\n' "$o_filter" >"$o_root/filter"
         transfer copy --checksum --filter-from "$o_root/filter" --header-upload "x-amz-meta-oscar-depth: $OSCAR_DEPTH" \
-            "$TMP_OUTPUT_DIR" "$o_target" || end 120 "the output files could not be stored (output $o_index)"
+            "$TMP_OUTPUT_DIR" "$o_remote:$o_path/" || end 120 "the output files could not be stored (output $o_index)"
         o_index=$((o_index + 1))
     done
 }
@@ -123,42 +113,38 @@ stage_out() {
 # From now on what is written goes on to the launcher and into a file. A TERM to the whole Job leaves these two alone.
 start_log() {
     mkfifo "$o_root/all" "$o_root/copy"
-    (trap '' TERM INT HUP && exec tee "$o_root/copy" <"$o_root/all") &
-    o_tee=$!
-    (trap '' TERM INT HUP && keep <"$o_root/copy" >"$o_root/log") &
-    o_keeper=$!
+    (trap '' TERM INT HUP && exec tee "$o_root/copy" <"$o_root/all") & o_tee=$!
+    (trap '' TERM INT HUP && keep <"$o_root/copy" >"$o_root/log") & o_keeper=$!
     exec 3>&1 >"$o_root/all" 2>&1
 }
 
 keep() { # the first and the last half of what a log may have
-    head -c "$((OSCAR_LOG_MAX / 2))"
-    tail -c "$((OSCAR_LOG_MAX / 2))" >"$o_root/log.end"
-    [ "$(($(wc -c <"$o_root/log")))" -lt "$((OSCAR_LOG_MAX / 2))" ] ||
-        printf '\noscar: a log of more than %s bytes keeps its first and its last half\n' "$OSCAR_LOG_MAX"
+    o_half=$((OSCAR_LOG_MAX / 2))
+    head -c "$o_half"
+    tail -c "$o_half" >"$o_root/log.end"
+    [ "$(($(wc -c <"$o_root/log")))" -lt "$o_half" ] || say "a log that exceeds $OSCAR_LOG_MAX bytes loses its middle"
     cat "$o_root/log.end"
 }
 
 clean() {
     if [ -n "$o_keeper" ]; then
         exec >&3 2>&3
-        (sleep 2 && kill -KILL "$o_tee") >/dev/null 2>&1 3>&- & # what the script left running may hold the pipe open
+        (sleep 2 && kill -KILL "$o_tee") >/dev/null 2>&1 3>&- & # what a script leaves running may hold the pipe open
         wait "$o_tee" "$o_keeper"
         kill "$!" 2>/dev/null
-        RCLONE_TIMEOUT=10s "$OSCAR_RCLONE" copyto "$o_root/log" "$OSCAR_LOG_REMOTE:$OSCAR_LOG_PATH" || say "the log was not stored"
+        RCLONE_TIMEOUT=10s "$OSCAR_RCLONE" copyto "$o_root/log" "$OSCAR_LOG_REMOTE:$OSCAR_LOG_PATH" ||
+            say "the log could not be stored"
     fi
     rm -rf "$o_root" 2>/dev/null || { chmod -R u+rwx "$o_root" && rm -rf "$o_root"; }
 }
 
 o_root=$(mktemp -d "${TMPDIR:-/tmp}/oscar.XXXXXX") || end 120 "no folder for temporary files in ${TMPDIR:-/tmp}"
 export TMP_INPUT_DIR="$o_root/input" TMP_OUTPUT_DIR="$o_root/output"
-trap clean EXIT
-trap stop TERM INT HUP
+trap clean EXIT && trap stop TERM INT HUP
 mkdir "$TMP_INPUT_DIR" "$TMP_OUTPUT_DIR"
 [ -z "$OSCAR_LOG_REMOTE" ] || start_log
 [ "$OSCAR_STAGE_IN" != 1 ] || stage_in
 o_phase=script
 run script || end "$o_code" "the script ended with exit code $o_code"
-o_phase=stage_out
-stage_out
-o_phase='done'
-end 0 "done"
+o_phase=stage_out && stage_out
+o_phase='done' && end 0 "done"

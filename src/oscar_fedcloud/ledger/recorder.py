@@ -77,8 +77,8 @@ class Recorder:
             (self._insert_events, rows.events),
             (self._insert_letters, rows.letters),
         ):
-            if values:
-                cursor.executemany(statement, values)
+            if values:  # sorted, so that replicas with the same events do not wait for each other in a circle
+                cursor.executemany(statement, sorted(values))
         cursor.close()
         return results
 

@@ -50,5 +50,10 @@ def pool_manager(verify: bool | str, patience: float = 60.0, repeats: int = 2) -
         maxsize=_CONNECTIONS,
         cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
         ca_certs=bundle,
-        retries=Retry(total=repeats, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504)),
+        retries=Retry(
+            total=repeats,
+            backoff_factor=0.1,
+            status_forcelist=(500, 502, 503, 504),
+            respect_retry_after_header=False,  # MinIO that just starts says 60 s; those who ask repeat sooner
+        ),
     )

@@ -84,8 +84,10 @@ def test_without_retry_only_infrastructure_is_repeated(state: AttemptState, expe
 
 
 @given(st.integers(1, 6), st.integers(0, 8), st.sampled_from([AttemptState.FAILED, AttemptState.LOST]))
-def test_failures_of_script_and_infrastructure_are_counted_apart(attempts: int, infra: int, first: AttemptState) -> None:
-    """However they are mixed, the script starts exactly ``attempts`` times and the infrastructure may fail ``infra`` times."""
+def test_failures_of_script_and_infrastructure_are_counted_apart(
+    attempts: int, infra: int, first: AttemptState
+) -> None:
+    """However they are mixed, there are ``attempts`` failures of the script or ``infra`` + 1 of the infrastructure."""
     retry = Retry(attempts=attempts, infrastructure=infra)
     other = AttemptState.LOST if first is AttemptState.FAILED else AttemptState.FAILED
     run, ended, sequence = a_run("r"), None, [first, other] * 20

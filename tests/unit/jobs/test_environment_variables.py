@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from oscar_fedcloud.fdl import Service, parse_service
 from oscar_fedcloud.jobs.environment import (
     RunnerSettings,
@@ -37,9 +38,19 @@ EVENT = StorageEvent(
 
 
 def make_service(**fields: Any) -> Service:
-    outputs = [{"storage_provider": "minio", "path": "results/out", "suffix": [".png"]}, {"storage_provider": "s3.x", "path": "b"}]
+    outputs = [
+        {"storage_provider": "minio", "path": "results/out", "suffix": [".png"]},
+        {"storage_provider": "s3.x", "path": "b"},
+    ]
     stores = {"s3": {"x": {"access_key": "AK", "secret_key": "SK", "region": "eu"}}}
-    document = {"name": "step", "image": "i", "script": "true", "token": "7" * 64, "output": outputs, "storage_providers": stores}
+    document = {
+        "name": "step",
+        "image": "i",
+        "script": "true",
+        "token": "7" * 64,
+        "output": outputs,
+        "storage_providers": stores,
+    }
     return parse_service({**document, "input": [{"storage_provider": "minio", "path": "data/in"}], **fields})
 
 

@@ -12,11 +12,35 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oscar_fedcloud.jobs.filters import filter_lines
 from parts.rclone_s3 import rclone_binary
 
+from oscar_fedcloud.jobs.filters import filter_lines
+
 # few signs, so that rules and paths meet often; among them all that mean something to rclone, a glob or a regex
-SIGNS = st.sampled_from(["a", "b", "c", ".", "*", "?", "[", "{", "}", "\\", "#", "+", "-", " ", "$", "é", "\n", "\u201b", "\u240a", "\uff0e"])
+SIGNS = st.sampled_from(
+    [
+        "a",
+        "b",
+        "c",
+        ".",
+        "*",
+        "?",
+        "[",
+        "{",
+        "}",
+        "\\",
+        "#",
+        "+",
+        "-",
+        " ",
+        "$",
+        "é",
+        "\n",
+        "\u201b",
+        "\u240a",
+        "\uff0e",
+    ]
+)
 WORDS = st.text(SIGNS, max_size=3)
 NAMES = st.text(SIGNS, min_size=1, max_size=5).filter(lambda name: name not in (".", ".."))
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)

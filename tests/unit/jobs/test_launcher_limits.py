@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from oscar_fedcloud.jobs.launchers import limits
 from oscar_fedcloud.jobs.launchers.joblog import CappedLog, read_log
 
@@ -81,7 +82,9 @@ def test_without_the_cpu_controller_there_is_no_share(tmp_path: Path) -> None:
 
 
 @given(st.integers(1, 400), st.lists(st.binary(min_size=1, max_size=90), max_size=30))
-def test_a_log_keeps_its_beginning_and_its_end(tmp_path_factory: pytest.TempPathFactory, limit: int, parts: list[bytes]) -> None:
+def test_a_log_keeps_its_beginning_and_its_end(
+    tmp_path_factory: pytest.TempPathFactory, limit: int, parts: list[bytes]
+) -> None:
     folder = str(tmp_path_factory.mktemp("log"))
     log, whole = CappedLog(folder, limit), b"".join(parts)
     for part in parts:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+
 from oscar_fedcloud.config import LauncherConfig
 from oscar_fedcloud.fdl import parse_service
 from oscar_fedcloud.jobs.launchers.container import Engine, needs_host_network
@@ -16,7 +17,9 @@ from oscar_fedcloud.model import JobSpec, LaunchError, Run, RunState, StorageEve
 
 FOLDER = Path("/data/jobs/step-run-1")
 DOCKER = Engine("docker", "/usr/bin/docker")
-MACHINE = Machine(Path("/usr/bin/rclone"), "", False, True, "docker is not installed", {"HOME": "/home/me", "TOKEN": "daemon"})
+MACHINE = Machine(
+    Path("/usr/bin/rclone"), "", False, True, "docker is not installed", {"HOME": "/home/me", "TOKEN": "daemon"}
+)
 RUN = Run("run", "step", StorageEvent("minio.default", "b", "k", "r", 1), RunState.RUNNING, "", 1, 0, 0, 0.0, 0.0, None)
 JOB = JobSpec(
     job="step-run-1",
@@ -108,7 +111,13 @@ def test_in_a_container(container: Literal["auto", "require"]) -> None:
         *("OSCAR_RCLONE", "OSCAR_SCRIPT", "OSCAR_RESULT"),
     }
     assert "--network" not in command
-    assert plan.spec["inspect"] == ["/usr/bin/docker", "inspect", "--format", "{{.State.OOMKilled}}", "oscar-step-run-1"]
+    assert plan.spec["inspect"] == [
+        "/usr/bin/docker",
+        "inspect",
+        "--format",
+        "{{.State.OOMKilled}}",
+        "oscar-step-run-1",
+    ]
     assert plan.spec["remove"] == ["/usr/bin/docker", "rm", "--force", "--volumes", "oscar-step-run-1"]
     assert plan.spec["limits"] == dict.fromkeys(("memory", "cpu", "isolation"), "docker") | {"timeout": "watched"}
 

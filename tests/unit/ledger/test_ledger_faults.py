@@ -126,6 +126,23 @@ def test_server_restarted_while_the_ledger_was_idle(postgres: PostgresServer, po
     ledger.close()
 
 
+def test_replicas_with_the_same_events_in_any_order(postgres_url: str) -> None:
+    """Each event once, and no deadlock, although the batches meet in the database."""
+    one, two = Ledger.open(postgres_url), Ledger.open(postgres_url)
+    name = f"replicas {time.time()}"
+    events = [event(f"in/{number}") for number in range(3000)]
+
+    async def send() -> list[bool]:
+        both = [one.record_nowait(recording(item, name)) for item in events]
+        both += [two.record_nowait(recording(item, name)) for item in reversed(events)]
+        return await asyncio.gather(*both)
+
+    asyncio.run(send())
+    assert one.counts(name) == two.counts(name) == {name: {"queued": 3000}}
+    one.close()
+    two.close()
+
+
 def test_answer_to_an_event_loop_that_is_gone(ledger: Ledger) -> None:
     async def leave() -> None:
         ledger.record_nowait(recording(event("left")))

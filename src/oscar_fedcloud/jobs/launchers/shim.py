@@ -145,8 +145,7 @@ class Job:
             return "launch_failed", "the container could not be started", None
         if phase in ("", "stopped"):
             return "lost", f"the runner was ended from outside (exit code {code})", None
-        state = "failed" if phase == "script" else _LOCK_FD = 200  # at least: out of the way of scripts, which use and close small numbers
-_STAGING_STATES.get(exit_code, "staging_failed")
+        state = "failed" if phase == "script" else _STAGING_STATES.get(exit_code, "staging_failed")
         return state, result.get("reason", ""), script_code
 
     def _clear_up(self) -> bool:
