@@ -22,6 +22,8 @@ from ..module_utils._fdl import FdlError, FdlProblem, hide, parse_fdl, parse_ser
 # Shorter values are not masked in the module's results: they would be found inside ordinary words.
 SHORTEST_MASKED = 6
 
+SOURCES = ("fdl", "definition", "names", "name")
+
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 HINTS = {
@@ -51,10 +53,11 @@ class ActionModule(ActionBase):
 
     def _module_args(self, given):
         """The module's arguments for those of the task. Raises FdlError with all that is wrong."""
-        args = {name: value for name, value in given.items() if value is not None}
-        args.pop("payload", None)
-        if "fdl" in args and "definition" in args:
-            raise FdlError([FdlProblem("definition", None, "fdl is given too", "give one of fdl and definition")])
+        args = {name: value for name, value in given.items() if value is not None and name != "payload"}
+        sources = [name for name in SOURCES if name in args]
+        if len(sources) > 1:
+            hint = "give one of fdl, definition and names"
+            raise FdlError([FdlProblem(sources[1], None, f"{sources[0]} is given too", hint)])
         if "fdl" in args:
             args["payload"] = json.dumps(self._from_file(args["fdl"]))
         elif "definition" in args:

@@ -50,10 +50,11 @@ def _content(params: Mapping[str, Any]) -> Iterator[tuple[BinaryIO, int]]:
     """What is sent, as an open file with its size in bytes; files are never read into memory."""
     if params["src"] is not None:
         try:
-            with open(params["src"], "rb") as file:
-                yield file, os.fstat(file.fileno()).st_size
+            file = open(params["src"], "rb")  # noqa: SIM115 (closed below; only errors of opening it are meant here)
         except OSError as error:
             raise OscarError(f"src {params['src']} cannot be read: {error.strerror}") from error
+        with file:
+            yield file, os.fstat(file.fileno()).st_size
         return
     text = json.dumps(params["body_json"]) if params["body"] is None else params["body"]
     content = text.encode("utf-8")
@@ -126,10 +127,9 @@ def _finished(
     exit_code = attempts[-1]["exit_code"] if attempts else None
     if job["state"] != "succeeded":
         log = log_of(client, job["id"], LOG_LINES) or ""
-        message = (
-            f"job {job['id']} of service {service.name} ended {job['state']}: {job['reason'] or 'no reason known'}"
-        )
-        raise OscarError(message + (f"\nIts log ends:\n{log}" if log else ""), job=job, exit_code=exit_code, log=log)
+        ended = f"job {job['id']} of service {service.name} ended {job['state']}"
+        message = f"{ended}: {job['reason'] or 'no reason is known'}" + (f"\nIts log ends:\n{log}" if log else "")
+        raise OscarError(message, job=job, exit_code=exit_code, log=log)
     outputs = find_outputs(client, service, job, place["key"] if place else "")
     if module.params["dest"]:
         fetch(module, client, outputs, module.params["dest"])

@@ -29,12 +29,14 @@ def declare(module: AnsibleModule, client: Client) -> dict[str, Any]:
     payload = json.loads(module.params["payload"] or "{}")
     module.no_log_values.update(payload.get("secrets", ()))
     body = _body(module.params, payload)
-    answer, wait = _apply(module, client, body, payload.get("places", ()))
+    answer = _apply(module, client, body, payload.get("places", ()))
     for warning in answer["warnings"]:
         module.warn(warning)
     plan = answer["plan"]
-    if wait and module.params["wait"] and not module.check_mode:
-        wait_ready(client, [item["name"] for item in plan], module.params["wait_timeout"])
+    if module.params["wait"] and not module.check_mode:
+        # Only the invoker counts revisions, and only it knows what ready means.
+        declared = [item["name"] for item in plan if item["after"] and item["revision"]]
+        wait_ready(client, declared, module.params["wait_timeout"])
     result = {
         "changed": answer["changed"],
         "plan": [_told(item) for item in plan],
@@ -63,20 +65,18 @@ def _body(params: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, An
     return {"state": "absent", "names": names, "data": params["data"] or "keep"}
 
 
-def _apply(
-    module: AnsibleModule, client: Client, body: Mapping[str, Any], places: Sequence[str]
-) -> tuple[Mapping[str, Any], bool]:
-    """The answer to ``:apply`` or its stand-in, and whether the server knows what ``ready`` means."""
+def _apply(module: AnsibleModule, client: Client, body: Mapping[str, Any], places: Sequence[str]) -> Any:
+    """The answer to ``:apply``, or its stand-in where the server has no such thing."""
     try:
-        return client.post(APPLY, body, dry_run="true" if module.check_mode else "false"), body["state"] == "present"
+        return client.post(APPLY, body, dry_run="true" if module.check_mode else "false")
     except Unreachable as error:
         if not module.check_mode:
             raise
         module.warn(f"{error.message}; this plan is for a server without services")
-        return first_plan(body), False
+        return first_plan(body)
     except ApiError as error:
         if error.status == 404 and not error.is_problem and _legacy.is_oscar(client):
-            return _legacy.apply(client, body, module.check_mode), False
+            return _legacy.apply(client, body, module.check_mode)
         raise _relocated(error, places) from error
 
 
@@ -102,11 +102,15 @@ def wait_ready(client: Client, names: Sequence[str], timeout: float) -> None:
 
     def probe() -> bool | None:
         waiting.clear()
-        for name, view in views(client, names).items():
-            if view["status"]["state"] != "ready":
-                waiting[name] = view["status"]["reason"] or view["status"]["state"]
+        found = views(client, names)
+        for name in names:
+            status = found[name]["status"] if name in found else {"state": "absent", "reason": ""}
+            if status["state"] != "ready":
+                waiting[name] = status["reason"] or status["state"]
         return None if waiting else True
 
+    if not names:
+        return
     poll(probe, timeout, lambda: "not ready: " + "; ".join(f"{name} ({why})" for name, why in waiting.items()))
 
 

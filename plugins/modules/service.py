@@ -218,8 +218,7 @@ def main():
             "wait": {"type": "bool", "default": False},
             "wait_timeout": {"type": "int", "default": 120},
             "payload": {"type": "str", "no_log": True},
-        },
-        mutually_exclusive=[("fdl", "definition"), ("fdl", "names"), ("definition", "names")],
+        }
     )
     run(module, declare)
 

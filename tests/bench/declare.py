@@ -66,7 +66,7 @@ def main(folder: Path) -> None:
         seconds, _ = run(ansible, site, path)
         eventually(lambda: rules_stand(site, 100), 120)
         print(
-            f"100 new services: playbook {seconds:.1f} s, buckets and rules stand after {time.perf_counter() - begin:.1f} s"
+            f"100 new services: playbook {seconds:.1f} s, buckets and rules after {time.perf_counter() - begin:.1f} s"
         )
         site.daemon.wait_ready(*(f"s100-{number}" for number in range(100)), timeout=300)
         print(f"all ready with their keys after {time.perf_counter() - begin:.1f} s")

@@ -41,5 +41,5 @@ def main(folder: Path) -> None:
 def report(name: str, waits: list[float]) -> None:
     waits = sorted(wait * 1000 for wait in waits)
     print(
-        f"{name:24} p50 {statistics.median(waits):7.1f} ms   max {waits[-1]:7.1f} ms   ({len(waits)} uploads, one at a time)"
+        f"{name:24} p50 {statistics.median(waits):7.1f} ms   max {waits[-1]:7.1f} ms   ({len(waits)} uploads, in turn)"
     )

@@ -83,6 +83,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any], str]] = [
         "data can be given with state=absent only",
     ),
     ("names with present", "service", {"name": "grayify"}, "fdl and definition are missing"),
+    ("two sources", "service", {"definition": INLINE, "name": "x"}, "name: definition is given too; give one of"),
     ("nothing to remove", "service", {"state": "absent"}, "names, fdl and definition are missing"),
     ("no dictionary", "service", {"definition": "grayify"}, "definition: the value is text, but must be a mapping"),
     ("no such state", "service", {"name": "x", "state": "started"}, "value of state must be one of: present, absent"),

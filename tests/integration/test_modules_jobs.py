@@ -96,7 +96,8 @@ def test_a_file_goes_through_a_service_and_comes_back(ansible: Ansible, daemon: 
     assert run["no input"].message == "service failing has no input; use mode direct"
 
 
-def test_a_body_starts_a_job_directly(ansible: Ansible, daemon: Daemon) -> None:
+def test_a_body_starts_a_job_directly(daemon: Daemon, tmp_path: Path) -> None:
+    ansible = Ansible("newest", tmp_path)
     once = {"service": "capitals", "mode": "direct", "idempotency_key": f"once-{ansible.version}"}
     run = ansible.play(
         [
@@ -164,7 +165,8 @@ def test_a_job_is_cancelled_retried_and_replayed(ansible: Ansible, daemon: Daemo
     assert len(job_read["attempt_list"]) == job_read["attempts"] <= 3
 
 
-def test_jobs_are_found_and_explained(ansible: Ansible, daemon: Daemon) -> None:
+def test_jobs_are_found_and_explained(daemon: Daemon, tmp_path: Path) -> None:
+    ansible = Ansible("newest", tmp_path)
     key = f"in/found-{ansible.version}.txt"
     where = {"bucket": "capitals", "key": key}
     run = ansible.play(

@@ -136,8 +136,9 @@ def test_the_life_of_a_service(ansible: Ansible, daemon: Daemon, name: str) -> N
 
 
 def test_a_file_declares_all_its_services_and_changes_nothing_the_second_time(
-    ansible: Ansible, daemon: Daemon, name: str, tmp_path: Path
+    daemon: Daemon, name: str, tmp_path: Path
 ) -> None:
+    ansible = Ansible("2.16", tmp_path / "ansible")
     secrets = {"environment": {"secrets": {"API_KEY": SECRETS[0]}}}
     file = write_fdl(tmp_path, *(definition(f"{name}-{number}", **secrets) for number in range(3)))
     task = [{"name": "declare", "fedcloud.oscar.service": {"fdl": str(file)}}]
@@ -278,7 +279,7 @@ def test_scripts_and_files_are_found_and_decrypted_on_the_controller(
     errors = run["no such script"].result["errors"]
     assert [error["path"] for error in errors] == ["definition.script", "definition.memory"]
     assert run["no such file"].message.startswith("fdl: 'missing.yml' cannot be read: there is no such file")
-    assert run["two sources"].message == "definition: fdl is given too; give one of fdl and definition"
+    assert run["two sources"].message == "definition: fdl is given too; give one of fdl, definition and names"
 
 
 def test_options_come_from_the_environment_and_async_works(ansible: Ansible, daemon: Daemon, name: str) -> None:

@@ -49,7 +49,7 @@ async def test_a_failure_keeps_the_log_and_stages_nothing(launcher: ProcessLaunc
     completion = await ended(launcher)
     assert (completion.state, completion.exit_code) == (AttemptState.FAILED, 3)
     assert "exit code 3" in completion.reason
-    assert f"out/{job.job}" not in store.keys("out/")
+    assert f"out/{job.job}" not in store.names("out/")
     await launcher.acknowledge(job.job)
     assert log_of(launcher, job.job).startswith("before\n")
     assert sorted(path.name for path in (launcher.root / job.job).iterdir()) == ["log", "started", "status"]
@@ -139,7 +139,11 @@ async def test_timeout(launcher: ProcessLauncher, store: Store) -> None:
     assert "4 s" in completion.reason
 
 
-FILL = "#!/usr/bin/env python3\nimport os, time\nblock = bytearray({size} << 20)\nblock[::4096] = b'x' * len(block[::4096])\n"
+FILL = """#!/usr/bin/env python3
+import os, time
+block = bytearray({size} << 20)
+block[::4096] = b"x" * len(block[::4096])
+"""
 
 
 async def test_too_much_memory(launcher: ProcessLauncher, store: Store) -> None:
@@ -253,4 +257,4 @@ async def test_jobs_in_containers(
         assert completion.state is state
         assert completion.limits["memory"] == "docker"
         assert "rm --force" in calls.read_text()
-        assert (f"out/{job.job}" in store.keys("out/")) is (state is AttemptState.SUCCEEDED)
+        assert (f"out/{job.job}" in store.names("out/")) is (state is AttemptState.SUCCEEDED)

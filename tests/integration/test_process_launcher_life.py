@@ -12,12 +12,14 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from parts.jobs import Store
 from parts.launching import CONFIG, alive, content, ended, kill_shim, launching, log_of, make_job
 from parts.rclone_s3 import RcloneS3
 
+from oscar_fedcloud.jobs.launchers.folder import JobFolder
 from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
 from oscar_fedcloud.model import AttemptState, JobSpec, LaunchError
 
@@ -76,6 +78,23 @@ async def test_the_same_name_starts_once(launcher: ProcessLauncher, store: Store
     await launcher.start(job)
     assert (tmp_path / "ran").read_text() == "ran\n"
     for each in others:
+        await each.close()
+
+
+async def test_a_shim_that_comes_late_runs_nothing(launcher: ProcessLauncher, store: Store, tmp_path: Path) -> None:
+    job = make_job(store, f"echo ran >>{tmp_path}/ran; sleep 1")
+    with patch.object(JobFolder, "started", False):  # as if two launchers had looked at the same time
+        await launcher.start(job)
+        await content(tmp_path / "ran")
+        early = ProcessLauncher(launcher.root, CONFIG)
+        await early.start(job)
+    assert (await ended(early)).state is AttemptState.SUCCEEDED
+    with patch.object(JobFolder, "started", False):
+        late = ProcessLauncher(launcher.root, CONFIG)
+        await late.start(job)
+    assert (await ended(late)).state is AttemptState.SUCCEEDED
+    assert (tmp_path / "ran").read_text() == "ran\n"
+    for each in (early, late):
         await each.close()
 
 

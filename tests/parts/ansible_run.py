@@ -13,12 +13,14 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -137,17 +139,20 @@ class Ansible:
 
 
 def environment(version: str) -> Path:
-    """The virtual environment with this version of Ansible."""
+    """The virtual environment with this version of Ansible. Skips the test where no Python here can run it."""
     requirement, pythons = VERSIONS[version]
-    return _virtualenv(f"ansible-{version}", find_python(pythons), requirement)
+    python = find_python(pythons)
+    if python is None:
+        pytest.skip(f"{requirement} needs Python {' or '.join(pythons)}, none of which is installed")
+    return _virtualenv(f"ansible-{version}", python, requirement)
 
 
 def bare_python() -> Path:
     """A Python as on a target: the oldest there is here, with nothing but the standard library."""
-    return _virtualenv("target", find_python(TARGET_PYTHONS)) / "bin" / "python"
+    return _virtualenv("target", find_python(TARGET_PYTHONS) or Path(sys.executable)) / "bin" / "python"
 
 
-def find_python(versions: Sequence[str]) -> Path:
+def find_python(versions: Sequence[str]) -> Path | None:
     """The first of these Pythons that is on this machine, in PATH or among those of pyenv."""
     for version in versions:
         candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
@@ -155,7 +160,7 @@ def find_python(versions: Sequence[str]) -> Path:
             # The shims of pyenv exist for versions that are not switched on.
             if subprocess.run([candidate, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
                 return Path(candidate)
-    raise RuntimeError(f"none of Python {', '.join(versions)} is installed; the tests of the modules need one of them")
+    return None
 
 
 def collections_path() -> Path:

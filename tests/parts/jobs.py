@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from parts.minio import MinioServer
 from parts.rclone_s3 import RcloneS3, rclone_binary
 
@@ -28,6 +28,11 @@ from oscar_fedcloud.providers.rclone import remote_environment
 
 PROVIDER = "minio.default"
 RUNNER = Path(__file__).parents[2] / "src" / "oscar_fedcloud" / "jobs" / "runner.sh"
+BUSYBOX = shutil.which("busybox")
+SHELLS = [
+    pytest.param(("/bin/sh",), id="sh"),
+    pytest.param((BUSYBOX or "", "sh"), id="busybox", marks=pytest.mark.skipif(not BUSYBOX, reason="no busybox here")),
+]
 SYSTEM_PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
 
 
@@ -67,7 +72,7 @@ class Store:
             answer.close()
             answer.release_conn()
 
-    def keys(self, prefix: str = "", bucket: str = "data") -> list[str]:
+    def names(self, prefix: str = "", bucket: str = "data") -> list[str]:
         """All keys that start with ``prefix``, sorted."""
         return sorted(str(found.object_name) for found in self.client.list_objects(bucket, prefix, recursive=True))
 
@@ -157,8 +162,3 @@ class Runner:
 def run(spec: JobSpec, shell: tuple[str, ...] = ("/bin/sh",), **variables: str) -> Ended:
     """Run a Job by ``runner.sh`` alone."""
     return Runner(spec, shell, **variables).wait()
-
-
-def as_json(text: str) -> Any:
-    """Parsed JSON."""
-    return json.loads(text)

@@ -33,10 +33,7 @@ async def launching(folder: Path, config: LauncherConfig = CONFIG, **options: An
     launcher = ProcessLauncher(folder, config, **{"grace": 2.0, **options})
     yield launcher
     await launcher.close()
-    for started in folder.glob("*/started"):
-        if not (started.parent / "status").exists():
-            with contextlib.suppress(ProcessLookupError, ValueError):
-                os.kill(int(started.read_text()), signal.SIGKILL)
+    kill_shims(folder)
 
 
 def make_job(store: Store, script: str, *, memory: str = "512Mi", **changes: Any) -> JobSpec:
@@ -56,9 +53,21 @@ async def ended(launcher: ProcessLauncher) -> Completion:
 async def content(path: Path) -> str:
     """What a file holds, as soon as it is there and holds something."""
     async with asyncio.timeout(PATIENCE):
-        while not (text := path.read_text() if path.exists() else ""):
+        while not (text := _text(path)):  # noqa: ASYNC110  another process writes it
             await asyncio.sleep(0.05)
     return text
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def kill_shims(folder: Path) -> None:
+    """Kill the processes that watch the Jobs of a launcher's folder."""
+    for started in folder.glob("*/started"):
+        if not (started.parent / "status").exists():
+            with contextlib.suppress(ProcessLookupError, ValueError):
+                os.kill(int(started.read_text()), signal.SIGKILL)
 
 
 def kill_shim(launcher: ProcessLauncher, job: str) -> None:

@@ -12,14 +12,14 @@ import socket
 import subprocess
 import tempfile
 import time
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
-from minio.error import MinioException
+from minio.error import MinioAdminException, MinioException
+from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 
@@ -110,13 +110,23 @@ class MinioServer:
 
     def client(self, access_key: str = "", secret_key: str = "") -> Minio:
         """An S3 client that does not repeat requests, with the root key unless another one is given."""
-        address, region = f"127.0.0.1:{self.port}", self.region or "us-east-1"
-        return Minio(address, access_key or self.access_key, secret_key or self.secret_key, secure=False, region=region)
+        return Minio(
+            f"127.0.0.1:{self.port}",
+            access_key or self.access_key,
+            secret_key or self.secret_key,
+            secure=False,
+            region=self.region or "us-east-1",
+            http_client=PoolManager(retries=False, timeout=60.0),
+        )
 
     def admin(self) -> MinioAdmin:
         """An admin client with the root key."""
-        credentials = StaticProvider(self.access_key, self.secret_key)
-        return MinioAdmin(endpoint=f"127.0.0.1:{self.port}", credentials=credentials, secure=False)
+        return MinioAdmin(
+            endpoint=f"127.0.0.1:{self.port}",
+            credentials=StaticProvider(self.access_key, self.secret_key),
+            secure=False,
+            http_client=PoolManager(retries=False, timeout=60.0),
+        )
 
     def _environment(self) -> dict[str, str]:
         environment = {
@@ -145,9 +155,9 @@ class MinioServer:
 
     def _wait_ready(self, deadline: float) -> None:
         while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(OSError, MinioException, HTTPError):
-                with urllib.request.urlopen(f"{self.endpoint}/minio/health/ready", timeout=2):
-                    self.client().list_buckets()  # users and keys are loaded a little later
+            with contextlib.suppress(MinioException, MinioAdminException, HTTPError):
+                self.client().list_buckets()
+                if not self.hooks or ":oscardurable:" in self.admin().info():  # targets are loaded last
                     return
             time.sleep(0.05)
         tail = self.log_file.read_text(errors="replace")[-2000:]

@@ -39,7 +39,7 @@ def _hide(kind: Kind | None, value: Any, secret: bool) -> Any:
     if isinstance(value, Mapping):
         return {key: _hide(inner, member, hidden) for key, member, inner, hidden in _steps(kind, value.items(), secret)}
     if isinstance(value, (list, tuple)):
-        return [_hide(inner, member, hidden) for _index, member, inner, hidden in _steps(kind, enumerate(value), secret)]
+        return [_hide(inner, member, hidden) for _at, member, inner, hidden in _steps(kind, enumerate(value), secret)]
     return HIDDEN if secret and value not in ("", None) else value
 
 

@@ -27,7 +27,7 @@ def parse_service(
     kept in ``extra``, null and zero values mean "not given", and upper and lower case of names are the same.
     providers: stores that need not be declared. rules: further checks, e.g. of the filter. Raises FdlError.
     """
-    service, _problems = read_service(data, place, strict, providers, rules)
+    service, _warnings = read_service(data, place, strict, providers, rules)
     return service
 
 

@@ -65,7 +65,8 @@ class Requests(Protocol):
     ) -> Run:
         """Queue one run of the service for a body (or for the storage event in it) and return it, committed.
 
-        encoded: files in the body come as base64. The same idempotency key gives the same run. Raises NotFound, NotStarted.
+        encoded: files in the body come as base64. The same idempotency key gives the same run. Raises NotFound,
+        NotStarted, BadEvent.
         """
 
     async def cancel(self, run_id: str) -> Run:

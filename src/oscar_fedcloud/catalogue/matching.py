@@ -9,7 +9,7 @@ from typing import Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 
-from oscar_fedcloud.fdl import FdlProblem, Service, match
+from oscar_fedcloud.fdl import FdlProblem, Service, make_problem, match
 from oscar_fedcloud.model import EventOutcome, Prefix, Recording, StorageEvent
 from oscar_fedcloud.providers.keys import stageable
 
@@ -98,13 +98,12 @@ def _true(value: Any) -> bool:
     return value is not False and value is not None and value not in ("", [], {})
 
 
-def filter_problem(service: Service, place: str) -> FdlProblem | None:
-    """What is wrong with a service's filter, in the form of all FDL problems."""
+def filter_rule(service: Service) -> Iterator[FdlProblem]:
+    """The check of a service's filter, as a rule for the FDL parser."""
     if not service.filter:
-        return None
+        return
     try:
         jmespath.compile(service.filter)
     except JMESPathError as error:
         hint = "a JMESPath expression such as s3.object.size > `0`"
-        return FdlProblem(f"{place}.filter", service.filter, f"is not JMESPath ({str(error).splitlines()[0]})", hint)
-    return None
+        yield make_problem("filter", service.filter, f"is not JMESPath ({str(error).splitlines()[0]})", hint)

@@ -6,14 +6,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from oscar_fedcloud.catalogue.matching import filter_problem
+from oscar_fedcloud.catalogue.matching import filter_rule
 from oscar_fedcloud.cli.store import StoreError
 from oscar_fedcloud.fdl import Fdl, FdlError, FdlProblem, Loop, Service, find_loops, json_schema, parse_fdl
 
@@ -46,19 +46,13 @@ class Verdict:
 def check(path: Path) -> Verdict:
     """Read an FDL file, with the scripts that it names, and say all that is wrong with it. Raises CommandError."""
     try:
-        fdl = parse_fdl(_read_yaml(path), lambda script: _read_script(path, script))
+        fdl = parse_fdl(_read_yaml(path), lambda script: _read_script(path, script), rules=(filter_rule,))
     except FdlError as error:
         return Verdict(None, error.problems)
     loops = find_loops(fdl.services)
-    problems = [*_bad_filters(fdl.services), *(_loop_problem(loop) for loop in loops if not loop.breakable)]
+    problems = [_loop_problem(loop) for loop in loops if not loop.breakable]
     warnings = [*fdl.warnings, *(loop.message for loop in loops if loop.breakable)]
     return Verdict(None if problems else fdl, problems, warnings)
-
-
-def _bad_filters(services: Sequence[Service]) -> Iterator[FdlProblem]:
-    for index, service in enumerate(services):
-        if problem := filter_problem(service, f"functions.oscar[{index}].{service.cluster_id}"):
-            yield problem
 
 
 def _loop_problem(loop: Loop) -> FdlProblem:

@@ -100,10 +100,12 @@ class Ledger:
         keep: event ids of a complete listing of the bucket under ``prefix``. before: when that listing began; what was
         noted later is kept.
         """
-        forgotten = 0
-        with self._reading.connect() as connection:
-            for ids in seen.gone(connection, service, provider, bucket, keep, before, prefix):
-                forgotten += self._write(seen.forget, service, ids) if ids else 0
+        forgotten, after = 0, ""
+        while page := self._read(seen.page, service, provider, bucket, after):
+            after = page[-1].row
+            old = [item for item in page if item.noted < before and item.key.startswith(prefix)]
+            if gone := [item.row for item in old if item.event_id not in keep]:
+                forgotten += self._write(seen.forget, service, gone)
         if forgotten:
             self._intake.forget()
         return forgotten

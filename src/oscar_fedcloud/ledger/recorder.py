@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -49,7 +50,7 @@ def named(recording: Recording) -> Item:
 
 def letter_of(recording: Recording, error: Exception) -> Letter:
     """A dead letter for an event that cannot be stored."""
-    body = json.dumps(asdict(recording), default=str).encode()
+    body = json.dumps(asdict(recording), default=str, skipkeys=True).encode()
     return Letter(recording.event.provider, body, f"the event cannot be stored: {error}")
 
 
@@ -67,19 +68,19 @@ class Recorder:
 
     def store(self, connection: Connection, items: Sequence[Item]) -> list[bool]:
         """Store what is new of the items; tells for each whether anything of it was."""
-        cursor = connection.connection.cursor()  # the driver's: SQLAlchemy's own costs more than a small batch
         wanted = [_row_ids(item) for item in items]
-        known = self._known(cursor, items, wanted)
         rows = _Rows(time.time())
-        results = [rows.add(item, ids, known) for item, ids in zip(items, wanted, strict=True)]
-        for statement, values in (
-            (self._insert_runs, rows.runs),
-            (self._insert_events, rows.events),
-            (self._insert_letters, rows.letters),
-        ):
-            if values:  # sorted, so that replicas with the same events do not wait for each other in a circle
-                cursor.executemany(statement, sorted(values))
-        cursor.close()
+        # The driver's own cursor: SQLAlchemy's costs more than a small batch.
+        with closing(connection.connection.cursor()) as cursor:
+            known = self._known(cursor, items, wanted)
+            results = [rows.add(item, ids, known) for item, ids in zip(items, wanted, strict=True)]
+            for statement, values in (
+                (self._insert_runs, rows.runs),
+                (self._insert_events, rows.events),
+                (self._insert_letters, rows.letters),
+            ):
+                if values:  # sorted, so that replicas with the same events do not wait for each other in a circle
+                    cursor.executemany(statement, sorted(values))
         return results
 
     def store_singly(self, connection: Connection, items: Sequence[Item]) -> list[bool]:

@@ -6,7 +6,8 @@ Functions take a connection; those that write are run by the writer thread, each
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, insert, select, update
@@ -28,16 +29,15 @@ def begin(
         ended = {"state": RunState.SUPERSEDED.value, "finished": now, "reason": "a newer revision took its place"}
         connection.execute(update(runs).where(runs.c.id.in_(superseded), QUEUED).values(ended))
     jobs = dict(starts)
-    if not jobs:
+    query = select(runs).where(runs.c.id.in_(list(jobs)), QUEUED).with_for_update()
+    queued = {row.id: run_of(row) for row in connection.execute(query)}
+    if not queued:
         return []
-    change = update(runs).where(runs.c.id.in_(list(jobs)), QUEUED)
     values = {"state": RunState.RUNNING.value, "attempts": runs.c.attempts + 1}
-    begun = set(connection.scalars(change.values(values).returning(runs.c.id)))
-    found = {run.id: run for run in _runs(connection, begun)}
-    started = [(found[name], _new_attempt(found[name], job, now)) for name, job in jobs.items() if name in begun]
-    if started:
-        connection.execute(insert(attempts), [_attempt_values(attempt) for _, attempt in started])
-    return started
+    connection.execute(update(runs).where(runs.c.id.in_(list(queued))).values(values))
+    begun = [_begun(queued[name], job, now) for name, job in jobs.items() if name in queued]
+    connection.execute(insert(attempts), [_attempt_values(attempt) for _, attempt in begun])
+    return begun
 
 
 def finish(connection: Connection, job: str, completion: Completion, verdict: Verdict, now: float) -> Run | None:
@@ -52,10 +52,11 @@ def finish(connection: Connection, job: str, completion: Completion, verdict: Ve
         "finished": finished,
         "limits": to_json(completion.limits),
     }
-    change = update(attempts).where(attempts.c.job == job, attempts.c.finished.is_(None)).values(ended)
-    run_id = connection.scalar(change.returning(attempts.c.run_id))
+    open_attempt = and_(attempts.c.job == job, attempts.c.finished.is_(None))
+    run_id = connection.scalar(select(attempts.c.run_id).where(open_attempt).with_for_update())
     if run_id is None:
         return None
+    connection.execute(update(attempts).where(open_attempt).values(ended))
     _end_running(connection, run_id, verdict, finished)
     run = get(connection, run_id)
     if run is not None and verdict.callback:
@@ -101,8 +102,8 @@ def ask_again(connection: Connection, run_id: str, asked: str, now: float) -> Ru
 
 def get(connection: Connection, run_id: str) -> Run | None:
     """One run, or None."""
-    found = _runs(connection, [run_id])
-    return found[0] if found else None
+    row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+    return None if row is None else run_of(row)
 
 
 def attempts_of(connection: Connection, run_id: str) -> list[Attempt]:
@@ -118,12 +119,9 @@ def attempt_by_job(connection: Connection, job: str) -> tuple[Run, Attempt] | No
     return None if row is None or run is None else (run, attempt_of(row))
 
 
-def _runs(connection: Connection, ids: Iterable[str]) -> list[Run]:
-    return [run_of(row) for row in connection.execute(select(runs).where(runs.c.id.in_(list(ids))))]
-
-
-def _new_attempt(run: Run, job: str, now: float) -> Attempt:
-    return Attempt(run.id, run.attempts, job, AttemptState.STARTING, None, "", now, None)
+def _begun(queued: Run, job: str, now: float) -> tuple[Run, Attempt]:
+    run = replace(queued, state=RunState.RUNNING, attempts=queued.attempts + 1)
+    return run, Attempt(run.id, run.attempts, job, AttemptState.STARTING, None, "", now, None)
 
 
 def _attempt_values(attempt: Attempt) -> dict[str, Any]:

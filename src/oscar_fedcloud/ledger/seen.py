@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, delete, select
 
@@ -16,6 +16,15 @@ from oscar_fedcloud.model import StorageEvent, run_id
 
 T = TypeVar("T")
 CHUNK = 500  # rows per statement
+
+
+class Seen(NamedTuple):
+    """A revision that is seen for some service."""
+
+    row: str
+    event_id: str
+    key: str
+    noted: float
 
 
 def known(connection: Connection, found: Iterable[StorageEvent]) -> set[str]:
@@ -45,23 +54,12 @@ def mark(connection: Connection, service: str, found: Iterable[StorageEvent], no
     return len(fresh)
 
 
-def gone(
-    connection: Connection, service: str, provider: str, bucket: str, keep: Collection[str], before: float, prefix: str
-) -> Iterator[list[str]]:
-    """Chunks of row ids, noted for the service before that time under the prefix, of events not in ``keep``."""
+def page(connection: Connection, service: str, provider: str, bucket: str, after: str) -> list[Seen]:
+    """Some of what is seen for a service in a bucket, in the order of the rows, behind the row ``after``."""
     scope = [seen.c.service == service, seen.c.provider == provider, seen.c.bucket == bucket]
-    last = ""
-    while True:
-        query = select(seen.c.id, seen.c.key, seen.c.noted).where(*scope, seen.c.id > last)
-        rows = connection.execute(query.order_by(seen.c.id).limit(CHUNK)).all()
-        if not rows:
-            return
-        last = rows[-1].id
-        yield [
-            row.id
-            for row in rows
-            if row.noted < before and row.id[PLACE:] not in keep and key_text(row.key).startswith(prefix)
-        ]
+    query = select(seen.c.id, seen.c.key, seen.c.noted).where(*scope, seen.c.id > after)
+    rows = connection.execute(query.order_by(seen.c.id).limit(CHUNK))
+    return [Seen(row.id, row.id[PLACE:], key_text(row.key), row.noted) for row in rows]
 
 
 def forget(connection: Connection, service: str, ids: Sequence[str]) -> int:

@@ -55,7 +55,7 @@ class Counters:
     committed: int = 0  # recordings of which something was new
     duplicates: int = 0  # recordings of which everything was in the tables
     batches: int = 0
-    writes: int = 0  # transactions that changed something
+    writes: int = 0  # transactions that report a change
 
 
 class Writer:
@@ -72,14 +72,17 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
-    def put(self, pending: Pending) -> None:
-        """Queue an item for the next batch; its future is settled on its own event loop."""
-        self._enqueue(pending)
+    def put(self, entry: Pending | Mutation) -> None:
+        """Queue what is to be written. Raises LedgerUnavailable when closed."""
+        with self._gate:
+            if self._closed:
+                raise LedgerUnavailable("the ledger is closed")
+            self._queue.put(entry)
 
     def call(self, work: Callable[[Connection], T]) -> T:
         """Run a transaction on the writer thread and wait for it."""
         mutation = Mutation(work)
-        self._enqueue(mutation)
+        self.put(mutation)
         result: T = mutation.future.result()
         return result
 
@@ -95,12 +98,6 @@ class Writer:
                 self._closed = True
                 self._queue.put(None)
         self._thread.join()
-
-    def _enqueue(self, entry: Pending | Mutation) -> None:
-        with self._gate:
-            if self._closed:
-                raise LedgerUnavailable("the ledger is closed")
-            self._queue.put(entry)
 
     def _run(self) -> None:
         going = True

@@ -16,8 +16,9 @@ import msgspec
 from minio import MinioAdmin
 from minio.credentials.providers import StaticProvider
 from minio.error import MinioAdminException
+from minio.notificationconfig import NotificationConfig
 
-from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.config import Hooks, ProviderConfig
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import Credential, StorageEvent, Via
 from oscar_fedcloud.providers.errors import ProviderError
@@ -79,25 +80,30 @@ class MinioProvider(S3Provider):
         if self.polled:
             return False
         with self._asking("set notification rules of", bucket):
-            arns = self._targets()
+            if self._arns and not self._wanted(bucket, prefixes):
+                return False
+            self._arns = self._targets()
             for attempt in range(_RULE_ATTEMPTS):
-                wanted = merge(self._client.get_bucket_notification(bucket), arns, prefixes)
+                wanted = self._wanted(bucket, prefixes)
                 if wanted is None:
                     return attempt > 0
                 self._client.set_bucket_notification(bucket, wanted)
                 time.sleep(0.05 * attempt)
         raise ProviderError(f"storage provider {self.id}: someone else keeps changing the rules of bucket {bucket}")
 
+    def _wanted(self, bucket: str, prefixes: Sequence[str]) -> NotificationConfig | None:
+        return merge(self._client.get_bucket_notification(bucket), self._arns, prefixes)
+
     def _targets(self) -> tuple[str, ...]:
-        """ARNs of our two targets, as the server names them (its region is part of the name)."""
-        if not self._arns and self.config.hooks:
-            found = json.loads(self._admin.info()).get("sqsARN") or []
-            by_name = {arn.split(":")[-2]: arn for arn in found}
-            names = (self.config.hooks.fast, self.config.hooks.durable)
-            if missing := [name for name in names if name not in by_name]:
-                raise ProviderError(f"storage provider {self.id} has no webhook target named {', '.join(missing)}")
-            self._arns = tuple(by_name[name] for name in names)
-        return self._arns
+        """ARNs of our two targets, as the server names them (its region is part of the name).
+
+        Asked before each change: a server that just starts hides the rules of targets that it does not know yet.
+        """
+        hooks = self.config.hooks or Hooks()
+        by_name = {arn.split(":")[-2]: arn for arn in json.loads(self._admin.info()).get("sqsARN") or []}
+        if missing := [name for name in (hooks.fast, hooks.durable) if name not in by_name]:
+            raise ProviderError(f"storage provider {self.id} has no webhook target named {', '.join(missing)}")
+        return (by_name[hooks.fast], by_name[hooks.durable])
 
     # -- keys ------------------------------------------------------------------------------------------------------
 

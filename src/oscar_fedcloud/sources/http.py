@@ -20,7 +20,7 @@ def storage_events(parsed: Iterable[Parsed], providers: Mapping[str, Provider]) 
 
 
 def payload(body: bytes) -> tuple[bytes, Mapping[str, str]]:
-    """The input file that a body stands for, base64 decoded as clients send it, and an API gateway's query parameters."""
+    """The input file that a body stands for, base64 decoded as clients send it, and an API gateway's query."""
     parsed = unwrap(body)
     if len(parsed) == 1 and parsed[0].dialect is Dialect.UNKNOWN:
         return parsed[0].data, parsed[0].query

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a Job runs and by which command: on the host or in a container. Pure decisions, and the engine's command line."""
+"""Where a Job runs and by which command: on the host or in a container."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -97,7 +98,7 @@ def test_in_a_container(container: Literal["auto", "require"]) -> None:
     command = plan.spec["command"]
     assert command[:4] == ["/usr/bin/docker", "run", "--name", "oscar-step-run-1"]
     assert command[-4:] == ["--entrypoint", "/bin/sh", "ghcr.io/x/tool:1", "/oscar/runner.sh"]
-    options = list(zip(command, command[1:], strict=False))
+    options = list(itertools.pairwise(command))
     assert ("--memory", str(256 << 20)) in options
     assert ("--cpus", "0.5") in options
     assert {value for name, value in options if name == "--volume"} == {

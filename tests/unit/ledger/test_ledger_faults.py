@@ -79,13 +79,20 @@ def test_full_disk_is_said_and_survived(sqlite_url: str) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_failed_batch_leaves_nothing_behind(sqlite_url: str) -> None:
+def test_what_was_refused_is_as_if_it_had_never_come(sqlite_url: str) -> None:
     ledger = Ledger.open(sqlite_url)
-    refused = [recording(event(f"k{number}", record={"padding": "x" * 5000})) for number in range(200)]
-    with _largest_file(200_000), pytest.raises(LedgerUnavailable):
-        store(ledger, *refused)
-    assert store(ledger, *refused) == [True] * 200
-    assert ledger.counts() == {"grayify": {"queued": 200}}
+    events = [recording(event(f"k{number}", record={"padding": "x" * 5000})) for number in range(200)]
+
+    async def send() -> list[bool | BaseException]:
+        return await asyncio.gather(*(ledger.record(item) for item in events), return_exceptions=True)
+
+    with _largest_file(200_000):
+        answers = asyncio.run(send())
+    refused = [item for item, answer in zip(events, answers, strict=True) if isinstance(answer, LedgerUnavailable)]
+    assert refused
+    assert len(ledger.runs(limit=1000)) == 200 - len(refused)
+    assert store(ledger, *refused) == [True] * len(refused)
+    assert len(ledger.runs(limit=1000)) == 200
     ledger.close()
 
 

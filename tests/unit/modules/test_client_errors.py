@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,6 +137,63 @@ def test_other_errors_keep_the_servers_text(serve: Serve) -> None:
     url, _ = serve((502, {"Content-Type": "text/html"}, b"<h1>Bad\n gateway</h1>"))
     with pytest.raises(ApiError, match="failed with HTTP status 502: <h1>Bad gateway</h1>"):
         Client(url).get("/v2/services")
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A server with a certificate of its own; gives its URL and the certificate."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    ]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(HTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """Clients that do not trust the certificate hang up."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_address[1]}", certificate
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_certificates_are_checked(tls_server: tuple[str, Path]) -> None:
+    url, certificate = tls_server
+    with pytest.raises(Unreachable, match=r"cannot be reached: .*(?i:certificate)"):
+        Client(url).get("/v2/services")
+    assert Client(url, ca_path=str(certificate)).get("/v2/services") == {}
+    assert Client(url, validate_certs=False).get("/v2/services") == {}
 
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "http://127.0.0.1:1/", "nonsense", "http://"])
