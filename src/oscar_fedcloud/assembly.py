@@ -16,7 +16,7 @@ from oscar_fedcloud.sources.webhook import Webhook
 
 def build_core(config: Config) -> Core:
     """Ledger, stores, launcher and what works on them."""
-    launcher = ProcessLauncher(config.data / "jobs", config.launcher)
+    launcher = ProcessLauncher(config.data / "jobs", config.launcher, retention=config.retention)
     return Core(config, Ledger.open(config.ledger_url), make_providers(config), launcher)
 
 

@@ -145,14 +145,12 @@ class Core:
 
     # -- the way of an event ---------------------------------------------------------------------------------------
 
-    async def ingest(self, events: list[StorageEvent]) -> None:
-        """Match events and commit them; returns when all are durable."""
-        matcher = self.catalogue.matcher
-        recordings = [matcher.recording(event) for event in events]
+    def ingest(self, events: list[StorageEvent]) -> asyncio.Future[Any]:
+        """Match events and commit them; done when all are durable. The hot path: no task is made for a single event."""
+        recordings = [self.catalogue.matcher.recording(event) for event in events]
         if len(recordings) == 1:
-            await self.ledger.record(recordings[0])
-        else:
-            await asyncio.gather(*(self.ledger.record(recording) for recording in recordings))
+            return self.ledger.record_nowait(recordings[0])
+        return asyncio.gather(*(self.ledger.record_nowait(recording) for recording in recordings))
 
     def _on_committed(self, recordings: list[Recording]) -> None:
         services = {name for recording in recordings for name in recording.services}

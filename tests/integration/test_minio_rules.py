@@ -149,6 +149,18 @@ def test_what_the_store_does_not_take_is_an_error_that_names_the_bucket(provider
         provider.ensure_rules(bucket, ["in/\x01/"])
 
 
+def test_a_server_that_just_starts_and_hides_its_rules_is_not_written_to(provider, server, bucket, monkeypatch) -> None:
+    provider.ensure_rules(bucket, ["in/"])
+    before = rules(server, bucket)
+    with monkeypatch.context() as starting:  # it does not know its targets yet
+        starting.setattr(provider._client, "get_bucket_notification", lambda _: NotificationConfig())
+        starting.setattr(provider._admin, "info", lambda: "{}")
+        with pytest.raises(ProviderError, match="no webhook target"):
+            provider.ensure_rules(bucket, ["in/", "more/"])
+    assert rules(server, bucket) == before
+    assert provider.ensure_rules(bucket, ["in/", "more/"])
+
+
 def test_targets_must_be_there(server, bucket) -> None:
     provider = provider_of(server, Hooks(fast="no-such-target"))
     with pytest.raises(ProviderError, match="no-such-target"):

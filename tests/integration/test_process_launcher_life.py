@@ -226,3 +226,15 @@ async def test_old_logs_are_pruned(tmp_path: Path, store: Store) -> None:
         assert launcher.log(job.job) is not None
         await launcher.acknowledge(job.job)
         assert [path.name for path in launcher.root.iterdir()] == [other.job]
+
+
+async def test_what_an_earlier_life_recorded_leaves_no_keys_behind(tmp_path: Path, store: Store) -> None:
+    """The end of the Job is in the ledger, but the invoker died before it acknowledged it."""
+    async with launching(tmp_path / "jobs") as first:
+        job = make_job(store, "echo on")
+        await first.start(job)
+        await ended(first)
+    async with launching(tmp_path / "jobs") as second:
+        assert await second.adopt([]) == set()
+        assert not (second.root / job.job / "environment").exists()
+        assert log_of(second, job.job).startswith("on")

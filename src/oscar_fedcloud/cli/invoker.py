@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from oscar_fedcloud.core import Core
 
+_SWITCH = 0.0005  # s: the ledger's thread must not wait 5 ms for its turn after each commit
 _THREADS = 16  # for requests of the API and for the ledger; stores have their own
 
 
@@ -44,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.validate_config:
         return 0
     set_up_logging(options.log_level)
+    sys.setswitchinterval(_SWITCH)
     try:
         lock = lock_data(config.data)
     except BlockingIOError:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from ledger_facts import begin, end, event, queue, recording, store, stored
 from parts.postgres import PostgresServer
+from sqlalchemy import create_engine
 
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.model import RunState, run_id
@@ -33,6 +34,29 @@ def test_what_was_acknowledged_survives_sigkill(url: str) -> None:
     lost = [line for line in acknowledged if line.endswith("\n") and ledger.run(line.strip()) is None]
     ledger.close()
     assert lost == []
+
+
+@contextlib.contextmanager
+def _nobody_can_commit(url: str) -> Iterator[None]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("LOCK TABLE runs")
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield
+    engine.dispose()
+
+
+async def test_nothing_is_acknowledged_before_it_is_committed(ledger: Ledger, url: str) -> None:
+    with _nobody_can_commit(url):
+        waiting = ledger.record_nowait(recording(event()))
+        mutation = asyncio.create_task(asyncio.to_thread(ledger.mark_seen, "other", [event()]))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        assert not mutation.done()
+    assert await waiting is True
+    assert await mutation == 1
 
 
 async def _record_until_refused(ledger: Ledger) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -70,17 +71,28 @@ ODD_LISTING = b"""<ListBucketResult><EncodingType>url</EncodingType><Contents><K
 @pytest.fixture
 def garbage_server() -> Iterator[str]:
     """A server that answers everything with something that is not S3."""
-    yield from serving(b"<a>b")
+    yield from serving(http(b"<a>b"))
 
 
 @pytest.fixture
 def odd_server() -> Iterator[str]:
     """A server whose every answer is a listing of a key that cannot be a file."""
-    yield from serving(ODD_LISTING)
+    yield from serving(http(ODD_LISTING))
 
 
-def serving(answer: bytes) -> Iterator[str]:
-    """The endpoint of a server that gives this answer to everything."""
+@pytest.fixture
+def starting_server() -> Iterator[str]:
+    """A server that is not ready at first, and would rather be asked in an hour."""
+    yield from serving(http(b"", "503 Service Unavailable", "Retry-After: 3600\r\n"), http(ODD_LISTING))
+
+
+def http(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}Connection: close\r\n\r\n".encode() + body
+
+
+def serving(*answers: bytes) -> Iterator[str]:
+    """The endpoint of a server that gives these answers, and then the last one for ever."""
+    rest = list(answers)
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -91,8 +103,7 @@ def serving(answer: bytes) -> Iterator[str]:
                 return
             with connection:
                 connection.recv(65536)
-                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\nConnection: close\r\n\r\n"
-                connection.sendall(head.encode() + answer)
+                connection.sendall(rest.pop(0) if len(rest) > 1 else rest[0])
 
     threading.Thread(target=serve, daemon=True).start()
     yield f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -114,3 +125,11 @@ def test_a_key_that_cannot_be_a_file_is_found_but_not_asked_for(kind: str, odd_s
     stated = provider.stat("bucket", "in/../a")
     assert stated is not None
     assert (stated.key, stated.size, stated.depth) == ("in/../a", 3, 0)
+
+
+def test_a_server_that_just_starts_is_soon_asked_again(starting_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    provider = make_provider("s3.site", config("s3", starting_server))
+    assert len(list(provider.list(Prefix("bucket")))) == 1
+    assert max(pauses, default=0.0) < 10

@@ -56,8 +56,10 @@ class Sink:
     known_ids: set[str] = field(default_factory=set)
     events: list[StorageEvent] = field(default_factory=list)
     failing: bool = False
+    asked: list[str] = field(default_factory=list)
 
     def known(self, provider: str, bucket: str, events: Sequence[StorageEvent]) -> set[str]:
+        self.asked += [event.key for event in events]
         return {event_id(event) for event in events} & self.known_ids
 
     async def ingest(self, events: list[StorageEvent]) -> None:
@@ -94,9 +96,10 @@ async def test_a_new_revision_is_handed_on_again() -> None:
 
 async def test_what_the_ledger_knows_is_not_handed_on_nor_looked_up() -> None:
     store, sink, watch = Store({"old": "1", "new": "1"}), Sink({event_id(row("old"))}), Watch(WHERE)
-    await poll(store, sink, watch, times=2)
+    await poll(store, sink, watch, times=3)
     assert sink.found == [("new", "1")]
     assert store.stats == ["new"]
+    assert sink.asked == ["in/old", "in/new"]
 
 
 async def test_where_files_grow_two_listings_must_agree() -> None:

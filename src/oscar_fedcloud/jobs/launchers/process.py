@@ -64,7 +64,16 @@ class ProcessLauncher:
         found = {job for job in jobs if self._folder(job).started}
         for job in found:
             self._watch(job, None)
+        await asyncio.to_thread(self._clear_recorded, set(jobs))
         return found
+
+    def _clear_recorded(self, open_jobs: set[str]) -> None:
+        """Jobs whose end was recorded, but which an earlier life had no time to acknowledge."""
+        for path in self.root.iterdir():
+            if path.name not in open_jobs and (path / "spec.json").exists():
+                folder = JobFolder(self.root, path.name)
+                if not folder.started or folder.completion() is not None:
+                    folder.acknowledge()
 
     async def cancel(self, job: str) -> None:
         """End the Job; its Completion (CANCELLED) follows. Unknown names are ignored."""
