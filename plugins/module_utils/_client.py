@@ -12,14 +12,15 @@ import base64
 import json
 from collections.abc import Iterable, Mapping
 from http.client import HTTPException
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 
 from ansible.module_utils.urls import ConnectionError as UrlsError
 from ansible.module_utils.urls import open_url
 
-from ._fdl import FdlProblem
+if TYPE_CHECKING:
+    from ._fdl import FdlProblem
 
 ACCEPT = "application/json, application/problem+json, */*"
 
@@ -66,6 +67,8 @@ def as_errors(problems: Iterable[FdlProblem]) -> list[dict[str, Any]]:
 
 def as_problems(errors: Iterable[Mapping[str, Any]]) -> list[FdlProblem]:
     """The inverse of ``as_errors``."""
+    from ._fdl import FdlProblem  # here, since a target compiles it anew for each task, and most tasks do not fail
+
     return [FdlProblem(**{name: e.get(name, "") for name in ("path", "value", "message", "hint")}) for e in errors]
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from . import _legacy
-from ._client import ApiError, Client, OscarError, Unreachable, as_problems, describe, path
-from ._plan import diff_of, first_plan
+from ._client import ApiError, Client, OscarError, Unreachable, as_problems, describe
+from ._diff import diff_of
+from ._views import views
 from ._wait import poll
 
 APPLY = "/v2/services:apply"
@@ -66,17 +66,25 @@ def _body(params: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, An
 
 
 def _apply(module: AnsibleModule, client: Client, body: Mapping[str, Any], places: Sequence[str]) -> Any:
-    """The answer to ``:apply``, or its stand-in where the server has no such thing."""
+    """The answer to ``:apply``, or its stand-in where the server has no such thing.
+
+    The stand-ins are imported where they are needed: a target compiles the model of FDL anew for each task.
+    """
     try:
         return client.post(APPLY, body, dry_run="true" if module.check_mode else "false")
     except Unreachable as error:
         if not module.check_mode:
             raise
+        from ._plan import first_plan
+
         module.warn(f"{error.message}; this plan is for a server without services")
         return first_plan(body)
     except ApiError as error:
-        if error.status == 404 and not error.is_problem and _legacy.is_oscar(client):
-            return _legacy.apply(client, body, module.check_mode)
+        if error.status == 404 and not error.is_problem:
+            from . import _legacy
+
+            if _legacy.is_oscar(client):
+                return _legacy.apply(client, body, module.check_mode)
         raise _relocated(error, places) from error
 
 
@@ -112,17 +120,3 @@ def wait_ready(client: Client, names: Sequence[str], timeout: float) -> None:
     if not names:
         return
     poll(probe, timeout, lambda: "not ready: " + "; ".join(f"{name} ({why})" for name, why in waiting.items()))
-
-
-def views(client: Client, names: Sequence[str] = ()) -> dict[str, Any]:
-    """The server's view of these services (none named: of all), by name, without those that do not exist."""
-    if len(names) == 1:
-        try:
-            found = [client.get(path("v2", "services", names[0]))]
-        except ApiError as error:
-            if error.status != 404 or not error.is_problem:
-                raise
-            found = []
-    else:
-        found = client.get("/v2/services")["services"]
-    return {view["name"]: view for view in found if not names or view["name"] in names}

@@ -88,7 +88,7 @@ services:
 """
 
 from ..module_utils._argspec import oscar_module, run
-from ..module_utils._service import views
+from ..module_utils._views import views
 
 
 def read(module, client):

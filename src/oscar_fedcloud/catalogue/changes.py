@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from oscar_fedcloud.core_types import Change, Plan
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.jobs.dispatcher import Dispatcher
 from oscar_fedcloud.model import Credential, Provider
+from oscar_fedcloud.providers.errors import BucketMissing
 
 
 class Changes:
@@ -51,6 +53,8 @@ class Changes:
             for service in removed:
                 await self._clear_away(service, keys[service.name], delete_data=change.data == "delete")
             left = {place for name in names if name in before for place in places_of(before[name])}
+            if change.data == "delete":
+                left &= self._places_in_use()  # the others are gone, and must not be made again
             self.on_applied()
             self.reconciler.changed((name for name in names if name in self.catalogue.services), left)
             return plan
@@ -64,7 +68,8 @@ class Changes:
         if delete_data:
             for provider_id, bucket in sorted(places_of(service) - self._places_in_use()):
                 if provider := self.providers.get(provider_id):
-                    await asyncio.to_thread(provider.delete_bucket, bucket, True)
+                    with contextlib.suppress(BucketMissing):
+                        await asyncio.to_thread(provider.delete_bucket, bucket, True)
 
     def _places_in_use(self) -> set[Place]:
         return {place for service in self.catalogue.services.values() for place in places_of(service)}

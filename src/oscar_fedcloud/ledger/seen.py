@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, delete, select
 
-from oscar_fedcloud.ledger.dialects import insert_new, values_table
+from oscar_fedcloud.ledger.dialects import insert_new, rows_at
 from oscar_fedcloud.ledger.rows import PLACE, key_bytes, key_text, row_id
 from oscar_fedcloud.ledger.tables import events, runs, seen
 from oscar_fedcloud.model import StorageEvent, run_id
@@ -33,9 +33,7 @@ def known(connection: Connection, found: Iterable[StorageEvent]) -> set[str]:
     there = present(connection, events.c.id, ids) | present(connection, seen.c.id, ids)
     result = {name[PLACE:] for name in there}
     for places in chunks({name[:PLACE] for name in ids - there}, CHUNK):
-        place = values_table(connection.dialect, places)
-        query = select(runs.c.event_id).join(place, (runs.c.id > place.c.value) & (runs.c.id < place.c.value + "~"))
-        result.update(connection.scalars(query))
+        result.update(connection.scalars(rows_at(connection.dialect, runs, places, ["event_id"])))
     return result & {name[PLACE:] for name in ids}
 
 

@@ -93,7 +93,7 @@ FINISHED = runs.c.finished.is_not(None)
 
 # ``state`` stands in the first two although it is the same in all their rows: else SQLite looks it up in the table.
 for _name, _condition, *_columns in (
-    ("runs_queue", QUEUED, "service", "event_order", "not_before", "state"),
+    ("runs_queue", QUEUED, "service", "event_order", "seq", "not_before", "state"),
     ("runs_later", LATER, "service", "not_before", "state"),
     ("runs_begun", BEGUN, "service", "state", "seq"),
     ("runs_running", RUNNING, "id"),

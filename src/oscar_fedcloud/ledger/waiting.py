@@ -3,27 +3,23 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal_column, or_, select
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from sqlalchemy import Connection, and_, func, or_, select, tuple_
+
+from oscar_fedcloud.ledger.dialects import rows_at
 from oscar_fedcloud.ledger.records import Candidate
-from oscar_fedcloud.ledger.rows import PLACE, run_of
+from oscar_fedcloud.ledger.rows import PLACE, AnyRow, run_of
 from oscar_fedcloud.ledger.tables import LATER, QUEUED, runs
 from oscar_fedcloud.model import RunState
 
-_other = runs.alias("other")
-_place = func.substr(runs.c.id, 1, PLACE)
-# The range of ids comes from the index; few rows are in it, and the other columns tell which are of the same object.
-# (The empty string keeps SQLite from reading all runs of the service instead.)
-_SAME_OBJECT = and_(
-    _other.c.id > _place,
-    _other.c.id < _place + "~",
-    _other.c.service.concat("") == runs.c.service,
-    *(_other.c[name] == runs.c[name] for name in ("provider", "bucket", "key")),
-)
-_SAME_ORDER = _other.c.event_order == runs.c.event_order
-_IS_NEWER = or_(_other.c.event_order > runs.c.event_order, and_(_SAME_ORDER, _other.c.id > runs.c.id))
-_IS_OLDER = or_(_other.c.event_order < runs.c.event_order, and_(_SAME_ORDER, _other.c.id < runs.c.id))
+Rank = tuple[int, str]  # order and id: of two revisions of an object, the larger one is newer
+Object = tuple[str, str, bytes]  # provider, bucket and key
+
+_PAGE = 100
 _GAVE_WAY = [RunState.CANCELLED.value, RunState.SUPERSEDED.value]
+_ALIVE = [RunState.QUEUED.value, RunState.RUNNING.value]
 
 
 def services_waiting(connection: Connection) -> dict[str, float]:
@@ -44,25 +40,65 @@ def due(connection: Connection, service: str, now: float, limit: int) -> list[Ca
 
     Runs that only wait for another run of their object are left out, so that they do not use up ``limit``.
     """
-    newer, busy = _newer(), _busy(now)
-    query = (
-        select(runs, newer.label("newer"), busy.label("busy"))
-        .where(runs.c.service == service, QUEUED, runs.c.not_before <= now, or_(newer, ~busy))
-        .order_by(runs.c.event_order, runs.c.id)
-        .limit(limit)
-    )
-    return [Candidate(run_of(row), bool(row.newer), bool(row.busy)) for row in connection.execute(query)]
+    found: list[Candidate] = []
+    for page in _queued(connection, service, now):
+        standings = _standings(_rivals(connection, service, page), now)
+        candidates = [_candidate(row, standings[_object(row)]) for row in page]
+        found += [item for item in candidates if item.newer or not item.busy]
+        if len(found) >= limit:
+            break
+    return found[:limit]
 
 
-def _newer() -> ColumnElement[bool]:
-    """A newer revision is there, and nobody asked for this one."""
-    return and_(runs.c.asked == "", exists().where(_SAME_OBJECT, _IS_NEWER, _other.c.state.not_in(_GAVE_WAY)))
+@dataclass(slots=True)
+class _Standing:
+    """What the runs of one object mean for each of them."""
+
+    running: bool = False
+    newest: Rank = (-1, "")  # of those that did not give way
+    first_asked: Rank | None = None  # the oldest that is due and that nothing supersedes
 
 
-def _busy(now: float) -> ColumnElement[bool]:
-    """Another run of the object is running, or an older one that was asked for shall start first."""
-    active = _other.c.state == literal_column("'running'")
-    first = and_(
-        _other.c.state == literal_column("'queued'"), _other.c.asked != "", _other.c.not_before <= now, _IS_OLDER
-    )
-    return exists().where(_SAME_OBJECT, or_(active, first))
+def _queued(connection: Connection, service: str, now: float) -> Iterator[list[AnyRow]]:
+    """Pages of the queued runs of a service that are due, oldest revision first."""
+    place = tuple_(runs.c.event_order, runs.c.seq)
+    query = select(runs).where(runs.c.service == service, QUEUED, runs.c.not_before <= now)
+    query = query.order_by(runs.c.event_order, runs.c.seq).limit(_PAGE)
+    rows = list(connection.execute(query))
+    while rows:
+        yield rows
+        if len(rows) < _PAGE:
+            return
+        rows = list(connection.execute(query.where(place > (rows[-1].event_order, rows[-1].seq))))
+
+
+def _rivals(connection: Connection, service: str, page: Iterable[AnyRow]) -> Iterable[AnyRow]:
+    """All runs that have a say about those of the page: of the same objects (and a few more), alive or newer."""
+    lowest = min(row.event_order for row in page)
+    matters = or_(runs.c.state.in_(_ALIVE), and_(runs.c.event_order >= lowest, runs.c.state.not_in(_GAVE_WAY)))
+    names = ("id", "provider", "bucket", "key", "event_order", "state", "asked", "not_before")
+    places = sorted({row.id[:PLACE] for row in page})
+    return connection.execute(rows_at(connection.dialect, runs, places, names, runs.c.service == service, matters))
+
+
+def _standings(rivals: Iterable[AnyRow], now: float) -> dict[Object, _Standing]:
+    standings: dict[Object, _Standing] = {}
+    for row in rivals:
+        standing = standings.setdefault(_object(row), _Standing())
+        rank = (row.event_order, row.id)
+        standing.newest = max(standing.newest, rank)
+        standing.running |= row.state == RunState.RUNNING
+        if row.asked and row.state == RunState.QUEUED and row.not_before <= now:
+            standing.first_asked = min(standing.first_asked or rank, rank)
+    return standings
+
+
+def _candidate(row: AnyRow, standing: _Standing) -> Candidate:
+    rank = (row.event_order, row.id)
+    newer = not row.asked and standing.newest > rank
+    busy = standing.running or (standing.first_asked is not None and standing.first_asked < rank)
+    return Candidate(run_of(row), newer, busy)
+
+
+def _object(row: AnyRow) -> Object:
+    return row.provider, row.bucket, bytes(row.key)

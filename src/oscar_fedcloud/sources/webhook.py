@@ -43,8 +43,8 @@ class Intake(Protocol):
     def ledger(self) -> DeadLetters:
         """Keeps dead letters."""
 
-    async def ingest(self, events: list[StorageEvent]) -> None:
-        """Returns when all are durable. Raises LedgerUnavailable."""
+    def ingest(self, events: list[StorageEvent]) -> Awaitable[Any]:
+        """Done when all are durable. Raises LedgerUnavailable."""
 
 
 class Webhook:
@@ -91,13 +91,17 @@ class Webhook:
         return await self._commit(events, body)
 
     async def _commit(self, events: list[StorageEvent], body: bytes) -> int:
-        task = asyncio.ensure_future(self.intake.ingest(events))
-        if not await _ended(task, self.patience):
-            task.add_done_callback(_forget)
+        try:
+            commit = asyncio.ensure_future(self.intake.ingest(events))
+        except Exception as error:  # whatever is wrong with this event, the next ones must come through
+            return await self._failed(error, body)
+        if not await _ended(commit, self.patience):
+            commit.add_done_callback(_forget)
             return 503
-        error = task.exception()
-        if error is None:
-            return 200
+        failure = commit.exception()
+        return 200 if failure is None else await self._failed(failure, body)
+
+    async def _failed(self, error: BaseException, body: bytes) -> int:
         if isinstance(error, LedgerUnavailable) or self.via is Via.FAST:
             log.warning("event not committed", provider=self.provider.id, via=self.via, error=str(error))
             return 503
@@ -131,7 +135,7 @@ async def _body(receive: Receive) -> tuple[bytes, bool]:
     return body[:BODY_LIMIT], len(body) <= BODY_LIMIT
 
 
-async def _ended(task: asyncio.Future[None], patience: float) -> bool:
+async def _ended(task: asyncio.Future[Any], patience: float) -> bool:
     """Whether the task ended within ``patience`` seconds; if not, it goes on. At half the price of ``asyncio.wait``."""
     waiter = asyncio.get_running_loop().create_future()
 
@@ -146,7 +150,7 @@ async def _ended(task: asyncio.Future[None], patience: float) -> bool:
     return task.done()
 
 
-def _forget(task: asyncio.Future[None]) -> None:
+def _forget(task: asyncio.Future[Any]) -> None:
     """Take note of the end of a commit that nobody waits for any more; the event comes again if it failed."""
     if not task.cancelled() and (error := task.exception()):
         log.warning("late event not committed", error=str(error))

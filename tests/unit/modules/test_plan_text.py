@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fedcloud.oscar.plugins.module_utils._plan import diff_of, first_plan
+from ansible_collections.fedcloud.oscar.plugins.module_utils._diff import diff_of
+from ansible_collections.fedcloud.oscar.plugins.module_utils._plan import first_plan
 from ansible_collections.fedcloud.oscar.plugins.module_utils._service import relocate
 
 SERVICE = {

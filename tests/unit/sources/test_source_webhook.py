@@ -179,6 +179,29 @@ async def test_an_event_that_fails_for_ever_does_not_block_the_queue(intake: Int
     assert len(intake.letters) == 1
 
 
+async def test_an_event_that_fails_before_its_commit_does_not_block_the_queue_either(intake: Intake) -> None:
+    def fail(events: list[StorageEvent]) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    intake.ingest = fail
+    assert (await post(hook(intake, "durable"))).status == 200
+    assert len(intake.letters) == 1
+    assert (await post(hook(intake, "fast"))).status == 503
+
+
+@pytest.mark.parametrize("way", ["fast", "durable"])
+async def test_a_commit_may_be_a_future(intake: Intake, way: str) -> None:
+    def commit(events: list[StorageEvent]) -> asyncio.Future[None]:
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_result, None)
+        intake.events += events
+        return future
+
+    intake.ingest = commit
+    assert (await post(hook(intake, way))).status == 200
+    assert len(intake.events) == 1
+
+
 @pytest.mark.parametrize("way", ["fast", "durable"])
 async def test_a_slow_commit_is_not_waited_for_but_goes_on(intake: Intake, way: str, eventually: Callable) -> None:
     intake.delay = 0.05

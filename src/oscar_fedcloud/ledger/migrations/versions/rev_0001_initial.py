@@ -73,7 +73,7 @@ def _runs() -> None:
     )
     op.create_index("runs_id", "runs", ["id"], unique=True)
     op.create_index("runs_service", "runs", ["service", "seq"])
-    _partial_index("runs_queue", ["service", "event_order", "not_before", "state"], "state = 'queued'")
+    _partial_index("runs_queue", ["service", "event_order", "seq", "not_before", "state"], "state = 'queued'")
     _partial_index("runs_later", ["service", "not_before", "state"], "state = 'queued' AND not_before > 0")
     _partial_index("runs_begun", ["service", "state", "seq"], "state != 'queued'")
     _partial_index("runs_running", ["id"], "state = 'running'")
