@@ -68,8 +68,8 @@ MUTATIONS = [
         "every copy of an event is a run",
         "test_one_success_however_often_the_event_comes",
         "model.py",
-        "return digest(service, event.provider, event.bucket, event.key, event.revision)",
-        "import time; return digest(service, event.key, str(time.time_ns()))",
+        "revision = digest(service, event.provider, event.bucket, event.key, event.revision)",
+        "import time; revision = digest(service, event.key, str(time.time_ns()))",
     ),
     Mutation(
         3,

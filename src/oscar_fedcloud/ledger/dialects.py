@@ -67,8 +67,8 @@ def rows_at(
 ) -> Select[Any]:
     """SELECT of these columns of the rows whose ids begin with one of the places.
 
-    In both databases: one look at the index for each place. PostgreSQL would rather compare all rows with all places, but
-    for the OFFSET 0, which makes it plan the inner SELECT by itself.
+    One look at the index for each place: PostgreSQL would compare all rows with all places, but for the OFFSET 0, which
+    makes it plan the inner SELECT by itself.
     """
     given = _values_table(dialect, places)
     here = and_(table.c.id > given.c.value, table.c.id < given.c.value + "~", *conditions)

@@ -19,7 +19,7 @@ _POSTGRESQL = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
-    "options": f"-c lock_timeout={BUSY_MILLISECONDS}",
+    "options": f"-c lock_timeout={BUSY_MILLISECONDS} -c jit=off",  # to compile a query takes longer than any of ours
     "application_name": "oscar-invoker",
 }
 _SQLITE_WRITER = (

@@ -15,9 +15,9 @@ from oscar_fedcloud.ledger.tables import LATER, QUEUED, runs
 from oscar_fedcloud.model import RunState
 
 Rank = tuple[int, str]  # order and id: of two revisions of an object, the larger one is newer
-Object = tuple[str, str, bytes]  # provider, bucket and key
+Object = tuple[str, str, str, bytes]  # service, provider, bucket and key
 
-_PAGE = 100
+_SMALLEST_PAGE, _LARGEST_PAGE = 20, 500  # rows read at once
 _GAVE_WAY = [RunState.CANCELLED.value, RunState.SUPERSEDED.value]
 _ALIVE = [RunState.QUEUED.value, RunState.RUNNING.value]
 
@@ -41,8 +41,8 @@ def due(connection: Connection, service: str, now: float, limit: int) -> list[Ca
     Runs that only wait for another run of their object are left out, so that they do not use up ``limit``.
     """
     found: list[Candidate] = []
-    for page in _queued(connection, service, now):
-        standings = _standings(_rivals(connection, service, page), now)
+    for page in _queued(connection, service, now, min(max(limit, _SMALLEST_PAGE), _LARGEST_PAGE)):
+        standings = _standings(_rivals(connection, page), now)
         candidates = [_candidate(row, standings[_object(row)]) for row in page]
         found += [item for item in candidates if item.newer or not item.busy]
         if len(found) >= limit:
@@ -59,26 +59,26 @@ class _Standing:
     first_asked: Rank | None = None  # the oldest that is due and that nothing supersedes
 
 
-def _queued(connection: Connection, service: str, now: float) -> Iterator[list[AnyRow]]:
+def _queued(connection: Connection, service: str, now: float, size: int) -> Iterator[list[AnyRow]]:
     """Pages of the queued runs of a service that are due, oldest revision first."""
     place = tuple_(runs.c.event_order, runs.c.seq)
     query = select(runs).where(runs.c.service == service, QUEUED, runs.c.not_before <= now)
-    query = query.order_by(runs.c.event_order, runs.c.seq).limit(_PAGE)
+    query = query.order_by(runs.c.event_order, runs.c.seq).limit(size)
     rows = list(connection.execute(query))
     while rows:
         yield rows
-        if len(rows) < _PAGE:
+        if len(rows) < size:
             return
         rows = list(connection.execute(query.where(place > (rows[-1].event_order, rows[-1].seq))))
 
 
-def _rivals(connection: Connection, service: str, page: Iterable[AnyRow]) -> Iterable[AnyRow]:
+def _rivals(connection: Connection, page: Iterable[AnyRow]) -> Iterable[AnyRow]:
     """All runs that have a say about those of the page: of the same objects (and a few more), alive or newer."""
     lowest = min(row.event_order for row in page)
     matters = or_(runs.c.state.in_(_ALIVE), and_(runs.c.event_order >= lowest, runs.c.state.not_in(_GAVE_WAY)))
-    names = ("id", "provider", "bucket", "key", "event_order", "state", "asked", "not_before")
+    names = ("id", "service", "provider", "bucket", "key", "event_order", "state", "asked", "not_before")
     places = sorted({row.id[:PLACE] for row in page})
-    return connection.execute(rows_at(connection.dialect, runs, places, names, runs.c.service == service, matters))
+    return connection.execute(rows_at(connection.dialect, runs, places, names, matters))
 
 
 def _standings(rivals: Iterable[AnyRow], now: float) -> dict[Object, _Standing]:
@@ -101,4 +101,4 @@ def _candidate(row: AnyRow, standing: _Standing) -> Candidate:
 
 
 def _object(row: AnyRow) -> Object:
-    return row.provider, row.bucket, bytes(row.key)
+    return row.service, row.provider, row.bucket, bytes(row.key)

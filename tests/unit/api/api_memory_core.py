@@ -89,7 +89,7 @@ class MemoryStore:
 
 def event(bucket: str, key: str, body: bytes = b"x", revision: str = "") -> StorageEvent:
     """The event of an object."""
-    etag = digest(body)
+    etag = digest(body.decode("latin-1"))
     return StorageEvent("minio.default", bucket, key, revision or etag, 1_700_000_000_000_000_000, len(body), etag)
 
 
