@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -28,7 +29,10 @@ from oscar_fedcloud.providers import foreign
 
 
 class Catalogue:
-    """All declared services. Reads are plain dictionary look-ups; changes go through ``plan`` and ``carry_out``."""
+    """All declared services. Reads are plain dictionary look-ups.
+
+    A change is planned, written in a thread, and then taken over on the event loop, all under the lock ``changing``.
+    """
 
     def __init__(self, store: FolderStore, max_depth: int, stores: Collection[str]) -> None:
         self.store = store
@@ -39,6 +43,8 @@ class Catalogue:
         self.states: dict[str, tuple[ServiceState, str]] = {}
         self.tokens: dict[str, str] = {}  # token -> service
         self.matcher = Matcher((), max_depth)
+        self.readers: dict[str, list[str]] = {}  # input, as provider/bucket/prefix -> services
+        self.changing = asyncio.Lock()
 
     def load(self) -> None:
         """Read the store. Services become ready when the reconciler has seen them."""
@@ -60,6 +66,11 @@ class Catalogue:
 
     def _index(self) -> None:
         self.matcher = Matcher(self.services.values(), self.max_depth)
+        readers: dict[str, list[str]] = {}
+        for name, entry in self.entries.items():
+            for source in entry.inputs:
+                readers.setdefault(source, []).append(name)
+        self.readers = readers
 
     def declared(self, name: str) -> Declared | None:
         """The service with its standing."""
@@ -132,54 +143,61 @@ class Catalogue:
         token = service.token or (old.token if old else "")
         return replace(service, token=token, owner=service.owner or "cluster_admin")
 
-    def carry_out(self, change: Change, plan: Plan) -> list[str]:
-        """Store what the plan says; returns the names that changed, whose buckets and rules must be made next."""
+    def write(self, change: Change, plan: Plan) -> list[Entry]:
+        """Store what the plan says; returns the new entries. Blocks; memory is left to ``take_over``."""
         wanted = {service.name: service for service in change.documents}
-        names: list[str] = []
+        entries: list[Entry] = []
         for item in plan.items:
             if item.action == "delete":
-                self._remove(item.name)
+                self.store.remove(item.name)
             elif item.action in ("create", "update"):
-                self._store(self.completed(wanted[item.name]), item.revision)
-            else:
-                continue
-            names.append(item.name)
-        if names:
-            self._index()
-        return names
+                entries.append(self._entry(self.completed(wanted[item.name]), item.revision))
+                self.store.save(entries[-1])
+        return entries
 
-    def _store(self, service: Service, revision: int) -> None:
+    def take_over(self, plan: Plan, entries: Iterable[Entry]) -> None:
+        """Show in memory what was written. Belongs to the event loop, on which everybody else reads."""
+        for item in plan.items:
+            if item.action == "delete":
+                self._drop(item.name)
+        for entry in entries:
+            self._put(entry)
+        self._index()
+
+    def _entry(self, service: Service, revision: int) -> Entry:
         now = time.time()
         old = self.entries.get(service.name)
         service = replace(service, token=service.token or secrets.token_hex(32))
         known = old.inputs if old else {}
-        inputs = {name: known.get(name, InputState(since=now)) for name in input_names(service)}
-        entry = Entry(
+        return Entry(
             name=service.name,
             revision=revision,
             created=old.created if old else now,
             changed=now,
             document=to_document(service),
-            inputs=inputs,
+            inputs={name: known.get(name, InputState(since=now)) for name in input_names(service)},
         )
-        self.store.save(entry)
-        self._put(entry)
 
-    def _remove(self, name: str) -> None:
-        self.store.remove(name)
+    def _drop(self, name: str) -> None:
         self._drop_token(name)
         for table in (self.entries, self.services, self.states):
             table.pop(name, None)
 
-    def baselined(self, name: str, inputs: Iterable[str]) -> None:
-        """Remember that these inputs have their baseline, as far as the service still is and has them."""
-        entry = self.entries.get(name)
-        if entry is None:
-            return
-        done = {key: InputState(entry.inputs[key].since, True) for key in inputs if key in entry.inputs}
-        entry = msgspec.structs.replace(entry, inputs={**entry.inputs, **done})
-        self.store.save(entry)
-        self.entries[name] = entry
+    def without_baseline(self) -> set[str]:
+        """The inputs, as ``provider/bucket/prefix``, that have no baseline yet for some service."""
+        states = (entry.inputs.items() for entry in self.entries.values())
+        return {name for inputs in states for name, state in inputs if not state.baselined}
+
+    async def baselined(self, name: str, source: str) -> None:
+        """Remember that an input has its baseline, if the service still is and has it."""
+        async with self.changing:
+            entry = self.entries.get(name)
+            if entry is None or source not in entry.inputs:
+                return
+            done = InputState(entry.inputs[source].since, baselined=True)
+            entry = msgspec.structs.replace(entry, inputs={**entry.inputs, source: done})
+            await asyncio.to_thread(self.store.save, entry)
+            self.entries[name] = entry
 
     def revision(self, name: str, revision: int | None) -> Service:
         """An earlier revision of a service (None = the one before the current). Raises NotFound."""

@@ -33,30 +33,31 @@ class Changes:
         self.dispatcher = dispatcher
         self.providers = providers
         self.on_applied = on_applied
-        self._changing = asyncio.Lock()
 
     async def plan(self, change: Change) -> Plan:
         """What a change would do. Raises FdlError, Conflict, NotFound."""
-        async with self._changing:
+        async with self.catalogue.changing:
             return await asyncio.to_thread(self.catalogue.plan, change)
 
     async def apply(self, change: Change) -> Plan:
         """Do a change: documents are durable when this returns; buckets, rules and keys follow. Raises as ``plan``."""
-        async with self._changing:
+        async with self.catalogue.changing:
             plan = await asyncio.to_thread(self.catalogue.plan, change)
             if not plan.changed:
                 return plan
             before = {item.name: found for item in plan.items if (found := self.catalogue.services.get(item.name))}
             removed = [before[item.name] for item in plan.items if item.action == "delete"]
             keys = {service.name: self.catalogue.store.keys(service.name) for service in removed}
-            names = await asyncio.to_thread(self.catalogue.carry_out, change, plan)
+            entries = await asyncio.to_thread(self.catalogue.write, change, plan)
+            self.catalogue.take_over(plan, entries)
             for service in removed:
                 await self._clear_away(service, keys[service.name], delete_data=change.data == "delete")
-            left = {place for name in names if name in before for place in places_of(before[name])}
+            changed = {item.name for item in plan.items if item.action in ("update", "delete")}
+            left = {place for name in changed for place in places_of(before[name])}
             if change.data == "delete":
                 left &= self._places_in_use()  # the others are gone, and must not be made again
             self.on_applied()
-            self.reconciler.changed((name for name in names if name in self.catalogue.services), left)
+            self.reconciler.changed((entry.name for entry in entries), left)
             return plan
 
     async def _clear_away(self, service: Service, keys: Mapping[str, Credential], delete_data: bool) -> None:

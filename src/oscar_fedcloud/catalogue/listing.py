@@ -55,15 +55,14 @@ class Lister:
             if prune:
                 present.update(event_id(event) for event in chunk)
         for service in unlisted:
-            name = f"{provider.id}/{where.bucket}/{where.prefix}"
-            await self.threads.run(self.catalogue.baselined, service, [name])
+            await self.catalogue.baselined(service, f"{provider.id}/{where.bucket}/{where.prefix}")
         if prune:
             await self.threads.run(self._forget_gone, provider.id, where, present, begun)
 
     def _forget_gone(self, provider_id: str, where: Prefix, present: set[str], begun: float) -> None:
         """What was seen of objects that a complete listing no longer shows need not be remembered."""
         name = f"{provider_id}/{where.bucket}/{where.prefix}"
-        for service in [service for service, entry in self.catalogue.entries.items() if name in entry.inputs]:
+        for service in self.catalogue.readers.get(name, ()):
             self.ledger.forget_seen(service, provider_id, where.bucket, present, begun, where.prefix)
 
     def _without_baseline(self, provider: Provider, where: Prefix) -> dict[str, float]:
@@ -73,9 +72,9 @@ class Lister:
         """
         name = f"{provider.id}/{where.bucket}/{where.prefix}"
         found: dict[str, float] = {}
-        for service, entry in self.catalogue.entries.items():
-            state = entry.inputs.get(name)
-            if state is not None and not state.baselined:
+        for service in self.catalogue.readers.get(name, ()):
+            state = self.catalogue.entries[service].inputs[name]
+            if not state.baselined:
                 found[service] = 0.0 if self._wants_existing(service, provider.id, where) else state.since
         return found
 

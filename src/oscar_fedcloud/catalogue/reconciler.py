@@ -159,20 +159,17 @@ class Reconciler:
     async def _list(self, repaired: set[Place], everything: bool, requested: set[tuple[str, Prefix]]) -> None:
         """List what may hold objects that no event told, and every input that has no baseline yet."""
         wanted = set(requested)
+        unlisted = self.catalogue.without_baseline()
         for provider_id in self.providers:
             for where in self.catalogue.matcher.prefixes(provider_id):
-                if everything or (provider_id, where.bucket) in repaired or self._unlisted(provider_id, where):
+                name = f"{provider_id}/{where.bucket}/{where.prefix}"
+                if everything or name in unlisted or (provider_id, where.bucket) in repaired:
                     wanted.add((provider_id, where))
         await asyncio.gather(*(self._list_one(provider_id, where, everything) for provider_id, where in wanted))
 
     async def _list_one(self, provider_id: str, where: Prefix, everything: bool) -> None:
         async with self._listings:
             await self.guarded(self.lister.look(self.providers[provider_id], where, prune=everything))
-
-    def _unlisted(self, provider_id: str, where: Prefix) -> bool:
-        name = f"{provider_id}/{where.bucket}/{where.prefix}"
-        inputs = (entry.inputs.get(name) for entry in self.catalogue.entries.values())
-        return any(state is not None and not state.baselined for state in inputs)
 
     def _settle(self, name: str, results: Mapping[Place, bool | str]) -> None:
         """A service whose buckets stand waits for its key; one whose buckets do not is in error."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import socket
@@ -122,6 +123,8 @@ async def _serve(config: Config) -> bool:
     await core.start()
     notify_systemd("READY=1")  # the socket listens already: who connects now waits for a moment
     structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     failure = asyncio.create_task(_stop_when_failed(core, server), name="failure")
     try:
         await server.serve(sockets=[listener])

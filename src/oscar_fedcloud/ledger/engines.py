@@ -7,6 +7,8 @@ that a second process waits instead of failing. PostgreSQL: timeouts, so that a 
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -23,9 +25,8 @@ _POSTGRESQL = {
     "application_name": "oscar-invoker",
 }
 _SQLITE_WRITER = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
     f"PRAGMA busy_timeout={BUSY_MILLISECONDS}",
+    "PRAGMA synchronous=FULL",
     "PRAGMA cache_size=-8000",
     "PRAGMA wal_autocheckpoint=8000",
 )
@@ -41,6 +42,7 @@ def writer_engine(url: str) -> Engine:
     if not is_sqlite(url):
         return create_engine(url, poolclass=NullPool, connect_args=dict(_POSTGRESQL))
     engine = _sqlite(url, _SQLITE_WRITER, poolclass=NullPool)
+    event.listen(engine, "connect", _use_wal)
     event.listen(engine, "begin", _begin_immediate)
     return engine
 
@@ -68,6 +70,19 @@ def _sqlite(url: str, pragmas: tuple[str, ...], **options: Any) -> Engine:
             connection.execute(pragma)
 
     return engine
+
+
+def _use_wal(connection: Any, record: object) -> None:
+    """Switch a new file to WAL. If another process does so at the same moment, SQLite refuses instead of waiting."""
+    end = time.monotonic() + BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -24,7 +24,7 @@ def ensure_schema(engine: Engine) -> bool:
             return False
     with engine.begin() as connection:  # SQLite: BEGIN IMMEDIATE, which is the lock
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         if current_version(connection) == SCHEMA_VERSION:
             return False
