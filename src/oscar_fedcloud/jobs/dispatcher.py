@@ -71,7 +71,8 @@ class Dispatcher:
         self.launcher = launcher
         self.site = site
         self.max_running = max_running
-        self.running: Counter[str] = Counter()
+        self.running: Counter[str] = Counter()  # Jobs by service
+        self._jobs: set[str] = set()  # names of those Jobs
         self._cancelling: set[str] = set()
         self._ready: set[str] = set()  # services that may have a run that is due now
         self._timers: dict[str, float] = {}  # service -> when its next waiting run is due
@@ -85,7 +86,7 @@ class Dispatcher:
         attempts = await asyncio.to_thread(self.ledger.running)
         found = await self.launcher.adopt([attempt.job for _, attempt in attempts])
         for run, attempt in attempts:
-            self.running[run.service] += 1
+            self._take_up(run, attempt)
             if attempt.job not in found:
                 self._launch(run, attempt)
         self.wake(await asyncio.to_thread(self.ledger.services_waiting))
@@ -101,11 +102,27 @@ class Dispatcher:
         while True:
             try:
                 await self._round()
+                await self._rest()
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable, dispatching pauses", error=str(error))
-                await asyncio.sleep(_LEDGER_PAUSE)
-                continue
-            await self._rest()
+                await self._look_for_begun()
+
+    async def _look_for_begun(self) -> None:
+        """After a commit of unknown fate: launch what the ledger says has begun, as soon as it answers."""
+        while True:
+            await asyncio.sleep(_LEDGER_PAUSE)
+            with contextlib.suppress(LedgerUnavailable):
+                attempts = await asyncio.to_thread(self.ledger.running)
+                self.wake(await asyncio.to_thread(self.ledger.services_waiting))
+                break
+        for run, attempt in attempts:
+            if attempt.job not in self._jobs:
+                self._take_up(run, attempt)
+                self._launch(run, attempt)
+
+    def _take_up(self, run: Run, attempt: Attempt) -> None:
+        self._jobs.add(attempt.job)
+        self.running[run.service] += 1
 
     async def _rest(self) -> None:
         """Wait until something changed or the next waiting run is due."""
@@ -134,7 +151,7 @@ class Dispatcher:
             superseded = [run.id for run in choice.superseded]
             begun = await asyncio.to_thread(self.ledger.begin, starts, superseded, now)
             for run, attempt in begun:
-                self.running[run.service] += 1
+                self._take_up(run, attempt)
                 self._served = run.service
                 self._launch(run, attempt)
 
@@ -202,7 +219,9 @@ class Dispatcher:
         self._cancelling.discard(completion.job)
         if run is None:
             return
-        self.running[run.service] -= 1
+        if completion.job in self._jobs:
+            self._jobs.remove(completion.job)
+            self.running[run.service] -= 1
         if completion.state is AttemptState.INPUT_CHANGED:
             self.site.on_changed_input(run.event)
         self.wake([run.service])
@@ -226,7 +245,7 @@ class Dispatcher:
             run_state=decision.state,
             reason=completion.reason,
         )
-        return ended
+        return ended or run  # recorded before, when the answer to an earlier try was lost
 
     async def cancel(self, run: Run) -> bool:
         """End a run; a queued one at once, a running one when its Job has gone. False if it had ended before."""
