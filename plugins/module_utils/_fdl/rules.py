@@ -39,7 +39,7 @@ SET_BY_SERVER = frozenset(
         "RESOURCE_ID",
     )
 )
-"""Environment variables that every job gets; also all that start with ``OSCAR_`` or ``RCLONE_``."""
+"""Environment variables that every job gets; also all that start with ``OSCAR_``."""
 
 
 def validate(
@@ -70,7 +70,7 @@ def warnings_of(service: Service) -> Iterator[tuple[str, str]]:
         yield f"storage_providers.{OWN_STORE}", "has no effect: it is the server's own store"
     for group in ("variables", "secrets"):
         for variable in getattr(service.environment, group):
-            if variable in SET_BY_SERVER or variable.startswith(("OSCAR_", "RCLONE_")):
+            if variable in SET_BY_SERVER or variable.startswith("OSCAR_"):
                 yield f"environment.{group}.{variable}", "has no effect: the server sets it for each job"
 
 
