@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import statistics
 import time
+from datetime import datetime
 from pathlib import Path
 
 from parts.site import file_service, running_site
@@ -30,7 +31,7 @@ def main(folder: Path) -> None:
         with site.daemon.client() as http:
             for job in site.daemon.jobs(service="bench"):
                 (attempt,) = http.get(f"/v2/jobs/{job['id']}").json()["attempt_list"]
-                started[job["key"]] = attempt["started"]
+                started[job["key"]] = datetime.fromisoformat(attempt["started"]).timestamp()
     scripts = {
         key.split("/", 1)[-1]: float(when) for key, when in (line.split() for line in journal.read_text().splitlines())
     }

@@ -333,3 +333,17 @@ def test_a_loop_is_refused_whichever_service_closes_it(site: Site) -> None:
         answer = client.post("/v2/services:apply", json={"services": [closing]})
     assert answer.status_code == 422
     assert "loop" in answer.json()["errors"][0]["message"]
+
+
+def test_removing_a_service_ends_its_jobs_and_no_others(site: Site, tmp_path: Path) -> None:
+    """Also those of a service whose name goes on where the removed one ends."""
+    script = f"echo $$ >> {tmp_path}/started; sleep 60\n"
+    declare(site, file_service("doomed", script, concurrency=1), file_service("doomed-not", "true\n"))
+    for key in ("in/a", "in/b"):
+        put(site, "doomed", key)
+    eventually(lambda: lines(tmp_path / "started") and len(site.daemon.jobs(service="doomed")) == 2)
+    site.daemon.remove("doomed")
+    jobs = site.daemon.wait_jobs(2, service="doomed")
+    assert [job["state"] for job in jobs] == ["cancelled", "cancelled"]
+    put(site, "doomed-not", "in/a")
+    assert [job["state"] for job in site.daemon.wait_jobs(1, service="doomed-not")] == ["succeeded"]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
-import gc
 import logging
 import os
 import socket
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from oscar_fedcloud.core import Core
 
-_SWITCH = 0.0005  # s: the ledger's thread must not wait 5 ms for its turn after each commit
 _THREADS = 16  # for requests of the API and for the ledger; stores have their own
 
 
@@ -46,7 +44,6 @@ def main(argv: list[str] | None = None) -> int:
     if options.validate_config:
         return 0
     set_up_logging(options.log_level)
-    sys.setswitchinterval(_SWITCH)
     try:
         lock = lock_data(config.data)
     except BlockingIOError:
@@ -123,8 +120,6 @@ async def _serve(config: Config) -> bool:
     await core.start()
     notify_systemd("READY=1")  # the socket listens already: who connects now waits for a moment
     structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
     failure = asyncio.create_task(_stop_when_failed(core, server), name="failure")
     try:
         await server.serve(sockets=[listener])

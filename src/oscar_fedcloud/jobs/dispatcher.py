@@ -19,7 +19,7 @@ import structlog
 
 from oscar_fedcloud.fdl import Retry
 from oscar_fedcloud.jobs import decide
-from oscar_fedcloud.ledger import Candidate, Ledger, LedgerUnavailable, cursor_of
+from oscar_fedcloud.ledger import Candidate, Ledger, LedgerUnavailable
 from oscar_fedcloud.model import (
     Attempt,
     AttemptState,
@@ -262,12 +262,10 @@ class Dispatcher:
 
     async def cancel_all(self, service: str) -> None:
         """End everything that a service has queued and running."""
-        states = (RunState.QUEUED, RunState.RUNNING)
-        before: str | None = None
-        while runs := await asyncio.to_thread(self.ledger.runs, service=service, states=states, before=before):
-            for run in runs:
-                await self.cancel(run)
-            before = cursor_of(runs[-1])
+        await asyncio.to_thread(self.ledger.cancel_service, service)
+        for job in [job for job in self._jobs if job.startswith(f"{service}-")]:
+            if (found := await asyncio.to_thread(self.ledger.attempt_by_job, job)) and found[0].service == service:
+                await self.cancel(found[0])
 
     async def close(self) -> None:
         """Stop starting; Jobs go on and are adopted by the next life."""

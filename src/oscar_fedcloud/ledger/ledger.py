@@ -149,6 +149,10 @@ class Ledger:
         """Cancel a run that has not begun; False if it is not queued."""
         return self._write(runs.cancel_queued, run_id, time.time())
 
+    def cancel_service(self, service: str) -> int:
+        """Cancel all runs of a service that have not begun; returns how many."""
+        return self._write(runs.cancel_service, service, time.time())
+
     def retry(self, run_id: str, now: float) -> Run:
         """Queue a run again that ended without success, with its failures forgotten. Raises StateError."""
         return self._write(runs.ask_again, run_id, "retry", now)

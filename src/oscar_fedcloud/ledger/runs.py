@@ -78,6 +78,13 @@ def cancel_queued(connection: Connection, run_id: str, now: float) -> bool:
     return connection.execute(update(runs).where(runs.c.id == run_id, QUEUED).values(values)).rowcount > 0
 
 
+def cancel_service(connection: Connection, service: str, now: float) -> int:
+    """Cancel all runs of a service that are still queued; how many there were."""
+    change = update(runs).where(runs.c.service == service, QUEUED)
+    ended = {"state": RunState.CANCELLED.value, "finished": now, "reason": "the service was removed"}
+    return connection.execute(change.values(ended)).rowcount
+
+
 def ask_again(connection: Connection, run_id: str, asked: str, now: float) -> Run:
     """Queue an ended run once more; ``asked`` is "retry" (not after success) or "replay"."""
     states = RETRYABLE if asked == "retry" else ENDED
