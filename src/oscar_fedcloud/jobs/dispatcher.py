@@ -71,8 +71,8 @@ class Dispatcher:
         self.launcher = launcher
         self.site = site
         self.max_running = max_running
-        self.running: Counter[str] = Counter()  # Jobs by service
-        self._jobs: set[str] = set()  # names of those Jobs
+        self._jobs: dict[str, str] = {}  # Job -> its service
+        self.running: Counter[str] = Counter()  # how many of them each service has
         self._cancelling: set[str] = set()
         self._ready: set[str] = set()  # services that may have a run that is due now
         self._timers: dict[str, float] = {}  # service -> when its next waiting run is due
@@ -121,7 +121,7 @@ class Dispatcher:
                 self._launch(run, attempt)
 
     def _take_up(self, run: Run, attempt: Attempt) -> None:
-        self._jobs.add(attempt.job)
+        self._jobs[attempt.job] = run.service
         self.running[run.service] += 1
 
     async def _rest(self) -> None:
@@ -219,9 +219,8 @@ class Dispatcher:
         self._cancelling.discard(completion.job)
         if run is None:
             return
-        if completion.job in self._jobs:
-            self._jobs.remove(completion.job)
-            self.running[run.service] -= 1
+        if service := self._jobs.pop(completion.job, None):
+            self.running[service] -= 1
         if completion.state is AttemptState.INPUT_CHANGED:
             self.site.on_changed_input(run.event)
         self.wake([run.service])
@@ -255,17 +254,18 @@ class Dispatcher:
         current = await asyncio.to_thread(self.ledger.run, run.id)
         if current is None or current.state is not RunState.RUNNING:
             return False
-        job = job_name(current.service, current.id, current.attempts)
-        self._cancelling.add(job)
-        await self.launcher.cancel(job)
+        await self._cancel_job(job_name(current.service, current.id, current.attempts))
         return True
+
+    async def _cancel_job(self, job: str) -> None:
+        self._cancelling.add(job)  # its start may still be under way
+        await self.launcher.cancel(job)
 
     async def cancel_all(self, service: str) -> None:
         """End everything that a service has queued and running."""
         await asyncio.to_thread(self.ledger.cancel_service, service)
-        for job in [job for job in self._jobs if job.startswith(f"{service}-")]:
-            if (found := await asyncio.to_thread(self.ledger.attempt_by_job, job)) and found[0].service == service:
-                await self.cancel(found[0])
+        for job in [job for job, owner in self._jobs.items() if owner == service]:
+            await self._cancel_job(job)
 
     async def close(self) -> None:
         """Stop starting; Jobs go on and are adopted by the next life."""
