@@ -136,6 +136,8 @@ class Reconciler:
         repaired = {place for place, result in results.items() if result is True}
         await self._list(repaired, listing, requested)
         for name in names:
+            if name not in self.catalogue.services:
+                continue  # removed in the meantime
             if name in dirty or self.catalogue.states[name][0] == "error":
                 self._settle(name, results)
 
