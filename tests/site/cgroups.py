@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,20 +23,21 @@ def enter(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Remove the group with all that is below, as soon as the last process has left it."""
+    """Kill whatever is in the group, and remove it with all that is below."""
     wait_until(f"the processes of {name} end", lambda: all(map(_try_remove, _groups(name))))
 
 
-def clear(name: str) -> None:
-    """Remove what an earlier life of the machine left below its group."""
-    for group in _groups(name):
-        for child in _children(group):
-            _try_remove(child)
+def _kill(group: Path) -> None:
+    for process in (group / "cgroup.procs").read_text().split():
+        with suppress(ProcessLookupError):
+            os.kill(int(process), signal.SIGKILL)
 
 
 def _try_remove(group: Path) -> bool:
     for child in _children(group):
         _try_remove(child)
+    with suppress(FileNotFoundError):
+        _kill(group)
     with suppress(OSError):
         group.rmdir()
     return not group.exists()

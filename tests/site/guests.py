@@ -42,6 +42,7 @@ def power_on(hosts: Sequence[Host]) -> None:
     started = [host for host in hosts if processes.pid(host.name) is None]
     for host in started:
         say(f"Starting {host.name} ({host.address}) ...")
+        cgroups.remove(host.name)
         if not host.folder.exists():
             _create(host)
         processes.start(host.name, ["unshare", "--mount", sys.executable, HERE / "supervisor.py", host.name])
@@ -58,8 +59,7 @@ def power_off(host: Host, hard: bool = True) -> None:
         with suppress(ProcessLookupError, SiteError):
             os.kill(init, POWER_OFF)
             wait_until(f"{host.name} shuts down", lambda: processes.pid(host.name) is None, seconds=30)
-    # The supervisor takes the whole machine with it.
-    processes.stop(host.name, signal.SIGKILL)
+    processes.stop(host.name, signal.SIGKILL)  # first, so that nothing starts the machine again
     cgroups.remove(host.name)
 
 

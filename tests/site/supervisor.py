@@ -23,20 +23,18 @@ def main(name: str) -> int:
     disk = host.folder
     layers = f"lowerdir={(disk / 'template').resolve()},upperdir={disk / 'upper'},workdir={disk / 'work'}"
     run("mount", "-t", "overlay", "overlay", "-o", layers, disk / "root")
-    cgroups.enter(name)
     with (disk / "console.log").open("ab") as console:
         code = REBOOT
         while code == REBOOT:
-            cgroups.clear(name)
-            code = subprocess.run(machine(host), stdout=console, stderr=console, check=False).returncode
+            cgroups.remove(name)
+            boot = subprocess.Popen(machine(host), stdout=console, stderr=console, preexec_fn=lambda: cgroups.enter(name))
+            code = boot.wait()
     return code
 
 
 def machine(host: Host) -> list[str | Path]:
     """The command that boots the machine once."""
     return [
-        # Without this supervisor there is no machine.
-        *("setpriv", "--pdeathsig", "KILL"),
         *("env", "SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes"),
         *("systemd-nspawn", "--quiet", "--boot", f"--directory={host.folder / 'root'}", f"--machine={host.name}"),
         # No systemd is asked for help, since there may be none on this machine.
