@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One site for all tests of this folder. They run in the order in which they stand: each finds what those before left."""
+"""One site for all tests of this folder. They run in the order in which they stand: each finds what others left."""
 
 from __future__ import annotations
 
