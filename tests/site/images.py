@@ -20,7 +20,7 @@ from versions import VERSIONS
 LAYERS = SITE / "layers"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
-# File systems of Debian's packages: for what changes the network of a node, and for the example that makes pictures grey.
+# File systems of Debian's packages: for what sets up a node's network, and for the example that makes pictures grey.
 NETWORK = ("conntrack", "iproute2", "iptables", "kmod", "nftables")
 PICTURES = ("imagemagick",)
 # Packages of which single files are taken.
@@ -38,7 +38,7 @@ class Image:
 
     def build(self, folder: Path) -> str:
         """Write it as an image layout and return its digest."""
-        own = [oci.layer(folder / "own.tar", self.files)] if self.files else []
+        own = [oci.layer(folder / "own.tar", self.files, {}, {})] if self.files else []
         return oci.image(folder / "image", [*self.below, *own], **self.config)
 
     @property
@@ -58,11 +58,11 @@ def images() -> list[Image]:
     return [
         *_kubernetes(network),
         Image(flannel, {"opt/bin/flanneld": BIN / "flanneld"}, [network], {"Entrypoint": ["/opt/bin/flanneld"]}),
-        Image(flannel_plugin, {"flannel": BIN / "flannel"}, [busybox], {}),
+        Image(flannel_plugin, {"flannel": BIN / "flannel-cni"}, [busybox], {}),
         Image(f"docker.io/library/busybox:{VERSIONS['busybox']}", {}, [busybox], shell),
         # Alpine's tools are busybox', and the examples use no others.
         Image(f"docker.io/library/alpine:{VERSIONS['alpine']}", {}, [busybox], shell),
-        Image(f"docker.io/rclone/rclone:{VERSIONS['rclone']}", rclone, [busybox], {"Entrypoint": ["rclone"], "WorkingDir": "/data"}),
+        Image(f"docker.io/rclone/rclone:{VERSIONS['rclone']}", rclone, [busybox], {"Entrypoint": ["rclone"]}),
         Image("ghcr.io/grycap/imagemagick:latest", {}, [pictures], {"Cmd": ["bash"]}),
     ]
 

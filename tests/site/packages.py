@@ -51,11 +51,12 @@ class Package:
 def packages(runc: Path) -> list[Package]:
     """All packages; containerd's carries runc, as the published one does."""
     kubernetes = f"{VERSIONS['kubernetes']}-1.1"
-    containerd = [BIN / name for name in ("containerd", "containerd-shim-runc-v2", "ctr")]
+    runtime = [runc, *(BIN / name for name in ("containerd", "containerd-shim-runc-v2", "ctr"))]
+    containerd = f"{VERSIONS['containerd']}-1~debian.12~bookworm"
     return [
         *(Package(name, kubernetes, {BIN / name: "usr/bin"}) for name in ("kubeadm", "kubectl", "kubelet")),
         Package("kubernetes-cni", f"{VERSIONS['cni-plugins']}-1.1", dict.fromkeys(cni_plugins(), "opt/cni/bin")),
-        Package("containerd.io", f"{VERSIONS['containerd']}-1~debian.12~bookworm", dict.fromkeys([*containerd, runc], "usr/bin")),
+        Package("containerd.io", containerd, dict.fromkeys(runtime, "usr/bin")),
     ]
 
 
