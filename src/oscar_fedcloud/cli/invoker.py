@@ -88,7 +88,7 @@ def run(config: Config) -> int:
 
     try:
         sound = uvloop.run(_serve(config))
-    except (OSError, LedgerUnavailable) as error:
+    except (OSError, LedgerUnavailable, ConfigError) as error:
         print(f"oscar-invoker: cannot run: {error}", file=sys.stderr)
         return 1
     return 0 if sound else 1
