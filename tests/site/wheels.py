@@ -26,7 +26,7 @@ UNWANTED = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 def build() -> None:
     """Make the folder unless it was made from the same sources."""
-    recipe = (DESCRIPTION, EXTRAS, *PYTHON, *PLATFORMS)
+    recipe: tuple[str | Path, ...] = (DESCRIPTION, EXTRAS, *PYTHON, *PLATFORMS)
     sources = [ROOT / name for name in SOURCES]
     with once.making(TARGET, *sources, *recipe) as needed, tempfile.TemporaryDirectory(dir=SITE) as temporary:
         if needed:
