@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp
+from typing import Final, Literal
 
-from oscar_fedcloud.api.app import create_app
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.core import Core
 from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.providers import make_providers
 from oscar_fedcloud.sources.webhook import Webhook
+
+WAYS: Final[tuple[Literal["fast", "durable"], ...]] = ("fast", "durable")
 
 
 def build_core(config: Config) -> Core:
@@ -20,11 +21,11 @@ def build_core(config: Config) -> Core:
     return Core(config, Ledger.open(config.ledger_url), make_providers(config), launcher)
 
 
-def build_app(core: Core) -> ASGIApp:
-    """The web application: the API, and the webhooks of stores that notify."""
-    hooks: dict[str, ASGIApp] = {}
-    for name, settings in core.config.providers.items():
-        if settings.hooks:
-            for way in ("fast", "durable"):
-                hooks[f"/hooks/minio/{name}/{way}"] = Webhook(core.providers[name], way, settings.hooks.tokens, core)
-    return create_app(core, hooks)
+def build_hooks(core: Core) -> dict[str, Webhook]:
+    """The webhooks of stores that notify, by path."""
+    return {
+        f"/hooks/minio/{name}/{way}": Webhook(core.providers[name], way, settings.hooks.tokens, core)
+        for name, settings in core.config.providers.items()
+        if settings.hooks
+        for way in WAYS
+    }
