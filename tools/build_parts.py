@@ -102,8 +102,8 @@ def make(build: Build) -> None:
         go.build([f"-ldflags={build.ldflags}", *build.flags, f"-o={made}/", *build.packages], log)
         for name, package in build.programs.items():
             target = BIN / name
-            target.parent.mkdir(exist_ok=True)
-            (made / default_name(package)).replace(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (made / default_name(build.module + package)).replace(target)
     stamp_of(build).parent.mkdir(exist_ok=True)
     stamp_of(build).write_text(repr(build))
     log.unlink()

@@ -88,7 +88,7 @@ FLANNEL = Build(
     "github.com/flannel-io/flannel",
     VERSIONS["flannel"],
     {"flanneld": ""},
-    ldflags='-s -w -extldflags "-static"',
+    ldflags=f'-s -w -extldflags "-static" -X github.com/flannel-io/flannel/pkg/version.Version=v{VERSIONS["flannel"]}',
     # It names a version of this module that is not to be had any more.
     also={"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common": "1.3.103"},
     with_c=True,  # for its backend "udp"

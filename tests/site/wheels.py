@@ -14,7 +14,7 @@ from settings import ROOT, SITE, WWW
 
 TARGET = WWW / "wheels"
 DEPENDENCIES = SITE / "dependencies"
-EXTRAS = "postgresql"
+EXTRAS = "kubernetes,postgresql"
 # What Debian 12 runs; wheels for older C libraries run there too.
 PYTHON = ("--python-version=3.11", "--implementation=cp", "--only-binary=:all:")
 PLATFORMS = tuple(f"--platform={name}_x86_64" for name in ("manylinux_2_28", "manylinux_2_17", "manylinux2014"))
@@ -26,7 +26,7 @@ UNWANTED = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 def build() -> None:
     """Make the folder unless it was made from the same sources."""
-    recipe = (DESCRIPTION, EXTRAS, *PYTHON, *PLATFORMS)
+    recipe: tuple[str | Path, ...] = (DESCRIPTION, EXTRAS, *PYTHON, *PLATFORMS)
     sources = [ROOT / name for name in SOURCES]
     with once.making(TARGET, *sources, *recipe) as needed, tempfile.TemporaryDirectory(dir=SITE) as temporary:
         if needed:
