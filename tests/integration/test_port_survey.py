@@ -21,7 +21,7 @@ SETTINGS = {
     "port_survey_public_ports": ["443", "8443", "7000-7002"],
     "port_survey_other_ports": ["80-82"],
     "port_survey_cluster_ports": ["6443", "9000", "8472/udp"],
-    "port_survey_timeout": 2,
+    "port_survey_timeout": 1,
     "port_survey_site": "TEST-SITE",
 }
 SERVER = """
@@ -50,7 +50,7 @@ class Surveyor:
     """The controller."""
 
     def __init__(self, version: str, net: Net, folder: Path) -> None:
-        self.ansible = Ansible(version, folder)
+        self.ansible = Ansible(version, folder, {"ANSIBLE_PIPELINING": "1"})
         self.facts = folder / "ports.yml"
         places = {"localhost": "outside", **{machine: machine for machine in MACHINES}}
         lines = [
@@ -108,8 +108,16 @@ def seen(run: Run, place: str = "controller", host: str = "one") -> dict[str, tu
 
 
 def test_open_refused_filtered_and_why(surveyor: Surveyor, net: Net) -> None:
-    net.filter("one", "tcp dport 8443 drop", "tcp dport 7000 reject with tcp reset", "tcp dport 81 reject", "udp dport 8472 drop")
-    net.filter("way", "tcp dport 7001 drop", "tcp dport 7002 reject with tcp reset", "tcp dport 80 reject", hook="forward")
+    net.filter(
+        "one",
+        "tcp dport 8443 drop",
+        "tcp dport 7000 reject with tcp reset",
+        "tcp dport 81 reject",
+        "udp dport 8472 drop",
+    )
+    net.filter(
+        "way", "tcp dport 7001 drop", "tcp dport 7002 reject with tcp reset", "tcp dport 80 reject", hook="forward"
+    )
     net.filter("two", "tcp dport 9000 reject with icmpx type admin-prohibited")
     run = surveyor.survey()
     own, outside = "the machine's own firewall", "something"
