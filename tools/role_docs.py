@@ -3,7 +3,8 @@
 """Writes the tables of variables: in each role's README.md, and docs/variables.md with all roles.
 
 They come from meta/argument_specs.yml, whose texts are in Ansible's markup. In a README the table stands between
-``<!-- variables -->`` and ``<!-- /variables -->``. With --check nothing is written; the files that are not up to date are named.
+``<!-- variables -->`` and ``<!-- /variables -->``. With --check nothing is written; the files that are not up to date
+are named.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ HEADING = """<!-- SPDX-License-Identifier: Apache-2.0 -->
 <!-- Written by tools/role_docs.py from the roles' meta/argument_specs.yml; do not edit. -->
 # Variables of the roles
 
-Every variable has a default that is right for production, unless it says *required*. Each role checks the types and choices of its
-variables before it does anything.
+Every variable has a default that is right for production, unless it says *required*. Each role checks the types and
+choices of its variables before it does anything.
 """
 
 Spec = Mapping[str, Any]
@@ -40,14 +41,13 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing, fail if a file is not up to date")
     check = parser.parse_args().check
     try:
-        stale = [
-            file for file, text in wanted(ROOT).items() if not file.exists() or file.read_text(encoding="utf-8") != text
-        ]
-        if not check:
-            for file in stale:
-                file.write_text(wanted(ROOT)[file], encoding="utf-8")
+        texts = wanted(ROOT)
     except Problem as problem:
         sys.exit(f"role_docs: {problem}")
+    stale = [file for file in texts if not file.exists() or file.read_text(encoding="utf-8") != texts[file]]
+    if not check:
+        for file in stale:
+            file.write_text(texts[file], encoding="utf-8")
     names = ", ".join(str(file.relative_to(ROOT)) for file in stale)
     if check and stale:
         sys.exit(f"role_docs: not up to date: {names}; run tools/role_docs.py")

@@ -28,7 +28,7 @@ def of_survey(
 ) -> dict[str, Any]:
     """The facts of one survey. ``known``: earlier facts, whose dates are kept where the result is the same.
 
-    ``controller``: where the controller is, ``outside`` or ``inside`` the site. A port is blocked if it was for any pair
+    ``controller``: where the controller is, ``outside`` or ``inside``. A port is blocked if it was for any pair
     of machines. What is unknown is left out. Raises PortError.
     """
     found: dict[_Key, str] = {}

@@ -32,6 +32,15 @@ while True:
     server.accept()[0].close()
 """
 
+REDIRECT = """
+table ip test_nat {
+  chain only {
+    type nat hook prerouting priority -100
+    tcp dport 443 redirect to :4430
+  }
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def net() -> Iterator[Net]:
@@ -108,16 +117,9 @@ def seen(run: Run, place: str = "controller", host: str = "one") -> dict[str, tu
 
 
 def test_open_refused_filtered_and_why(surveyor: Surveyor, net: Net) -> None:
-    net.filter(
-        "one",
-        "tcp dport 8443 drop",
-        "tcp dport 7000 reject with tcp reset",
-        "tcp dport 81 reject",
-        "udp dport 8472 drop",
-    )
-    net.filter(
-        "way", "tcp dport 7001 drop", "tcp dport 7002 reject with tcp reset", "tcp dport 80 reject", hook="forward"
-    )
+    reset = "reject with tcp reset"
+    net.filter("one", "tcp dport 8443 drop", f"tcp dport 7000 {reset}", "tcp dport 81 reject", "udp dport 8472 drop")
+    net.filter("way", "tcp dport 7001 drop", f"tcp dport 7002 {reset}", "tcp dport 80 reject", hook="forward")
     net.filter("two", "tcp dport 9000 reject with icmpx type admin-prohibited")
     run = surveyor.survey()
     own, outside = "the machine's own firewall", "something"
@@ -214,13 +216,12 @@ def test_no_public_port_is_a_clear_message(newest: Surveyor, net: Net) -> None:
 
 
 def test_something_that_answers_in_the_machines_place(newest: Surveyor, net: Net) -> None:
-    redirect = "table ip test_nat { chain only { type nat hook prerouting priority -100\ntcp dport 443 redirect to :4430\n}\n}\n"
     command = net.command("way", bare_python(), "-c", SERVER, "4430")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout
             server.stdout.readline()
-            net.run("way", "nft", "-f", "-", stdin=redirect)
+            net.run("way", "nft", "-f", "-", stdin=REDIRECT)
             run = newest.survey()
         finally:
             net.run("way", "nft", "-f", "-", stdin="table ip test_nat\ndelete table ip test_nat\n")

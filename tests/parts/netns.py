@@ -4,8 +4,8 @@
     outside (10.77.0.129) ── way ──┬── one (10.77.0.2)
                                    └── two (10.77.0.3)
 
-What goes from ``outside`` is routed and can be filtered in ``way``; between the machines it is switched. All of it is inside
-namespaces, so it does not touch the network of this machine. Needs root.
+What goes from ``outside`` is routed and can be filtered in ``way``; between the machines it is switched. All of it is
+inside namespaces, so it does not touch the network of this machine. Needs root.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must be so in every role and playbook: interfaces that are documented, and no task that hides a change or an error."""
+"""What must be so in every role and playbook: documented interfaces, and no task that hides a change or an error."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Task = dict[str, Any]
 
 # Modules that only read, or that run a command, of which only its author knows whether it writes.
 MAY_BE_UNCHANGED = {
-    "assert", "command", "debug", "fail", "find", "getent", "include_role", "include_tasks", "package_facts", "ping", "service_facts",
-    "set_fact", "setup", "shell", "slurp", "stat", "uri", "wait_for", "wait_for_connection",
+    "assert", "command", "debug", "fail", "find", "getent", "include_role", "include_tasks", "package_facts", "ping",
+    "service_facts", "set_fact", "setup", "shell", "slurp", "stat", "uri", "wait_for", "wait_for_connection",
 }  # fmt: skip
 OUR_MODULES = {file.stem for file in (ROOT / "plugins" / "modules").glob("[a-z]*.py")}
 
@@ -30,10 +30,11 @@ OUR_MODULES = {file.stem for file in (ROOT / "plugins" / "modules").glob("[a-z]*
 OTHERWISE_CHECKED = {("kubernetes", "Fetch the key"): "the key's fingerprint, before it is trusted"}
 
 KEYWORDS = {
-    "any_errors_fatal", "args", "async", "become", "become_flags", "become_user", "block", "changed_when", "check_mode", "collections",
-    "connection", "delay", "delegate_facts", "delegate_to", "diff", "environment", "failed_when", "handlers", "ignore_errors",
-    "ignore_unreachable", "listen", "loop", "loop_control", "module_defaults", "name", "no_log", "notify", "poll", "register",
-    "rescue", "always", "retries", "run_once", "tags", "throttle", "timeout", "until", "vars", "when",
+    "always", "any_errors_fatal", "args", "async", "become", "become_flags", "become_user", "block", "changed_when",
+    "check_mode", "collections", "connection", "delay", "delegate_facts", "delegate_to", "diff", "environment",
+    "failed_when", "handlers", "ignore_errors", "ignore_unreachable", "listen", "loop", "loop_control",
+    "module_defaults", "name", "no_log", "notify", "poll", "register", "rescue", "retries", "run_once", "tags",
+    "throttle", "timeout", "until", "vars", "when",
 }  # fmt: skip
 
 
@@ -103,11 +104,14 @@ def test_downloads_are_checked(file: Path, task: Task) -> None:
         case "apt" | "dnf" | "package" | "yum":
             text = str(given)
             assert "://" not in text, "a package that is not from a repository"
-            assert not given.get("allow_unauthenticated") and not given.get("disable_gpg_check")
+            assert not given.get("allow_unauthenticated")
+            assert not given.get("disable_gpg_check")
         case "deb822_repository":
-            assert given.get("signed_by") and not given.get("trusted")
+            assert given.get("signed_by")
+            assert not given.get("trusted")
         case "yum_repository":
-            assert given.get("gpgcheck") is True and given.get("gpgkey")
+            assert given.get("gpgcheck") is True
+            assert given.get("gpgkey")
         case "apt_key" | "apt_repository":
             pytest.fail("use deb822_repository, whose key is for its repository only")
         case "rpm_key":
@@ -125,7 +129,7 @@ def test_defaults_are_those_of_the_argument_specs(role: Path) -> None:
     for name, value in defaults.items():
         documented = options[name].get("default")
         if "{{" in str(value):
-            # It is worked out on the machine: not stated, or stated as what it comes to or with <words> for what differs.
+            # It is worked out on the machine: not stated, or as what it comes to, with <words> for what differs.
             assert documented is None or isinstance(documented, str), name
         else:
             assert documented == value, name
@@ -150,22 +154,18 @@ def test_variables_are_named_after_their_role(role: Path) -> None:
     public, private = f"{role.name}_", f"__{role.name}_"
     assert all(name.startswith(public) for name in load(role / "defaults" / "main.yml") or {})
     variables = [name for file in role.glob("vars/*.yml") for name in load(file) or {}]
-    registered = [
-        task["register"] for file in role.glob("[th]a*/*.yml") for task in tasks_of(file) if "register" in task
-    ]
-    assert [name for name in [*variables, *registered] if not name.startswith((public, private))] == []
+    tasks = [task for file in role.glob("[th]a*/*.yml") for task in tasks_of(file)]
+    variables += [task["register"] for task in tasks if "register" in task]
+    assert [name for name in variables if not name.startswith((public, private))] == []
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_every_variable_is_used(role: Path) -> None:
-    names = [
-        *(load(role / "defaults" / "main.yml") or {}),
-        *(name for file in role.glob("vars/*.yml") for name in load(file) or {}),
+    names = [name for file in role.glob("[dv]*/*.yml") for name in load(file) or {}]
+    files = [
+        file for part in ("defaults", "handlers", "tasks", "templates", "vars") for file in role.rglob(f"{part}/*")
     ]
-    parts = (
-        file for part in ("defaults", "handlers", "tasks", "templates", "vars") for file in role.glob(f"{part}/**/*")
-    )
-    text = "\n".join(file.read_text(encoding="utf-8") for file in parts if file.is_file())
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
     # Its definition is one mention.
     assert [name for name in names if len(re.findall(rf"\b{name}\b", text)) < 2] == []
 
