@@ -47,7 +47,7 @@ def _is_loopback(words: str) -> bool:
 
 
 def _owner(inodes: set[str]) -> int:
-    """The process that has one of these sockets open, rather a daemon than the init that opened it; 0 if none is found."""
+    """The process that has one of these sockets open, rather a daemon than the init that opened it; 0 if none."""
     links = {f"socket:[{inode}]" for inode in inodes}
     pids = []
     for folder in Path("/proc").glob("[0-9]*/fd"):

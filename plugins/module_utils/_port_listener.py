@@ -28,7 +28,10 @@ _CONNECTIONS = 256
 
 
 class Listener:
-    """Listens on those of the ports that are free. ``ports`` says for each who holds it, ``capture`` whether packets are seen."""
+    """Listens on those of the ports that are free.
+
+    ``ports`` says for each who holds it, ``capture`` whether packets are seen.
+    """
 
     def __init__(self, ports: Iterable[Port], token: str) -> None:
         self.token = token
