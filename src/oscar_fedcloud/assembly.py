@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final, Literal
 
-from starlette.types import ASGIApp
-
-from oscar_fedcloud.api.app import create_app
 from oscar_fedcloud.config import Config, KubernetesConfig
 from oscar_fedcloud.core import Core
 from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
@@ -15,6 +13,8 @@ from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.model import Launcher, Provider
 from oscar_fedcloud.providers import make_providers
 from oscar_fedcloud.sources.webhook import Webhook
+
+WAYS: Final[tuple[Literal["fast", "durable"], ...]] = ("fast", "durable")
 
 
 def build_core(config: Config) -> Core:
@@ -33,11 +33,11 @@ def _build_launcher(config: Config, providers: Mapping[str, Provider]) -> Launch
     return ProcessLauncher(config.data / "jobs", config.launcher, retention=config.retention)
 
 
-def build_app(core: Core) -> ASGIApp:
-    """The web application: the API, and the webhooks of stores that notify."""
-    hooks: dict[str, ASGIApp] = {}
-    for name, settings in core.config.providers.items():
-        if settings.hooks:
-            for way in ("fast", "durable"):
-                hooks[f"/hooks/minio/{name}/{way}"] = Webhook(core.providers[name], way, settings.hooks.tokens, core)
-    return create_app(core, hooks)
+def build_hooks(core: Core) -> dict[str, Webhook]:
+    """The webhooks of stores that notify, by path."""
+    return {
+        f"/hooks/minio/{name}/{way}": Webhook(core.providers[name], way, settings.hooks.tokens, core)
+        for name, settings in core.config.providers.items()
+        if settings.hooks
+        for way in WAYS
+    }

@@ -79,7 +79,7 @@ class StorageEvent:
     order: nanoseconds; a larger order is a newer revision of the same key.
     size: bytes, or None when the event does not say. etag: without quotes, "" when unknown.
     depth: how many services stand between the first upload and this object.
-    record: the one event record handed to the script as ``EVENT`` (a JSON object).
+    record: the one event record handed to the script as ``EVENT`` (a JSON object, as text in UTF-8).
     """
 
     provider: str
@@ -93,7 +93,7 @@ class StorageEvent:
     time: str = ""
     depth: int = 0
     via: Via = Via.DURABLE
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: bytes = b"{}"
 
 
 @dataclass(frozen=True, slots=True)

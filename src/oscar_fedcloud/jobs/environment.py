@@ -9,7 +9,6 @@ set, so that none of a user's variables can take their place.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from oscar_fedcloud.fdl import Output, Service
 from oscar_fedcloud.jobs.filters import filter_lines
+from oscar_fedcloud.jsontext import from_json
 from oscar_fedcloud.model import Run, StorageEvent, Via, digest
 from oscar_fedcloud.providers.rclone import rclone_path
 
@@ -109,7 +109,7 @@ def event_environment(service: Service, run: Run, attempt: int, job: str, settin
     if _is_private(service, event):
         for index, output in enumerate(service.output):
             variables[f"OSCAR_OUTPUT_{index}_PATH"] = _target(output, event.bucket)
-    return variables | (_query(event.record) if event.via is Via.HTTP else _storage_event(event))
+    return variables | (_query(from_json(event.record)) if event.via is Via.HTTP else _storage_event(event))
 
 
 def secret_environment(service: Service, stores: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
@@ -142,7 +142,7 @@ def _is_private(service: Service, event: StorageEvent) -> bool:
 
 def _storage_event(event: StorageEvent) -> dict[str, str]:
     return {
-        "EVENT": json.dumps({"Records": [dict(event.record)]}),
+        "EVENT": f'{{"Records": [{event.record.decode()}]}}',
         "EVENT_TIME": event.time,
         "STORAGE_OBJECT_KEY": event.key,
     }

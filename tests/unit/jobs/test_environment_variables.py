@@ -32,7 +32,7 @@ EVENT = StorageEvent(
     etag="0" * 32,
     time="2026-11-23T10:00:00Z",
     depth=2,
-    record={"eventSource": "minio:s3", "s3": {"object": {"key": "in%2Fa"}}},
+    record=b'{"eventSource": "minio:s3", "s3": {"object": {"key": "in%2Fa"}}}',
 )
 
 
@@ -88,7 +88,7 @@ def test_a_storage_event() -> None:
         "RESOURCE_ID": "node-1",
     }
     assert {name: found[name] for name in expected} == expected
-    assert json.loads(found["EVENT"]) == {"Records": [EVENT.record]}
+    assert json.loads(found["EVENT"]) == {"Records": [json.loads(EVENT.record)]}
     assert found["OSCAR_OUTPUT_0_FILTER"].startswith("+ /{{")
 
 
@@ -102,7 +102,7 @@ def test_what_is_not_known_is_empty() -> None:
 
 
 def test_the_body_of_a_request_is_no_storage_event() -> None:
-    record = {"queryStringParameters": {"size": "10", "not-a-name": "x", "n": 5}}
+    record = b'{"queryStringParameters": {"size": "10", "not-a-name": "x", "n": 5}}'
     found = variables(make_service(), replace(EVENT, via=Via.HTTP, key="step/event-file-1", record=record))
     assert not {"EVENT", "EVENT_TIME", "STORAGE_OBJECT_KEY"} & found.keys()
     assert {name: value for name, value in found.items() if name.startswith("CONT_VAR_")} == {
