@@ -80,6 +80,15 @@ class Listener:
                 with contextlib.suppress(OSError):  # a client that went away
                     key.data(key.fileobj)
 
+    def close(self) -> None:
+        """Let go of all sockets."""
+        for opened in (
+            self._control,
+            *(one for _port, one in self._open),
+            *([self._capture.socket] if self._capture else []),
+        ):
+            opened.close()
+
     def _watch(self, watched: socket.socket, action: Callable[[socket.socket], Any]) -> None:
         watched.setblocking(False)
         self._selector.register(watched, selectors.EVENT_READ, action)
@@ -133,6 +142,7 @@ def start(ports: Iterable[Port], token: str, lifetime: int) -> dict[str, Any]:
     if child == 0:
         _become_daemon(lambda: listener.serve(lifetime))
     os.waitpid(child, 0)
+    listener.close()  # the other process has them, too
     return {"ports": listener.ports, "capture": listener.capture}
 
 
