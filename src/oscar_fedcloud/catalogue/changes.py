@@ -8,13 +8,13 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from oscar_fedcloud.catalogue.catalogue import Catalogue, Write
+from oscar_fedcloud.catalogue.catalogue import Catalogue, Write, Written
 from oscar_fedcloud.catalogue.reconciler import Place, Reconciler, places_of
 from oscar_fedcloud.core_types import Change, Plan
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.jobs.dispatcher import Dispatcher
 from oscar_fedcloud.model import Credential, Provider
-from oscar_fedcloud.providers.errors import BucketMissing
+from oscar_fedcloud.providers.errors import BucketMissing, ProviderError
 
 
 class Changes:
@@ -42,7 +42,7 @@ class Changes:
     async def apply(self, change: Change) -> Plan:
         """Do a change: documents are durable when this returns; buckets, rules and keys follow.
 
-        Raises as ``plan``, and StoreError. A change of many services that fails for one is done for the others.
+        Raises as ``plan``, and StoreError, ProviderError. What fails for one service is done for the others.
         """
         async with self.catalogue.changing:
             return await self.carry_out(change)
@@ -56,18 +56,25 @@ class Changes:
         keys = {item.name: self.catalogue.store.keys(item.name) for item in plan.items if item.action == "delete"}
         written = await asyncio.to_thread(self.catalogue.write, change, plan, write)
         self.catalogue.take_over(plan, written)
+        failures = list(written.failures.values())
         for name in keys.keys() - written.failures.keys():
-            await self._clear_away(before[name], keys[name], delete_data=change.data == "delete")
+            try:
+                await self._clear_away(before[name], keys[name], delete_data=change.data == "delete")
+            except ProviderError as error:
+                failures.append(error)
         changed = {item.name for item in plan.items if item.action in ("update", "delete")} - written.failures.keys()
-        left = {place for name in changed for place in places_of(before[name])}
-        if change.data == "delete":
+        self._announce(written, {place for name in changed for place in places_of(before[name])}, change.data)
+        if failures:
+            raise failures[0]
+        return plan
+
+    def _announce(self, written: Written, left: set[Place], data: str) -> None:
+        """Tell everybody what was written. left: the buckets that changed services had before."""
+        if data == "delete":
             left &= self._places_in_use()  # the others are gone, and must not be made again
         for listener in self.listeners:
             listener()
         self.reconciler.changed((entry.name for entry in written.entries), left)
-        for failure in written.failures.values():
-            raise failure
-        return plan
 
     async def _clear_away(self, service: Service, keys: Mapping[str, Credential], delete_data: bool) -> None:
         """End the jobs of a removed service; its data stays unless the request says otherwise."""

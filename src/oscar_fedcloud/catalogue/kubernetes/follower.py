@@ -87,23 +87,26 @@ class Follower:
             name = await self._queue.get()
             self._queued.discard(name)
             try:
-                async with self.catalogue.changing:
-                    await self._look(name)
+                await self._look(name)
             except (KubeError, StoreError, Conflict, ProviderError, LedgerUnavailable) as error:
                 log.warning("a service was not taken over, it will be tried again", service=name, error=str(error))
                 asyncio.get_running_loop().call_later(_PAUSE, self.look, name)
 
     async def _look(self, name: str) -> None:
-        found = await self.objects.fetch(name)
-        if found is None:
-            await self._removed(name)
-            return
-        metadata = found["metadata"]
-        known = self.objects.knows(metadata["uid"], metadata["generation"], name)
-        if not known or name in self.catalogue.refused:
-            await self._take_over(name, found)
+        """Read first, so that nobody waits for a slow API server. What is older than what we wrote since is known."""
+        found, record = await self.objects.fetch(name), await self.objects.record(name)
+        async with self.catalogue.changing:
+            if found is None:
+                await self._removed(name)
+                return
+            metadata = found["metadata"]
+            known = self.objects.knows(metadata["uid"], metadata["generation"], name)
+            if not known or name in self.catalogue.refused:
+                await self._take_over(name, found, record)
 
     async def _removed(self, name: str) -> None:
+        if await self.objects.fetch(name) is not None:
+            return  # it has come back meanwhile
         if name not in self.catalogue.entries:
             self.catalogue.refused.pop(name, None)
             if name in self.objects.seen:
@@ -113,16 +116,15 @@ class Follower:
         change = Change(names=(name,), state="absent")
         await self.changes.carry_out(change, lambda entries, removed: self._wait(self.objects.forget(name)))
 
-    async def _take_over(self, name: str, found: Mapping[str, Any]) -> None:
+    async def _take_over(self, name: str, found: Mapping[str, Any], record: Record | None) -> None:
         """Make the service what its object says, or say there why that cannot be."""
-        record = await self.objects.record(name)
         known = self.catalogue.refused.pop(name, None)
         try:
             service = self._read(name, found["spec"], record)
             change = Change(documents=(service,), declared=self._declared(name, found))
             plan = await self.changes.carry_out(change, lambda entries, removed: self._accept(entries, found))
         except FdlError as error:
-            await self._refuse(name, found, error.problems, record)
+            await self._refuse(name, found, error.problems, record, known)
             return
         except BaseException:
             if known is not None:
@@ -163,7 +165,12 @@ class Follower:
         return {}
 
     async def _refuse(
-        self, name: str, found: Mapping[str, Any], problems: Sequence[FdlProblem], record: Record | None
+        self,
+        name: str,
+        found: Mapping[str, Any],
+        problems: Sequence[FdlProblem],
+        record: Record | None,
+        known: str | None,
     ) -> None:
         """Keep what runs, and say in the object what is wrong with its document."""
         text = problem_text([_in_object(problem) for problem in problems])
@@ -171,7 +178,8 @@ class Follower:
         state: tuple[ServiceState, str] = self.catalogue.states.get(name, ("error", ""))
         await self.objects.refuse(name, self.catalogue.entries.get(name), found, *state, text, document)
         self.catalogue.refused[name] = text
-        log.warning("a service's document in the cluster is refused", service=name, problems=text)
+        if text != known:
+            log.warning("a service's document in the cluster is refused", service=name, problems=text)
 
 
 def _in_object(problem: FdlProblem) -> FdlProblem:

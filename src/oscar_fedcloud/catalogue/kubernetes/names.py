@@ -12,6 +12,7 @@ KIND = "OscarService"
 PLURAL = "oscarservices"
 
 SERVICE_LABEL = f"{GROUP}/service"  # on a Secret: the service that it belongs to
+MANAGER = "oscar-invoker"  # who changed a field, as kubectl shows it
 MANAGED_BY = {"app.kubernetes.io/managed-by": "oscar-invoker", "app.kubernetes.io/component": "catalogue"}
 SECRET_TYPE = f"{GROUP}/service"
 SELECTOR = ",".join(f"{label}={value}" for label, value in MANAGED_BY.items())

@@ -32,6 +32,7 @@ from oscar_fedcloud.catalogue.kubernetes.records import (
 from oscar_fedcloud.catalogue.kubernetes.status import status_of
 from oscar_fedcloud.core_types import Conflict, ServiceState
 from oscar_fedcloud.kube import KubeClient, KubeError
+from oscar_fedcloud.kube.client import Body
 from oscar_fedcloud.model import Credential
 
 _TRIES = 5  # while others write labels or annotations at the same moment
@@ -100,7 +101,8 @@ class Objects:
             seen = self.seen.get(name)
             try:
                 if seen is None:
-                    return await self.client.create(self.services, self._manifest(name, spec))
+                    self.statuses.pop(name, None)
+                    return await self._request("POST", self.services.path(), self._manifest(name, spec))
                 return await self._replace_spec(name, spec, seen)
             except KubeError as error:
                 if error.status not in (404, 409) or (error.status == 404 and seen is None):
@@ -114,8 +116,14 @@ class Objects:
             {"op": "replace", "path": "/metadata/resourceVersion", "value": seen.version},
             {"op": "replace", "path": "/spec", "value": spec},
         ]
-        body = msgspec.json.encode(patch)
-        return await self.client.patch(self.services, name, body, content_type=_JSON_PATCH)
+        return await self._request("PATCH", self.services.path(name), msgspec.json.encode(patch), _JSON_PATCH)
+
+    async def _request(
+        self, method: str, path: str, body: Body, content_type: str = "application/json"
+    ) -> dict[str, Any]:
+        return await self.client.request(
+            method, path, body, query={"fieldManager": names.MANAGER}, content_type=content_type
+        )
 
     async def _refresh(self, name: str) -> None:
         """Our version is not the newest one. Raises Conflict if more than labels and the like are different."""
@@ -189,12 +197,13 @@ class Objects:
 
     async def _take(self, name: str, found: Mapping[str, Any]) -> None:
         """Remember this state of the object, and hide the secrets in it."""
-        self.seen[name] = Seen.of(found)
-        self.statuses.setdefault(name, dict(found.get("status") or {}))
+        before, self.seen[name] = self.seen.get(name), Seen.of(found)
+        if before is None or before.uid != self.seen[name].uid:
+            self.statuses[name] = dict(found.get("status") or {})
         hidden = without_secrets(found)
         if hidden is not None:
             try:
-                self.seen[name] = Seen.of(await self.client.replace(self.services, name, hidden))
+                self.seen[name] = Seen.of(await self._request("PUT", self.services.path(name), hidden))
             except KubeError as error:
                 if error.status not in (404, 409):
                     raise  # else it has changed again: the next look hides what is to be hidden
@@ -207,7 +216,10 @@ class Objects:
     def _with_revision(self, entry: Entry) -> Data:
         """What changes in the Secret with a new revision: it comes, others go, and nothing is refused any more."""
         data = revision_data(entry)
-        sizes = {**self.sizes.get(entry.name, {}), entry.revision: sum(len(value or "") for value in data.values())}
+        sizes = {
+            **self.sizes.get(entry.name, {}),
+            entry.revision: sum(len(value or "") * 3 // 4 for value in data.values()),
+        }
         gone = superfluous(sizes, entry.revision, self.revisions)
         return {**data, **{f"revision-{number}": None for number in gone}, **refused_data(None)}
 

@@ -20,7 +20,7 @@ from oscar_fedcloud.catalogue.kubernetes.reporter import Reporter
 from oscar_fedcloud.catalogue.kubernetes.status import inputs_of
 from oscar_fedcloud.core_types import Conflict
 from oscar_fedcloud.fdl import FdlError
-from oscar_fedcloud.kube import KubeClient, KubeConfigError, KubeError, KubeUnavailable
+from oscar_fedcloud.kube import KubeClient, KubeConfigError, KubeError
 from oscar_fedcloud.model import Credential
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class KubernetesStore:
                 try:
                     await self._probe()
                     break
-                except KubeUnavailable as error:
+                except KubeError as error:  # rights, too, are known to a server only some time after its start
                     if tries == _START_TRIES - 1:
                         raise
                     log.warning("waiting for the API server", error=str(error))
