@@ -142,6 +142,9 @@ class Core:
             oldest = time.time() - self.config.retention
             try:
                 await asyncio.to_thread(self.ledger.prune, oldest)
+                await self.launcher.collect(
+                    {name: str(entry.revision) for name, entry in self.catalogue.entries.items()}
+                )
                 for bucket in (self.config.internal_bucket, self.config.log_bucket):
                     await asyncio.to_thread(self.site.remove_older, bucket, oldest)
             except (LedgerUnavailable, ProviderError) as error:
@@ -209,7 +212,8 @@ class Core:
 
     def readiness(self) -> dict[str, dict[str, Any]]:
         """Each part with whether it works."""
-        parts = {"ledger": self._check_ledger(), "tasks": self._check_tasks()} | self.catalogue.store.health()
+        parts = {"ledger": self._check_ledger(), "tasks": self._check_tasks(), "launcher": self.launcher.health()}
+        parts |= self.catalogue.store.health()
         for provider in self.providers.values():
             parts[f"store {provider.id}"] = provider.health()
         return parts

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -72,7 +73,7 @@ class KubeServer:
         self.pki.issue("service-accounts", "service-accounts")
         for file, name, organisation in (
             ("admin", "admin", "system:masters"),
-            ("controllers", "system:kube-controller-manager", ""),
+            ("controllers", "system:kube-controller-manager", "system:masters"),
             ("scheduler", "system:kube-scheduler", ""),
         ):
             certificate, key = self.pki.issue(file, name, organisation)
@@ -100,11 +101,15 @@ class KubeServer:
 
     def start(self, timeout: float = 90.0) -> KubeServer:
         """Start everything and wait until the API serves."""
-        self._run("etcd", self._etcd())
-        self.start_api(timeout)
-        self._run("kube-controller-manager", self._controllers())
-        if self.scheduler:
-            self._run("kube-scheduler", ["--kubeconfig", str(self.folder / "scheduler.conf"), "--leader-elect=false"])
+        try:
+            self._run("etcd", self._etcd())
+            self.start_api(timeout)
+            self._run("kube-controller-manager", self._controllers())
+            if self.scheduler:
+                self._run("kube-scheduler", self._scheduler())
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def start_api(self, timeout: float = 90.0) -> None:
@@ -118,7 +123,6 @@ class KubeServer:
                         return
                 time.sleep(0.1)
         log = (self.folder / "kube-apiserver.log").read_text(errors="replace")
-        self.close()
         raise RuntimeError(f"the API server did not become ready:\n{log[-4000:]}")
 
     def stop_api(self, sig: signal.Signals = signal.SIGKILL) -> None:
@@ -201,11 +205,14 @@ class KubeServer:
             "--concurrent-job-syncs=20",
         ]
 
+    def _scheduler(self) -> list[str]:
+        return [f"--kubeconfig={self.folder / 'scheduler.conf'}", "--leader-elect=false", "--secure-port=0"]
+
     # -- use -------------------------------------------------------------------------------------------------------
 
     def client(self) -> httpx.Client:
         """An HTTP client that may do anything."""
-        context = httpx.create_ssl_context(verify=str(self.pki.certificate))
+        context = ssl.create_default_context(cafile=self.pki.certificate)
         context.load_cert_chain(self.pki.folder / "admin.crt", self.pki.folder / "admin.key")
         return httpx.Client(base_url=self.url, verify=context, timeout=30, trust_env=False)
 

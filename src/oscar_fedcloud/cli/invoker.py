@@ -89,7 +89,7 @@ def run(config: Config) -> int:
 
     try:
         sound = uvloop.run(_serve(config))
-    except (OSError, LedgerUnavailable, StoreError) as error:
+    except (OSError, LedgerUnavailable, ConfigError, StoreError) as error:
         print(f"oscar-invoker: cannot run: {error}", file=sys.stderr)
         return 1
     return 0 if sound else 1

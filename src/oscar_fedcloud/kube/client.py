@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import aiohttp
 import msgspec
 
+from oscar_fedcloud import __version__
 from oscar_fedcloud.kube.access import load_access, tls_of
 from oscar_fedcloud.kube.errors import KubeError, KubeUnavailable, error_of
 from oscar_fedcloud.kube.resource import Resource
@@ -242,7 +243,7 @@ class KubeClient:
 
 async def headers_of(access: Configuration, content_type: str = "") -> dict[str, str]:
     """Headers of a request; the library renews a token that has run out."""
-    headers = {"Accept": "application/json"}
+    headers = {"Accept": "application/json", "User-Agent": f"oscar-invoker/{__version__}"}
     if content_type:
         headers["Content-Type"] = content_type
     if token := await access.get_api_key_with_prefix("BearerToken"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import msgspec
 
+from oscar_fedcloud.config import ConfigError
 
-class KubeConfigError(Exception):
+
+class KubeConfigError(ConfigError):
     """There is no usable access to a cluster; the message names the file and what is wrong with it."""
 
 

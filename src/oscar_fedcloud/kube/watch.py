@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -61,18 +61,27 @@ class _Error(msgspec.Struct):
 
 
 async def watch(
-    client: KubeClient, resource: Resource, kind: type[T], labels: str = "", fields: str = ""
+    client: KubeClient,
+    resource: Resource,
+    kind: type[T],
+    labels: str = "",
+    fields: str = "",
+    *,
+    on_trouble: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Snapshot[T] | Change[T]]:
     """A Snapshot, then each Change; another Snapshot when changes were missed. Never ends, never raises KubeError.
 
     kind: what objects are decoded to: ``dict``, or a ``msgspec.Struct`` with the fields that matter (much faster).
+    on_trouble: called with what is wrong when the watch is interrupted, and with "" when it goes on.
     """
+    tell = on_trouble or _say_nothing
     version, pause = "", 0.0
     while True:
         try:
             if not version:
                 items, version = await client.list_versioned(resource, kind, labels, fields)
                 yield Snapshot(items)
+            tell("")
             query = {"labelSelector": labels, "fieldSelector": fields, "resourceVersion": version}
             async for change, version in _changes(client, resource, kind, query):  # noqa: B007  for the next request
                 pause = 0.0
@@ -82,8 +91,13 @@ async def watch(
             if error.status in (410, 504):  # too old for the server; or newer than all it knows, after a restore
                 version = ""
             log.warning("watch interrupted, it will be tried again", what=resource.plural, error=str(error))
+            tell(str(error))
             pause = min(_PAUSE_MAX, max(_PAUSE, pause * 2))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+
+
+def _say_nothing(trouble: str) -> None:
+    """Nobody asked."""
 
 
 async def _changes(
