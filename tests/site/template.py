@@ -34,10 +34,10 @@ def build() -> Path:
     return template
 
 
-def prune(used: set[Path]) -> None:
-    """Remove templates of other recipes, unless a virtual machine uses them."""
+def prune() -> None:
+    """Remove templates of other recipes. No virtual machine may use them any more."""
     for template in TEMPLATES.glob("*"):
-        if template not in {path(), *used}:
+        if template != path():
             shutil.rmtree(template)
 
 
