@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from pathlib import Path
 
@@ -20,7 +21,7 @@ PACKAGES = (
 
 def path() -> Path:
     """Where the template of this recipe lies, whether or not it is made."""
-    return TEMPLATES / fingerprint(FILES, HERE / "template.py", *PACKAGES)
+    return TEMPLATES / fingerprint(FILES, inspect.getsource(_configure), *PACKAGES)
 
 
 def build() -> Path:
