@@ -6,19 +6,32 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import lru_cache
+from pathlib import Path
 
 import yaml
 
 from ..plugin_utils._preflight import machine, site, variables
 
 
+ROLES = Path(__file__).parents[2] / "roles"
+
+
+@lru_cache(maxsize=None)
+def _specs():
+    """The options of each role's main entry point, from its argument specification."""
+    files = sorted(ROLES.glob("*/meta/argument_specs.yml"))
+    return {
+        file.parts[-3]: yaml.safe_load(file.read_text(encoding="utf-8"))["argument_specs"]["main"].get("options", {}) for file in files
+    }
+
+
 def machine_problems(facts, needs):
     return machine.problems(facts, needs)
 
 
-def variable_problems(values, spec_files, roles, host_network=""):
-    specs = {role: yaml.safe_load(text)["argument_specs"]["main"].get("options", {}) for role, text in spec_files.items()}
-    return variables.problems(values, specs, roles) + site.relations(values, specs, host_network)
+def variable_problems(values, roles, host_network=""):
+    return variables.problems(values, _specs(), roles) + site.relations(values, _specs(), host_network)
 
 
 def site_problems(hosts, groups):

@@ -42,7 +42,7 @@ def _check(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[str]:
         return
     if not _is(kind, value):
         yield f"{name} is {_shown(name, value)}; it must be {_NAMES.get(kind, kind)}."
-    elif "choices" in option and value not in option["choices"]:
+    elif kind != "list" and "choices" in option and value not in option["choices"]:
         yield f"{name} is {_shown(name, value)}; it must be one of {', '.join(map(str, option['choices']))}."
     elif kind == "list":
         element = {**option, "type": option.get("elements", "raw")}
