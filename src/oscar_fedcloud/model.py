@@ -160,7 +160,11 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """All that a launcher needs for one attempt. ``env`` holds what varies by event; ``secrets`` holds storage keys."""
+    """All that a launcher needs for one attempt.
+
+    env: all variables that are no secret. constant: those of them that the service alone decides. secrets: storage
+    keys, and secrets of the service.
+    """
 
     job: str
     service: Service
@@ -174,6 +178,7 @@ class JobSpec:
     cpu: float  # cores
     timeout: float  # seconds, 0 = none
     image: str = ""
+    constant: Mapping[str, str] = field(default_factory=dict)
 
 
 class Launcher(Protocol):
@@ -196,6 +201,12 @@ class Launcher(Protocol):
 
     def log(self, job: str, tail: int | None = None) -> Iterator[bytes] | None:
         """Chunks of the Job's log while the launcher still has it, else None."""
+
+    async def collect(self, current: Mapping[str, str]) -> None:
+        """Remove what was kept for revisions of services that are neither in ``current`` nor needed by a Job."""
+
+    def health(self) -> dict[str, Any]:
+        """Whether Jobs can be started and watched: ``{"ok": bool, "detail": str}``."""
 
     async def close(self) -> None:
         """Stop watching. Jobs go on."""

@@ -85,12 +85,12 @@ def reset(options: argparse.Namespace) -> None:
     with changing_the_site():
         for host in hosts:
             guests.remove(host)
-        site_state.up(hosts)
+        site_state.start(hosts)
 
 
 def power_on(options: argparse.Namespace) -> None:
     with changing_the_site():
-        site_state.up(guests.named(options.hosts))
+        site_state.start(guests.named(options.hosts))
 
 
 def power_off(options: argparse.Namespace) -> None:

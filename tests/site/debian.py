@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian file systems: from the package sources of this machine where it is a Debian of the same release, else from Debian's own."""
+"""Debian file systems, from the package sources of this machine where it is a Debian of that release."""
 
 from __future__ import annotations
 

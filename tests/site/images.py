@@ -13,6 +13,7 @@ from typing import Any
 import debian
 import oci
 import once
+from packages import releases
 from run import replacing, run, say
 from settings import BIN, HERE, SITE
 from versions import VERSIONS
@@ -20,7 +21,7 @@ from versions import VERSIONS
 LAYERS = SITE / "layers"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
-# File systems of Debian's packages: for what changes the network of a node, and for the example that makes pictures grey.
+# File systems of Debian's packages: for what sets up a node's network, and for the example that makes pictures grey.
 NETWORK = ("conntrack", "iproute2", "iptables", "kmod", "nftables")
 PICTURES = ("imagemagick",)
 # Packages of which single files are taken.
@@ -38,7 +39,7 @@ class Image:
 
     def build(self, folder: Path) -> str:
         """Write it as an image layout and return its digest."""
-        own = [oci.layer(folder / "own.tar", self.files)] if self.files else []
+        own = [oci.layer(folder / "own.tar", self.files, {}, {})] if self.files else []
         return oci.image(folder / "image", [*self.below, *own], **self.config)
 
     @property
@@ -56,21 +57,20 @@ def images() -> list[Image]:
     rclone = {"usr/local/bin/rclone": _rclone(), "etc/ssl/certs/ca-certificates.crt": CERTIFICATES}
     shell = {"Cmd": ["sh"]}
     return [
-        *_kubernetes(network),
+        *(image for version, folder in releases().items() for image in _kubernetes(version, folder, network)),
         Image(flannel, {"opt/bin/flanneld": BIN / "flanneld"}, [network], {"Entrypoint": ["/opt/bin/flanneld"]}),
-        Image(flannel_plugin, {"flannel": BIN / "flannel"}, [busybox], {}),
+        Image(flannel_plugin, {"flannel": BIN / "flannel-cni"}, [busybox], {}),
         Image(f"docker.io/library/busybox:{VERSIONS['busybox']}", {}, [busybox], shell),
         # Alpine's tools are busybox', and the examples use no others.
         Image(f"docker.io/library/alpine:{VERSIONS['alpine']}", {}, [busybox], shell),
-        Image(f"docker.io/rclone/rclone:{VERSIONS['rclone']}", rclone, [busybox], {"Entrypoint": ["rclone"], "WorkingDir": "/data"}),
+        Image(f"docker.io/rclone/rclone:{VERSIONS['rclone']}", rclone, [busybox], {"Entrypoint": ["rclone"]}),
         Image("ghcr.io/grycap/imagemagick:latest", {}, [pictures], {"Cmd": ["bash"]}),
     ]
 
 
-def _kubernetes(network: Path) -> list[Image]:
-    """The images that this kubeadm asks for, under the names and versions that it says."""
-    version = f"v{VERSIONS['kubernetes']}"
-    names = run(BIN / "kubeadm", "config", "images", "list", f"--kubernetes-version={version}").split()
+def _kubernetes(version: str, folder: Path, network: Path) -> list[Image]:
+    """The images that this version's kubeadm asks for, under the names that it says."""
+    names = run(folder / "kubeadm", "config", "images", "list", f"--kubernetes-version=v{version}").split()
     found = []
     for name in names:
         component = name.rpartition(":")[0].rpartition("/")[2]
@@ -80,7 +80,8 @@ def _kubernetes(network: Path) -> list[Image]:
             found.append(Image(name, {"coredns": BIN / "coredns"}, [], {"Entrypoint": ["/coredns"]}))
         else:
             below = [network] if component == "kube-proxy" else []
-            found.append(Image(name, {f"usr/local/bin/{component}": BIN / component}, below, {}))
+            binary = (BIN if component == "etcd" else folder) / component
+            found.append(Image(name, {f"usr/local/bin/{component}": binary}, below, {}))
     return found
 
 

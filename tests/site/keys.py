@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ssh keys, made once: one to log in with, one host key for each virtual machine, and the ssh configuration that names them."""
+"""ssh keys, made once: one to log in with and one for each virtual machine, and the configuration that names them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import processes
 import registry
 import repository
 import wheels
-from run import sha256, wait_until, write
+from run import SiteError, sha256, wait_until, write
 from settings import BIN, CONTROLLER, FILES_PORT, LOGS, REGISTRY, WWW
 
 
@@ -33,13 +33,18 @@ class Server:
         """Start it unless it runs, and wait until it answers."""
         if processes.pid(self.name) is None:
             processes.start(self.name, self.command())
-        wait_until(f"{self.url} answers (see {LOGS / self.name}.log)", self._answers, seconds=30)
+        wait_until(f"{self.url} answers", self._answers_or_died, seconds=30)
 
     def state(self) -> str:
         """``off``, ``starting`` or ``running``."""
         if processes.pid(self.name) is None:
             return "off"
         return "running" if self._answers() else "starting"
+
+    def _answers_or_died(self) -> bool:
+        if processes.pid(self.name) is None:
+            raise SiteError(f"The server at {self.url} went off; see {LOGS / self.name}.log. Is its port in use?")
+        return self._answers()
 
     def _answers(self) -> bool:
         with suppress(OSError), urllib.request.urlopen(self.url, timeout=5) as response:
@@ -57,11 +62,15 @@ SERVERS = (
 )
 
 
-def up() -> None:
-    """Fill the mirror, as far as it is not filled, and serve it."""
+def serve() -> None:
+    """Start what does not run yet."""
     WWW.mkdir(parents=True, exist_ok=True)
     for server in SERVERS:
         server.up()
+
+
+def fill() -> None:
+    """Put everything into the mirror that is missing or has changed. The mirror must be served."""
     _files()
     repository.build(images.runc())
     wheels.build()
@@ -75,9 +84,11 @@ def down() -> None:
 
 
 def _files() -> None:
-    target = WWW / "files/minio"
-    with once.making(target, once.stat(BIN / "minio")) as needed:
-        if needed:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(BIN / "minio", target)
-            write(target.with_suffix(".sha256"), f"{sha256(target)}  minio\n")
+    """MinIO, and the one to upgrade to where it was built."""
+    for binary in filter(Path.exists, (BIN / "minio", BIN / "minio-next")):
+        target = WWW / "files" / binary.name
+        with once.making(target, once.stat(binary)) as needed:
+            if needed:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(binary, target)
+                write(target.with_suffix(".sha256"), f"{sha256(target)}  {target.name}\n")

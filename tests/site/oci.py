@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+Names = Mapping[str, str]
 
 
-def layer(target: Path, files: Mapping[str, Path], links: Mapping[str, str] = {}, folders: Mapping[str, int] = {}) -> Path:
+def layer(target: Path, files: Mapping[str, Path], links: Names, folders: Mapping[str, int]) -> Path:
     """Write a layer of executable files, links and folders (with their modes) as a tar archive."""
     with tarfile.open(target, "w") as archive:
         for name, mode in sorted((_parents([*files, *links]) | dict(folders)).items()):
@@ -32,7 +33,7 @@ def layer(target: Path, files: Mapping[str, Path], links: Mapping[str, str] = {}
 
 
 def image(folder: Path, layers: Sequence[Path], **config: Any) -> str:
-    """Write an image layout with one image; ``config`` is as in the specification. Returns the digest of its manifest."""
+    """Write an image layout with one image and return its digest. ``config`` is as in the specification."""
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
     kept = [_keep(blobs, file) for file in layers]

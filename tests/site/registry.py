@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image registry of the mirror. Images keep their paths; the names of the registries they come from are left out."""
+"""The image registry of the mirror. Images keep their paths, without the name of the registry they come from."""
 
 from __future__ import annotations
 
-import tempfile
+import json
 from pathlib import Path
 
 import once
 from images import Image, images
-from run import run, say, write
-from settings import HERE, REGISTRY, REGISTRY_PORT, SITE
+from run import run, say, temporary, write
+from settings import HERE, REGISTRY, SITE
 
 DATA = SITE / "registry"
 CONFIG = SITE / "registry.yml"
@@ -17,8 +17,13 @@ CONFIG = SITE / "registry.yml"
 
 def command() -> list[str | Path]:
     """The command that serves the registry."""
-    settings = f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {DATA}}}}}\nhttp: {{addr: '{REGISTRY}'}}\nlog: {{level: warn}}\n"
-    write(CONFIG, settings)
+    settings = {
+        "version": "0.1",
+        "log": {"level": "warn"},
+        "storage": {"filesystem": {"rootdirectory": str(DATA)}},
+        "http": {"addr": REGISTRY},
+    }
+    write(CONFIG, json.dumps(settings))  # which is YAML, too
     return ["docker-registry", "serve", CONFIG]
 
 
@@ -28,10 +33,10 @@ def fill() -> None:
         with once.making(_tag(image), HERE / "oci.py", *image.made_from) as needed:
             if needed:
                 say(f"Packing the image {image.name} ...")
-                with tempfile.TemporaryDirectory(dir=SITE) as folder:
-                    image.build(Path(folder))
-                    target = f"docker://{REGISTRY}/{_path(image)}"
-                    run("skopeo", "copy", "--dest-tls-verify=false", "--preserve-digests", f"oci:{folder}/image", target)
+                with temporary() as folder:
+                    image.build(folder)
+                    copy = ("skopeo", "copy", "--dest-tls-verify=false", "--preserve-digests")
+                    run(*copy, f"oci:{folder}/image", f"docker://{REGISTRY}/{_path(image)}")
 
 
 def _path(image: Image) -> str:

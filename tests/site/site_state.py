@@ -12,14 +12,23 @@ import mirror
 import network
 import processes
 import template
+from run import SiteError
 from settings import HOSTS, Host
 
 
 def up(hosts: Sequence[Host]) -> None:
     """Bring up the mirror and these virtual machines. What runs already is left alone."""
-    keys.build()
     network.up()
-    mirror.up()
+    mirror.serve()
+    mirror.fill()
+    start(hosts)
+
+
+def start(hosts: Sequence[Host]) -> None:
+    """Start these virtual machines in a site that is up."""
+    if not network.is_up():
+        raise SiteError("The site is down. First: python tests/site up")
+    keys.build()
     guests.power_on(hosts)
 
 
@@ -34,11 +43,11 @@ def down() -> None:
 
 def rows() -> list[dict[str, object]]:
     """One row for each virtual machine and each server of the mirror."""
-    machines = [
+    machines: list[dict[str, object]] = [
         {"name": host.name, "at": host.address, "state": guests.state(host), "pid": processes.pid(host.name)}
         for host in HOSTS
     ]
-    servers = [
+    servers: list[dict[str, object]] = [
         {"name": server.name, "at": server.url, "state": server.state(), "pid": processes.pid(server.name)}
         for server in mirror.SERVERS
     ]
@@ -55,4 +64,4 @@ def as_table() -> str:
     lines = [("NAME", "STATE", "AT", "PID")]
     lines += [(str(row["name"]), str(row["state"]), str(row["at"]), str(row["pid"] or "-")) for row in rows()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

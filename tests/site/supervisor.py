@@ -6,6 +6,7 @@ Started by ``guests`` in a mount namespace of its own, so that its mounts are go
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -27,8 +28,8 @@ def main(name: str) -> int:
         code = REBOOT
         while code == REBOOT:
             cgroups.remove(name)
-            boot = subprocess.Popen(machine(host), stdout=console, stderr=console, preexec_fn=lambda: cgroups.enter(name))
-            code = boot.wait()
+            enter = functools.partial(cgroups.enter, name)
+            code = subprocess.Popen(machine(host), stdout=console, stderr=console, preexec_fn=enter).wait()
     return code
 
 
@@ -40,7 +41,7 @@ def machine(host: Host) -> list[str | Path]:
         # No systemd is asked for help, since there may be none on this machine.
         *("--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--timezone=off"),
         f"--network-bridge={BRIDGE}",
-        # Rights of a machine's root, as far as this one has them: the guest runs containers and sets up networks itself.
+        # All rights of root, as far as this machine has them: the guest runs containers and sets up networks itself.
         *("--capability=all", "--system-call-filter=@keyring bpf @privileged"),
         # containerd cannot keep its layers on an overlay.
         f"--bind={host.folder / 'containerd'}:/var/lib/containerd",

@@ -1,48 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The project and all that it needs as wheels with a list of hashes, so that machines without a package index install it."""
+"""The project and all that it needs as wheels, with their hashes, for machines that reach no package index."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import once
-from run import replacing, run, say, sha256, write
-from settings import ROOT, WWW
+from run import replacing, run, say, sha256, temporary, write
+from settings import ROOT, SITE, WWW
 
 TARGET = WWW / "wheels"
-EXTRAS = "postgresql"
+DEPENDENCIES = SITE / "dependencies"
+EXTRAS = "kubernetes,postgresql"
 # What Debian 12 runs; wheels for older C libraries run there too.
 PYTHON = ("--python-version=3.11", "--implementation=cp", "--only-binary=:all:")
 PLATFORMS = tuple(f"--platform={name}_x86_64" for name in ("manylinux_2_28", "manylinux_2_17", "manylinux2014"))
+
+DESCRIPTION = ROOT / "pyproject.toml"
 SOURCES = ("src", "plugins/module_utils/_fdl", "LICENSES")
+UNWANTED = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 
 def build() -> None:
     """Make the folder unless it was made from the same sources."""
-    sources = [ROOT / "pyproject.toml", *(ROOT / name for name in SOURCES)]
-    with once.making(TARGET, *sources, *PYTHON, *PLATFORMS) as needed:
+    recipe: tuple[str | Path, ...] = (DESCRIPTION, EXTRAS, *PYTHON, *PLATFORMS)
+    sources = [ROOT / name for name in SOURCES]
+    with once.making(TARGET, *sources, *recipe) as needed, temporary() as folder:
         if needed:
-            say("Fetching the Python packages ...")
-            with replacing(TARGET) as folder:
-                wheel = _project(folder)
-                pip = (sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder)
-                run(*pip, *PYTHON, *PLATFORMS, f"{wheel}[{EXTRAS}]")
-                write(folder / "requirements.txt", "".join(sorted(map(_requirement, folder.glob("*.whl")))))
+            wheel = _project(folder)
+            with once.making(DEPENDENCIES, *recipe) as changed:
+                if changed:
+                    _fetch_dependencies(wheel)
+            with replacing(TARGET) as wheels:
+                shutil.copytree(DEPENDENCIES, wheels, dirs_exist_ok=True)
+                shutil.copy(wheel, wheels)
+                write(wheels / "requirements.txt", "".join(sorted(map(_requirement, wheels.glob("*.whl")))))
 
 
 def _project(folder: Path) -> Path:
     """Build the project's wheel in a copy, since building writes beside the sources."""
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in ("pyproject.toml", "README.md"):
-            shutil.copy(ROOT / name, temporary)
-        for name in SOURCES:
-            shutil.copytree(ROOT / name, Path(temporary, name), symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, temporary)
-    [wheel] = folder.glob("oscar_fedcloud-*.whl")
+    say("Building the project's Python package ...")
+    copy = folder / "copy"
+    copy.mkdir()
+    for file in (DESCRIPTION, ROOT / "README.md"):
+        shutil.copy(file, copy)
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=UNWANTED)
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, copy)
+    [wheel] = folder.glob("*.whl")
     return wheel
+
+
+def _fetch_dependencies(wheel: Path) -> None:
+    say("Fetching the Python packages that it needs ...")
+    with replacing(DEPENDENCIES) as folder:
+        download = (sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder)
+        run(*download, *PYTHON, *PLATFORMS, f"{wheel}[{EXTRAS}]")
+        (folder / wheel.name).unlink()
 
 
 def _requirement(wheel: Path) -> str:

@@ -3,8 +3,8 @@
 
 What is the same for all Jobs of a service's revision (``service_environment``), what varies by event
 (``event_environment``) and what is secret (``secret_environment``) are apart, because a launcher may keep them in
-different places. ``job_environment`` is the first two together. The runner's own variables are always all set, so that
-none of a user's variables can take their place.
+different places; what the event decides goes over what the service decides. The runner's own variables are always all
+set, so that none of a user's variables can take their place.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def log_path(service: str, job: str) -> str:
     return f"{service}/{job}.log"
 
 
-def job_environment(service: Service, run: Run, attempt: int, job: str, settings: RunnerSettings) -> dict[str, str]:
-    """All variables of one attempt that are no secret."""
-    return {**service_environment(service, settings), **event_environment(service, run, attempt, job, settings)}
+def record_path(service: str, job: str) -> str:
+    """The key beside it that says how the Job ended, for launchers that ask for it."""
+    return f"{service}/{job}.result"
 
 
 def service_environment(service: Service, settings: RunnerSettings) -> dict[str, str]:

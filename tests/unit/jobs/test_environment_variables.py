@@ -14,7 +14,6 @@ from oscar_fedcloud.jobs.environment import (
     RunnerSettings,
     event_environment,
     file_name,
-    job_environment,
     providers_of,
     remote_name,
     secret_environment,
@@ -58,8 +57,9 @@ def make_run(event: StorageEvent = EVENT) -> Run:
     return Run("run", "step", event, RunState.RUNNING, "", 0, 0, 0, 0.0, 0.0, None)
 
 
-def variables(service: Service, event: StorageEvent = EVENT) -> dict[str, str]:
-    return job_environment(service, make_run(event), 3, "step-run-3", SETTINGS)
+def variables(service: Service, event: StorageEvent = EVENT, settings: RunnerSettings = SETTINGS) -> dict[str, str]:
+    of_event = event_environment(service, make_run(event), 3, "step-run-3", settings)
+    return service_environment(service, settings) | of_event
 
 
 def test_a_storage_event() -> None:
@@ -129,7 +129,7 @@ def test_no_variable_of_the_user_takes_the_place_of_one_of_the_runner() -> None:
     mine = dict.fromkeys(("OSCAR_LOG_REMOTE", "OSCAR_OUTPUTS", "EVENT", "OSCAR_RCLONE", "JOB_UUID"), "mine")
     of = make_service(environment={"variables": mine, "secrets": {}})
     assert "mine" not in variables(of).values()
-    without_log = job_environment(of, make_run(), 1, "step-run-1", RunnerSettings("/bin/rclone"))
+    without_log = variables(of, settings=RunnerSettings("/bin/rclone"))
     assert without_log["OSCAR_LOG_REMOTE"] == without_log["OSCAR_LOG_PATH"] == ""
 
 
