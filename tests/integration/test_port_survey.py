@@ -86,6 +86,7 @@ class Surveyor:
                         "ansible.builtin.include_role": {"name": "fedcloud.oscar.port_survey", "tasks_from": "choose"},
                     },
                     {"name": "chosen", "ansible.builtin.debug": {"var": "site_public_port"}},
+                    {"name": "reachable", "ansible.builtin.debug": {"var": "site_reachable_ports"}},
                 ],
             }
         ]
@@ -192,7 +193,9 @@ def test_a_port_that_is_held_is_tried_at_its_holder(newest: Surveyor, net: Net) 
             assert holder
             assert f"held by {holder}" in run.output
 
-            assert newest.choose()["chosen"].result["site_public_port"] == 443
+            chosen = newest.choose()
+            assert chosen["chosen"].result["site_public_port"] == 443
+            assert chosen["reachable"].result["site_reachable_ports"] == [80, 81, 82, 443, 7000, 7001, 7002, 8443]
             # The ingress of the site stays where it is.
             kept = newest.choose("--check", port_survey_own_services=[holder])
             assert kept["chosen"].result["site_public_port"] == 8443
