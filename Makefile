@@ -10,6 +10,8 @@ export ANSIBLE_INVENTORY_UNPARSED_WARNING := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST_ARGS ?=
 BENCH ?=
+# With "upgrade", the mirror holds versions to upgrade from and to as well.
+SITE_PARTS ?= minio kubernetes-api site
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart stop check parts test install-test lint sanity site-parts site-up site-status site-down test-site molecule bench release clean
@@ -65,7 +67,7 @@ sanity: $(VENV)/.dev  ## ansible-test sanity on a copy of the tree
 
 site-parts:
 	@PYTHON="$(PYTHON)" tools/check-tools.sh site
-	@"$(PYTHON)" tools/build_parts.py minio kubernetes-api site
+	@"$(PYTHON)" tools/build_parts.py $(SITE_PARTS)
 
 site-up: site-parts $(VENV)/.dev  ## start three virtual machines and a mirror of all that they install (root)
 	@$(BIN)/python tests/site up

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,8 @@ def main(groups: Sequence[str]) -> int:
     try:
         with (BIN / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            for left_over in BIN.glob(".build-*"):
+                shutil.rmtree(left_over)
             for build in builds:
                 if not is_built(build):
                     make(build)

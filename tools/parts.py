@@ -64,6 +64,14 @@ CNI_PLUGINS = {
 }
 
 MINIO = Build("minio", "github.com/minio/minio", VERSIONS["minio"], {"minio": ""})
+# The same server under the name of a later release: there is no later one that could be built.
+MINIO_NEXT = Build(
+    "minio-next",
+    "github.com/minio/minio",
+    VERSIONS["minio"],
+    {"minio-next": ""},
+    ldflags="-s -w -X github.com/minio/minio/cmd.ReleaseTag=RELEASE.2026-11-01T00-00-00Z",
+)
 ETCD = Build("etcd", "go.etcd.io/etcd/server/v3", VERSIONS["etcd"], {"etcd": ""})
 CONTAINERD = Build(
     "containerd",
@@ -101,5 +109,9 @@ GROUPS: Mapping[str, Sequence[Build]] = {
     "site": [
         kubernetes("kubernetes", VERSIONS["kubernetes"], OTHER_PROGRAMS),
         *(CONTAINERD, CNI, COREDNS, FLANNEL, FLANNEL_CNI),
+    ],
+    "upgrade": [
+        kubernetes("kubernetes-before", VERSIONS["kubernetes-before"], (*API_PROGRAMS, *OTHER_PROGRAMS), "before/"),
+        MINIO_NEXT,
     ],
 }

@@ -35,7 +35,7 @@ class Kubelet:
 
     def jobs(self, service: str = "", count: int = 1) -> list[dict[str, Any]]:
         """The service's Jobs, as soon as there are so many."""
-        selector = f"oscar.fedcloud/service={service}" if service else "oscar.fedcloud/service"
+        selector = f"oscar.fedcloud.eu/service={service}" if service else "oscar.fedcloud.eu/service"
 
         def there() -> list[dict[str, Any]] | None:
             found = self.objects("jobs", labelSelector=selector)

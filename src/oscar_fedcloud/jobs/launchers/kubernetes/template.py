@@ -21,7 +21,7 @@ from oscar_fedcloud.jobs.launchers.kubernetes.variables import variables_file
 from oscar_fedcloud.jobs.launchers.plan import RUNNER
 from oscar_fedcloud.model import JobSpec, LaunchError, digest, event_id
 
-PREFIX = "oscar.fedcloud"
+PREFIX = "oscar.fedcloud.eu"
 MANAGED = {"app.kubernetes.io/managed-by": "oscar-invoker"}
 SELECTOR = ",".join(f"{name}={value}" for name, value in MANAGED.items())
 SERVICE_LABEL, REVISION_LABEL, EVENT_LABEL = f"{PREFIX}/service", f"{PREFIX}/revision", f"{PREFIX}/event"
