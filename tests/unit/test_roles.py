@@ -16,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ROLES = sorted(file.parents[1] for file in ROOT.glob("roles/*/meta/argument_specs.yml"))
-FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("roles/*/handlers/*.yml"), *ROOT.glob("playbooks/*.yml")])
+FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("roles/*/handlers/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("playbooks/tasks/*.yml")])
 
 Task = dict[str, Any]
 
