@@ -16,7 +16,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ROLES = sorted(file.parents[1] for file in ROOT.glob("roles/*/meta/argument_specs.yml"))
-FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("roles/*/handlers/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("playbooks/tasks/*.yml")])
+PLACES = ("roles/*/tasks", "roles/*/handlers", "playbooks", "playbooks/tasks")
+FILES = sorted(file for place in PLACES for file in ROOT.glob(f"{place}/*.yml"))
 
 Task = dict[str, Any]
 
