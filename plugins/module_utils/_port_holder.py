@@ -34,7 +34,7 @@ def _sockets(table: str, port: Port) -> list[tuple[str, str]]:
     found = []
     for line in _read(f"/proc/net/{table}").splitlines()[1:]:
         fields = line.split()
-        address, _, number = fields[1].partition(":")
+        address, number = fields[1].split(":")
         if int(number, 16) == port.number and fields[3] == _LISTENING[port.protocol]:
             found.append((address, fields[9]))
     return found

@@ -16,7 +16,7 @@ description:
   - A listener answers a question in a way that needs the token, so an open port is known to lead to that very machine.
   - Run as root, it also sees whether a probe arrives at the machine, before the machine's own firewall. This tells that
     firewall from whatever is outside the machine. Without root, such causes stay unknown.
-  - The role M(fedcloud.oscar.port_survey#role) does all of it for a site.
+  - The role C(fedcloud.oscar.port_survey) does all of it for a site.
 extends_documentation_fragment:
   - fedcloud.oscar._attributes
 attributes:
