@@ -17,6 +17,8 @@ from ._ports import Port
 
 _LISTENING = {"tcp": "0A", "udp": "07"}  # states TCP_LISTEN and TCP_CLOSE, which is what unconnected UDP sockets have
 
+NOBODY = {"process": "", "unit": "", "local_only": False}
+
 
 def holder(port: Port) -> dict[str, Any]:
     """Process and systemd unit that hold the port, empty where unknown, and whether only this machine can reach it."""

@@ -61,7 +61,7 @@ options:
     description:
       - After this time, in seconds, the listeners end by themselves.
     type: int
-    default: 120
+    default: 300
   timeout:
     description:
       - How long to wait for each connection, in seconds. Many are tried at once.
@@ -197,7 +197,7 @@ def main():
             "token": {"type": "str", "required": True, "no_log": True},
             "ports": {"type": "list", "elements": "str"},
             "hosts": {"type": "dict"},
-            "lifetime": {"type": "int", "default": 120},
+            "lifetime": {"type": "int", "default": 300},
             "timeout": {"type": "int", "default": 5},
         },
         required_if=[("state", "listening", ("ports",)), ("state", "probed", ("ports", "hosts"))],
