@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -47,16 +48,20 @@ def _is_loopback(words: str) -> bool:
 
 
 def _owner(inodes: set[str]) -> int:
-    """The process that has one of these sockets open, rather a daemon than the init that opened it; 0 if none is found."""
+    """The process that has one of these sockets open, rather a daemon than the init that opened it; 0 if none."""
     links = {f"socket:[{inode}]" for inode in inodes}
-    pids = []
-    for folder in Path("/proc").glob("[0-9]*/fd"):
-        try:
-            if any(os.readlink(entry.path) in links for entry in os.scandir(folder)):
-                pids.append(int(folder.parent.name))
-        except OSError:
-            continue  # it ended, or it belongs to another user
-    return max(pids, default=0)
+    folders = Path("/proc").glob("[0-9]*/fd")
+    return max((int(folder.parent.name) for folder in folders if not links.isdisjoint(_open_files(folder))), default=0)
+
+
+def _open_files(folder: Path) -> set[str]:
+    """What a process has open; not what it has just closed, and nothing if it belongs to another user."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(folder / name))
+    return found
 
 
 def _unit(cgroups: str) -> str:

@@ -28,7 +28,10 @@ _CONNECTIONS = 256
 
 
 class Listener:
-    """Listens on those of the ports that are free. ``ports`` says for each who holds it, ``capture`` whether packets are seen."""
+    """Listens on those of the ports that are free.
+
+    ``ports`` says for each who holds it, ``capture`` whether packets are seen.
+    """
 
     def __init__(self, ports: Iterable[Port], token: str) -> None:
         self.token = token
@@ -76,6 +79,15 @@ class Listener:
             for key, _events in self._selector.select(end - time.monotonic()):
                 with contextlib.suppress(OSError):  # a client that went away
                     key.data(key.fileobj)
+
+    def close(self) -> None:
+        """Let go of all sockets."""
+        for opened in (
+            self._control,
+            *(one for _port, one in self._open),
+            *([self._capture.socket] if self._capture else []),
+        ):
+            opened.close()
 
     def _watch(self, watched: socket.socket, action: Callable[[socket.socket], Any]) -> None:
         watched.setblocking(False)
@@ -130,6 +142,7 @@ def start(ports: Iterable[Port], token: str, lifetime: int) -> dict[str, Any]:
     if child == 0:
         _become_daemon(lambda: listener.serve(lifetime))
     os.waitpid(child, 0)
+    listener.close()  # the other process has them, too
     return {"ports": listener.ports, "capture": listener.capture}
 
 

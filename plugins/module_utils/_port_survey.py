@@ -4,7 +4,8 @@
 """PRIVATE to the collection: what a survey of ports means, from what listeners and probes saw. Pure functions.
 
 ``listeners``: what ``port_probe`` returned with ``state=stopped``, by the name of the machine.
-``probes``: what it returned with ``state=probed``, by the place where it was called; its ``hosts`` are names of machines.
+``probes``: what it returned with ``state=probed``, by the place where it was called; its ``hosts`` are names of
+machines.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ _ERRORS_OF_THE_PROBE = ("network is unreachable", "operation not permitted")
 def explain(listeners: Mapping[str, Any], probes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row for each place, machine and port.
 
-    ``state``: ``open``, ``refused`` or ``filtered``, as the place sees it. ``cause``: why it is not open. ``site``: ``open`` if what
-    is outside the machine lets the port through, ``blocked``, or ``unknown``. ``held_by``: whose listener it is, if not ours.
+    ``state``: ``open``, ``refused`` or ``filtered``, as the place sees it. ``cause``: why it is not open. ``site``:
+    ``open`` if what is outside the machine lets the port through, ``blocked``, or ``unknown``. ``held_by``: whose
+    listener it is, if not ours. ``itself``: the place is the machine.
     """
     tries = [
         (place, host, port, attempt)
@@ -117,7 +119,7 @@ def _through(state: str, cause: str, arrived: Optional[bool]) -> str:
 
 
 def choose(rows: Iterable[Mapping[str, Any]], candidates: Iterable[object], own: Iterable[str]) -> dict[str, Any]:
-    """The public port: that which our own ingress (one of ``own``) holds and that is open, else the first that is open and free.
+    """The public port: one that is open and held by our own ingress (one of ``own``), else the first open and free one.
 
     ``port`` is 0 if there is none; ``why`` says for each candidate what is wrong with it.
     """

@@ -14,8 +14,8 @@ author:
 description:
   - Starts temporary listeners on a machine, tries its ports from other machines, and stops the listeners.
   - A listener answers a question in a way that needs the token, so an open port is known to lead to that very machine.
-  - Run as root, it also sees whether a probe arrives at the machine, before the machine's own firewall. This tells that firewall from
-    whatever is outside the machine. Elsewhere, such causes stay unknown.
+  - Run as root, it also sees whether a probe arrives at the machine, before the machine's own firewall. This tells that
+    firewall from whatever is outside the machine. Without root, such causes stay unknown.
   - The role M(fedcloud.oscar.port_survey#role) does all of it for a site.
 extends_documentation_fragment:
   - fedcloud.oscar._attributes

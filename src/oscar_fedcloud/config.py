@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The invoker's configuration: one YAML file, checked whole before anything starts.
 
-Every secret can stand in a file of its own (``…_file``), so that the configuration itself may be read by others.
+Every secret can stand in a file of its own (``…_file``), so that the configuration itself may be read by others. A
+relative path is that of a credential which systemd hands over (LoadCredential=), else relative to the working directory.
 """
 
 from __future__ import annotations
@@ -201,8 +202,9 @@ def _share_access(launcher: Any, catalogue: Any) -> None:
 
 
 def _read_secret(path: str) -> str:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        return Path(credentials, path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"secret file {path} cannot be read: {error.strerror}") from error
 
