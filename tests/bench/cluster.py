@@ -156,7 +156,8 @@ def _version(http: httpx.Client) -> str:
 @contextlib.contextmanager
 def _sites(folder: Path) -> Iterator[tuple[KubeServer, ClusterSite]]:
     with KubeServer(folder / "kube", audit=False) as kube, cluster_site(folder / "site", kube) as site:
-        site.daemon.apply(file_service("bench", "true", image="example.org/tool:1"))
+        once = {"attempts": 1, "infrastructure": 0}  # Jobs that the bench deletes do not come back
+        site.daemon.apply(file_service("bench", "true", image="example.org/tool:1", retry=once))
         site.daemon.wait_ready("bench")
         yield kube, site
 
