@@ -10,10 +10,16 @@ from functools import lru_cache
 from pathlib import Path
 
 import yaml
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from ..plugin_utils._preflight import machine, site, variables
 
 
+NUMBERS = (
+    *("cpus", "memory_mb", "swap_mb", "mtu", "uid", "disk_total", "disk_free"),
+    *("disk_gib", "disk_free_gib", "clock_offset"),
+)
+TRUTHS = ("cgroup1", "cgroup2", "firewall", "firewalld", "ufw")
 ROLES = Path(__file__).parents[2] / "roles"
 
 
@@ -27,7 +33,22 @@ def _specs():
 
 
 def machine_problems(facts, needs):
-    return machine.problems(facts, needs)
+    return machine.problems(_typed(facts), _typed(needs))
+
+
+def _typed(given):
+    """Numbers and truths as such: ansible-core before 2.19 hands on the text of each template."""
+    return {name: _number(value) if name in NUMBERS else _truth(value) if name in TRUTHS else value for name, value in given.items()}
+
+
+def _number(value):
+    if not isinstance(value, str):
+        return value
+    return None if value in ("", "None") else float(value) if "." in value else int(value)
+
+
+def _truth(value):
+    return boolean(value) if isinstance(value, str) else value
 
 
 def variable_problems(values, roles, host_network=""):
