@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -74,12 +75,17 @@ def main(groups: Sequence[str]) -> int:
     try:
         with (BIN / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            for left_over in BIN.glob(".build-*"):
+                shutil.rmtree(left_over)
             for build in builds:
                 if not is_built(build):
                     make(build)
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on with the program that was being built.", file=sys.stderr)
+        return 130
     say(f"Ready in {BIN}: {', '.join(name for build in builds for name in build.programs)}")
     return 0
 
@@ -102,8 +108,8 @@ def make(build: Build) -> None:
         go.build([f"-ldflags={build.ldflags}", *build.flags, f"-o={made}/", *build.packages], log)
         for name, package in build.programs.items():
             target = BIN / name
-            target.parent.mkdir(exist_ok=True)
-            (made / default_name(package)).replace(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (made / default_name(build.module + package)).replace(target)
     stamp_of(build).parent.mkdir(exist_ok=True)
     stamp_of(build).write_text(repr(build))
     log.unlink()

@@ -64,6 +64,14 @@ CNI_PLUGINS = {
 }
 
 MINIO = Build("minio", "github.com/minio/minio", VERSIONS["minio"], {"minio": ""})
+# The same server under the name of a later release: there is no later one that could be built.
+MINIO_NEXT = Build(
+    "minio-next",
+    "github.com/minio/minio",
+    VERSIONS["minio"],
+    {"minio-next": ""},
+    ldflags="-s -w -X github.com/minio/minio/cmd.ReleaseTag=RELEASE.2026-11-01T00-00-00Z",
+)
 ETCD = Build("etcd", "go.etcd.io/etcd/server/v3", VERSIONS["etcd"], {"etcd": ""})
 CONTAINERD = Build(
     "containerd",
@@ -88,7 +96,7 @@ FLANNEL = Build(
     "github.com/flannel-io/flannel",
     VERSIONS["flannel"],
     {"flanneld": ""},
-    ldflags='-s -w -extldflags "-static"',
+    ldflags=f'-s -w -extldflags "-static" -X github.com/flannel-io/flannel/pkg/version.Version=v{VERSIONS["flannel"]}',
     # It names a version of this module that is not to be had any more.
     also={"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common": "1.3.103"},
     with_c=True,  # for its backend "udp"
@@ -101,5 +109,9 @@ GROUPS: Mapping[str, Sequence[Build]] = {
     "site": [
         kubernetes("kubernetes", VERSIONS["kubernetes"], OTHER_PROGRAMS),
         *(CONTAINERD, CNI, COREDNS, FLANNEL, FLANNEL_CNI),
+    ],
+    "upgrade": [
+        kubernetes("kubernetes-before", VERSIONS["kubernetes-before"], (*API_PROGRAMS, *OTHER_PROGRAMS), "before/"),
+        MINIO_NEXT,
     ],
 }

@@ -3,8 +3,8 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 """PRIVATE to the collection: which probes reach this machine, seen before its own firewall and after it.
 
-A packet socket gets incoming packets before netfilter and outgoing ones after it. A probe that is seen coming in and never
-answered was stopped on this machine; one that is never seen was stopped before it.
+A packet socket gets incoming packets before netfilter and outgoing ones after it. A probe that is seen coming in and
+never answered was stopped on this machine; one that is never seen was stopped before it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Copyright: the OSCAR for FedCloud developers
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
-"""PRIVATE to the collection: the file that says which ports each site lets through. docs/ports.schema.json describes it.
+"""PRIVATE to the collection: the file that says which ports each site lets through, as in docs/ports.schema.json.
 
-It holds what is true of a *site*, so nothing about a machine's own firewall or who listens. The date of an entry is the day on which
-this result was found first; a survey that finds the same again changes nothing.
+It holds what is true of a *site*, so nothing about a machine's own firewall or who listens. The date of an entry is the
+day on which this result was found first; a survey that finds the same again changes nothing.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def of_survey(
 ) -> dict[str, Any]:
     """The facts of one survey. ``known``: earlier facts, whose dates are kept where the result is the same.
 
-    ``controller``: where the controller is, ``outside`` or ``inside`` the site. A port is blocked if it was for any pair of machines.
-    What is unknown is left out. Raises PortError.
+    ``controller``: where the controller is, ``outside`` or ``inside``. A port is blocked if it was for any pair
+    of machines. What is unknown is left out. Raises PortError.
     """
     found: dict[_Key, str] = {}
     for row in rows:
@@ -48,7 +48,8 @@ def of_survey(
 def merge(one: Optional[Mapping[str, Any]], other: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     """Both, with every site and port that is in either. Raises PortError.
 
-    Of two results for a port the later one counts, and of the same day the blocked one. So the order of merges does not matter.
+    Of two results for a port the later one counts, and of the same day the blocked one. So the order of merges does not
+    matter.
     """
     sites: dict[str, dict[_Key, dict[str, Any]]] = {}
     for facts in (one, other):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -15,6 +16,8 @@ from typing import Any
 from ._ports import Port
 
 _LISTENING = {"tcp": "0A", "udp": "07"}  # states TCP_LISTEN and TCP_CLOSE, which is what unconnected UDP sockets have
+
+NOBODY = {"process": "", "unit": "", "local_only": False}
 
 
 def holder(port: Port) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def _sockets(table: str, port: Port) -> list[tuple[str, str]]:
     found = []
     for line in _read(f"/proc/net/{table}").splitlines()[1:]:
         fields = line.split()
-        address, _, number = fields[1].partition(":")
+        address, number = fields[1].split(":")
         if int(number, 16) == port.number and fields[3] == _LISTENING[port.protocol]:
             found.append((address, fields[9]))
     return found
@@ -47,16 +50,20 @@ def _is_loopback(words: str) -> bool:
 
 
 def _owner(inodes: set[str]) -> int:
-    """The process that has one of these sockets open, rather a daemon than the init that opened it; 0 if none is found."""
+    """The process that has one of these sockets open, rather a daemon than the init that opened it; 0 if none."""
     links = {f"socket:[{inode}]" for inode in inodes}
-    pids = []
-    for folder in Path("/proc").glob("[0-9]*/fd"):
-        try:
-            if any(os.readlink(entry.path) in links for entry in os.scandir(folder)):
-                pids.append(int(folder.parent.name))
-        except OSError:
-            continue  # it ended, or it belongs to another user
-    return max(pids, default=0)
+    folders = Path("/proc").glob("[0-9]*/fd")
+    return max((int(folder.parent.name) for folder in folders if not links.isdisjoint(_open_files(folder))), default=0)
+
+
+def _open_files(folder: Path) -> set[str]:
+    """What a process has open; not what it has just closed, and nothing if it belongs to another user."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(folder / name))
+    return found
 
 
 def _unit(cgroups: str) -> str:

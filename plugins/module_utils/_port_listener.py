@@ -21,14 +21,17 @@ from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
 from ._port_capture import Capture
-from ._port_holder import holder
+from ._port_holder import NOBODY, holder
 from ._ports import LINE, LINE_LENGTH, Port, PortError, answer_to, control_name
 
 _CONNECTIONS = 256
 
 
 class Listener:
-    """Listens on those of the ports that are free. ``ports`` says for each who holds it, ``capture`` whether packets are seen."""
+    """Listens on those of the ports that are free.
+
+    ``ports`` says for each who holds it, ``capture`` whether packets are seen.
+    """
 
     def __init__(self, ports: Iterable[Port], token: str) -> None:
         self.token = token
@@ -54,14 +57,8 @@ class Listener:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return {"listener": "other", **holder(port)}
-            return {
-                "listener": "none",
-                "process": "",
-                "unit": "",
-                "local_only": False,
-                "error": os.strerror(error.errno or 0),
-            }
-        return {"listener": "ours", "process": "", "unit": "", "local_only": False}
+            return {"listener": "none", **NOBODY, "error": os.strerror(error.errno or 0)}
+        return {"listener": "ours", **NOBODY}
 
     def serve(self, lifetime: float) -> None:
         """Answer until the lifetime (seconds) is over or a client of the control socket has taken the report."""
@@ -76,6 +73,15 @@ class Listener:
             for key, _events in self._selector.select(end - time.monotonic()):
                 with contextlib.suppress(OSError):  # a client that went away
                     key.data(key.fileobj)
+
+    def close(self) -> None:
+        """Let go of all sockets."""
+        for opened in (
+            self._control,
+            *(one for _port, one in self._open),
+            *([self._capture.socket] if self._capture else []),
+        ):
+            opened.close()
 
     def _watch(self, watched: socket.socket, action: Callable[[socket.socket], Any]) -> None:
         watched.setblocking(False)
@@ -130,6 +136,7 @@ def start(ports: Iterable[Port], token: str, lifetime: int) -> dict[str, Any]:
     if child == 0:
         _become_daemon(lambda: listener.serve(lifetime))
     os.waitpid(child, 0)
+    listener.close()  # the other process has them, too
     return {"ports": listener.ports, "capture": listener.capture}
 
 

@@ -4,7 +4,8 @@
 """PRIVATE to the collection: what a survey of ports means, from what listeners and probes saw. Pure functions.
 
 ``listeners``: what ``port_probe`` returned with ``state=stopped``, by the name of the machine.
-``probes``: what it returned with ``state=probed``, by the place where it was called; its ``hosts`` are names of machines.
+``probes``: what it returned with ``state=probed``, by the place where it was called; its ``hosts`` are names of
+machines.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, Optional
 
+from ._port_holder import NOBODY
 from ._ports import parse_ports
 
 OUTSIDE = "something outside the machine: the cloud's security group or the site's firewall"
@@ -28,8 +30,9 @@ _ERRORS_OF_THE_PROBE = ("network is unreachable", "operation not permitted")
 def explain(listeners: Mapping[str, Any], probes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row for each place, machine and port.
 
-    ``state``: ``open``, ``refused`` or ``filtered``, as the place sees it. ``cause``: why it is not open. ``site``: ``open`` if what
-    is outside the machine lets the port through, ``blocked``, or ``unknown``. ``held_by``: whose listener it is, if not ours.
+    ``state``: ``open``, ``refused`` or ``filtered``, as the place sees it. ``cause``: why it is not open. ``site``:
+    ``open`` if what is outside the machine lets the port through, ``blocked``, or ``unknown``. ``held_by``: whose
+    listener it is, if not ours. ``itself``: the place is the machine.
     """
     tries = [
         (place, host, port, attempt)
@@ -45,13 +48,17 @@ def explain(listeners: Mapping[str, Any], probes: Mapping[str, Any]) -> list[dic
 
 def _others(tries: Iterable[Any], place: str, host: str, port: str) -> set[int]:
     """The source ports of the other places' probes of the same port."""
-    return {a["source_port"] for p, h, number, a in tries if (h, number) == (host, port) and p != place}
+    theirs, ours = set(), set()
+    for where, *what, attempt in tries:
+        if what == [host, port]:
+            (ours if where == place else theirs).add(attempt["source_port"])
+    return theirs - ours
 
 
 def _row(
     place: str, host: str, port: str, attempt: Mapping[str, Any], report: Mapping[str, Any], others: set[int]
 ) -> dict[str, Any]:
-    holder = report.get("ports", {}).get(port, {"listener": "none", "process": "", "unit": "", "local_only": False})
+    holder = report.get("ports", {}).get(port, {"listener": "none", **NOBODY})
     packets = [one for one in report.get("packets", ()) if one["port"] == port and one["peer_port"] not in others]
     arrived = _arrived(attempt, packets, bool(report.get("capture")))
     answered = any(one["outgoing"] and one["peer_port"] == attempt["source_port"] for one in packets)
@@ -117,7 +124,7 @@ def _through(state: str, cause: str, arrived: Optional[bool]) -> str:
 
 
 def choose(rows: Iterable[Mapping[str, Any]], candidates: Iterable[object], own: Iterable[str]) -> dict[str, Any]:
-    """The public port: that which our own ingress (one of ``own``) holds and that is open, else the first that is open and free.
+    """The public port: one that is open and held by our own ingress (one of ``own``), else the first open and free one.
 
     ``port`` is 0 if there is none; ``why`` says for each candidate what is wrong with it.
     """

@@ -34,7 +34,7 @@ class Port:
 
 
 def parse_ports(texts: Iterable[object]) -> list[Port]:
-    """The ports of forms like ``443``, ``7000-7020`` and ``8472/udp``, each once, in the order given. Raises PortError."""
+    """The ports of forms like ``443``, ``7000-7020``, ``8472/udp``, each once, in the order given. Raises PortError."""
     ports: dict[Port, None] = {}
     for text in texts:
         form = _FORM.fullmatch(str(text).strip())

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
+from oscar_fedcloud.catalogue.entries import Store
+from oscar_fedcloud.catalogue.store import FolderStore
 from oscar_fedcloud.config import Config, KubernetesConfig
 from oscar_fedcloud.core import Core
 from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
@@ -20,7 +22,9 @@ WAYS: Final[tuple[Literal["fast", "durable"], ...]] = ("fast", "durable")
 def build_core(config: Config) -> Core:
     """Ledger, stores, launcher and what works on them."""
     providers = make_providers(config)
-    return Core(config, Ledger.open(config.ledger_url), providers, _build_launcher(config, providers))
+    return Core(
+        config, Ledger.open(config.ledger_url), providers, _build_launcher(config, providers), _build_store(config)
+    )
 
 
 def _build_launcher(config: Config, providers: Mapping[str, Provider]) -> Launcher:
@@ -31,6 +35,16 @@ def _build_launcher(config: Config, providers: Mapping[str, Provider]) -> Launch
         records = StoreRecords(next(iter(providers.values())), config.log_bucket)
         return KubernetesLauncher(config.launcher, records)
     return ProcessLauncher(config.data / "jobs", config.launcher, retention=config.retention)
+
+
+def _build_store(config: Config) -> Store:
+    if config.catalogue.type == "folder":
+        return FolderStore(config.data / "services")
+    from oscar_fedcloud.catalogue.kubernetes.store import KubernetesStore  # of the extra "kubernetes"
+    from oscar_fedcloud.kube import KubeClient
+
+    access = config.catalogue
+    return KubernetesStore(KubeClient(access.kubeconfig, access.context), access.namespace, access.revisions)
 
 
 def build_hooks(core: Core) -> dict[str, Webhook]:

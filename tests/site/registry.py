@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
 import once
 from images import Image, images
-from run import run, say, write
+from run import run, say, temporary, write
 from settings import HERE, REGISTRY, SITE
 
 DATA = SITE / "registry"
@@ -34,8 +33,8 @@ def fill() -> None:
         with once.making(_tag(image), HERE / "oci.py", *image.made_from) as needed:
             if needed:
                 say(f"Packing the image {image.name} ...")
-                with tempfile.TemporaryDirectory(dir=SITE) as folder:
-                    image.build(Path(folder))
+                with temporary() as folder:
+                    image.build(folder)
                     copy = ("skopeo", "copy", "--dest-tls-verify=false", "--preserve-digests")
                     run(*copy, f"oci:{folder}/image", f"docker://{REGISTRY}/{_path(image)}")
 

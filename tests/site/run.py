@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from settings import SITE
+
 
 class SiteError(Exception):
     """The site cannot be what was asked for. The message is for people."""
@@ -71,6 +73,8 @@ def sha256(file: Path) -> str:
 def replacing(target: Path) -> Iterator[Path]:
     """A new folder that takes the target's place when the block ends well, and is gone when it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(left_over)
     made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         made.chmod(0o755)
@@ -80,6 +84,18 @@ def replacing(target: Path) -> Iterator[Path]:
         made.rename(target)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def temporary() -> Iterator[Path]:
+    """A folder for the duration of the block. What a killed command left there is removed first."""
+    folder = SITE / "temporary"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def write(file: Path, text: str, mode: int = 0o644) -> None:

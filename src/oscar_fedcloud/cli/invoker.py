@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 import structlog
 
 from oscar_fedcloud import __version__
+from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.config import Config, ConfigError, load
 from oscar_fedcloud.ledger.errors import LedgerUnavailable
 
@@ -88,7 +89,7 @@ def run(config: Config) -> int:
 
     try:
         sound = uvloop.run(_serve(config))
-    except (OSError, LedgerUnavailable, ConfigError) as error:
+    except (OSError, LedgerUnavailable, ConfigError, StoreError) as error:
         print(f"oscar-invoker: cannot run: {error}", file=sys.stderr)
         return 1
     return 0 if sound else 1
