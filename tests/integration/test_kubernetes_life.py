@@ -119,6 +119,19 @@ def test_a_lost_pod_is_repeated(site: ClusterSite) -> None:
     assert [job["state"] for job in site.daemon.wait_jobs(1, service="repeated")] == ["succeeded"]
 
 
+def test_a_pod_whose_node_does_not_answer_is_lost(site: ClusterSite) -> None:
+    declare(site, "dead", retry={"attempts": 1, "infrastructure": 0})
+    upload(site, "dead", "in/file")
+    job = name_of(site.kubelet.jobs("dead")[0])
+    site.kubelet.place(job)
+    site.kubelet.run(job)
+    site.kubelet.delete("pods", name_of(site.kubelet.pod(job)), grace=1)
+    (ended,) = site.daemon.wait_jobs(1, service="dead")
+    assert ended["state"] == "failed"
+    assert "its Pod on node node-1 was lost" in ended["reason"]
+    eventually(lambda: not site.kubelet.objects("jobs", fieldSelector=f"metadata.name={job}"))
+
+
 def test_uploads_while_the_api_server_is_away(site: ClusterSite, kube: KubeServer) -> None:
     declare(site, "outage")
     upload(site, "outage", "in/before")

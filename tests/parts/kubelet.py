@@ -122,9 +122,9 @@ class Kubelet:
         state = {"waiting": {"reason": reason, "message": message}}
         self.say(job, phase="Pending", containerStatuses=[container(state)])
 
-    def delete(self, plural: str, name: str) -> None:
+    def delete(self, plural: str, name: str, grace: int = 0) -> None:
         """Delete an object and what hangs on it."""
-        options = {"propagationPolicy": "Background", "gracePeriodSeconds": 0}
+        options = {"propagationPolicy": "Background", "gracePeriodSeconds": grace}
         self.http.request("DELETE", self._path(plural, name), json=options).raise_for_status()
 
     def _path(self, plural: str, name: str) -> str:
