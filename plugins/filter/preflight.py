@@ -13,7 +13,6 @@ import yaml
 
 from ..plugin_utils._preflight import machine, site, variables
 
-
 ROLES = Path(__file__).parents[2] / "roles"
 
 
@@ -21,9 +20,8 @@ ROLES = Path(__file__).parents[2] / "roles"
 def _specs():
     """The options of each role's main entry point, from its argument specification."""
     files = sorted(ROLES.glob("*/meta/argument_specs.yml"))
-    return {
-        file.parts[-3]: yaml.safe_load(file.read_text(encoding="utf-8"))["argument_specs"]["main"].get("options", {}) for file in files
-    }
+    texts = {file.parts[-3]: file.read_text(encoding="utf-8") for file in files}
+    return {role: yaml.safe_load(text)["argument_specs"]["main"].get("options", {}) for role, text in texts.items()}
 
 
 def machine_problems(facts, needs):
