@@ -10,9 +10,11 @@ export ANSIBLE_INVENTORY_UNPARSED_WARNING := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST_ARGS ?=
 BENCH ?=
+# With "upgrade", the mirror holds versions to upgrade from and to as well.
+SITE_PARTS ?= minio kubernetes-api site
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart stop check parts test install-test lint sanity bench release clean
+.PHONY: help quickstart stop check parts test install-test lint sanity site-parts site-up site-status site-down test-site molecule bench release clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,7 +43,7 @@ check:  ## say what is missing on this machine for the tests
 	@PYTHON="$(PYTHON)" tools/check-tools.sh test
 
 parts: check  ## build the real servers that the tests use (once)
-	@tools/build-parts.sh
+	@"$(PYTHON)" tools/build_parts.py minio kubernetes-api
 
 test: parts $(VENV)/.dev  ## all unit and integration tests
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
@@ -62,6 +64,27 @@ lint: $(VENV)/.dev  ## ruff, mypy, yamllint, ansible-lint
 sanity: $(VENV)/.dev  ## ansible-test sanity on a copy of the tree
 	@ANSIBLE_TEST=$(CURDIR)/$(BIN)/ansible-test tests/sanity.sh
 	@echo "Next: make release"
+
+site-parts:
+	@PYTHON="$(PYTHON)" tools/check-tools.sh site
+	@"$(PYTHON)" tools/build_parts.py $(SITE_PARTS)
+
+site-up: site-parts $(VENV)/.dev  ## start three virtual machines and a mirror of all that they install (root)
+	@$(BIN)/python tests/site up
+
+site-status: $(VENV)/.dev  ## show what runs of the test site
+	@$(BIN)/python tests/site status
+
+site-down: $(VENV)/.dev  ## stop the test site and throw its machines away (its caches are kept)
+	@$(BIN)/python tests/site down
+
+test-site: site-up  ## the whole site on virtual machines, by its playbooks (TIER=smoke for the short way; root)
+	@$(BIN)/pytest -m site --exitfirst tests/site $(PYTEST_ARGS)
+	@echo "Next: make site-down"
+
+molecule: site-parts $(VENV)/.dev  ## make a whole site, again, reboot it and look at its machines (root)
+	@$(BIN)/pip install --quiet 'molecule>=25' 'pytest-testinfra>=10'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" molecule test --scenario-name site
 
 bench: parts $(VENV)/.dev  ## measure; the figures go to docs/performance.md
 	@$(BIN)/python tests/bench $(BENCH)

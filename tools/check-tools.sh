@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Usage: check-tools.sh quickstart|test
+# Usage: check-tools.sh quickstart|test|site
 # Says in one line what is missing of the system's packages and how to get it.
 set -u
-purpose=${1:?quickstart or test}
+purpose=${1:?quickstart, test or site}
 python=${PYTHON:-python3}
 missing=
 packages=
@@ -28,10 +28,25 @@ has_go() {
 
 need "Python 3.11 or newer" python3 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 need "Python's venv module" python3-venv "$python" -c 'import ensurepip, venv'
-if [ "$purpose" = test ]; then
+if [ "$purpose" != quickstart ]; then
     need "Go 1.21 or newer" golang-go has_go
+fi
+if [ "$purpose" = test ]; then
     need PostgreSQL postgresql has_postgresql
     need git git git --version
+fi
+if [ "$purpose" = site ]; then
+    need "a C compiler" gcc sh -c 'echo "int main(void) { return 0; }" | gcc -static -x c -o /dev/null -'
+    need systemd-nspawn systemd-container systemd-nspawn --version
+    need mmdebstrap mmdebstrap mmdebstrap --version
+    need apt-ftparchive apt-utils apt-ftparchive --version
+    need GnuPG gnupg gpg --version
+    need skopeo skopeo skopeo --version
+    need docker-registry docker-registry docker-registry --version
+    need nft nftables nft --version
+    need ip iproute2 ip -Version
+    need ssh openssh-client command -v ssh ssh-keygen
+    need "the list of certificate authorities" ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
 fi
 
 if [ -n "$missing" ]; then

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import replace
 
 import yaml
 from ansible.errors import AnsibleError
@@ -25,6 +27,8 @@ SHORTEST_MASKED = 6
 SOURCES = ("fdl", "definition", "names", "name")
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+FDL_NAME = re.compile(r"(.+\.)?fdl\.(yml|yaml|json)")
 
 HINTS = {
     "fdl": "give a file in YAML or JSON that the user who runs the playbook can read",
@@ -59,15 +63,41 @@ class ActionModule(ActionBase):
             hint = "give one of fdl, definition and names"
             raise FdlError([FdlProblem(sources[1], None, f"{sources[0]} is given too", hint)])
         if "fdl" in args:
-            args["payload"] = json.dumps(self._from_file(args["fdl"]))
+            args["payload"] = json.dumps(self._from_path(args["fdl"]))
         elif "definition" in args:
             args["payload"] = json.dumps(self._from_definition(args.pop("definition")))
         return args
 
-    def _from_file(self, name):
-        """The payload of an FDL file."""
+    def _from_path(self, name):
+        """The payload of an FDL file, or of all FDL files in a folder."""
         try:
-            file = self._find(name)
+            path = self._find(name)
+        except OSError as error:
+            raise FdlError([_unreadable("fdl", name, error)]) from error
+        if not os.path.isdir(path):
+            document, places, services = self._from_file(name, path)
+            return _payload({"fdl": document}, places, services)
+        everything = []
+        problems = []
+        for file in sorted(_fdl_files(path)):
+            place = os.path.relpath(file, path)
+            try:
+                _document, places, services = self._from_file(place, file)
+                everything.extend((f"{place}: {where}", service) for where, service in zip(places, services))
+            except FdlError as error:
+                problems.extend(replace(problem, path=f"{place}: {problem.path}") for problem in error.problems)
+        if not everything and not problems:
+            hint = "name its FDL files fdl.yml or NAME.fdl.yml, or with the endings yaml or json"
+            problems.append(FdlProblem("fdl", name, f"the folder '{name}' holds no FDL file", hint))
+        if problems:
+            raise FdlError(problems)
+        services = [service for _where, service in everything]
+        documents = [to_document(service) for service in services]
+        return _payload({"services": documents}, [where for where, _service in everything], services)
+
+    def _from_file(self, name, file):
+        """Of an FDL file: its document, with scripts in place, and its services with the places where they stand."""
+        try:
             document = _plain(yaml.load(self._read(file), Loader=LOADER))  # noqa: S506 (both are safe loaders)
         except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
             raise FdlError([_unreadable("fdl", name, error)]) from error
@@ -84,7 +114,7 @@ class ActionModule(ActionBase):
             for cluster, service in item.items():
                 places.append(f"functions.oscar[{index}].{cluster}")
                 service["script"] = scripts.get(service["script"], service["script"])
-        return _payload({"fdl": document}, places, services)
+        return document, places, services
 
     def _from_definition(self, definition):
         """The payload of one service inline."""
@@ -117,6 +147,14 @@ class ActionModule(ActionBase):
             raise FileNotFoundError(f"{file} does not exist")
         with open(self._loader.get_real_file(file), encoding="utf-8", newline="") as text:
             return text.read()
+
+
+def _fdl_files(folder):
+    """The FDL files in a folder and in the folders below it."""
+    for where, _folders, names in os.walk(folder):
+        for name in names:
+            if FDL_NAME.fullmatch(name):
+                yield os.path.join(where, name)
 
 
 def _plain(value):

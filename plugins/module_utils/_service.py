@@ -59,7 +59,9 @@ def _body(params: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, An
             raise OscarError("data can be given with state=absent only; to declare a service never touches its data")
         if "request" not in payload:
             raise OscarError("state is present but fdl and definition are missing; give one of them")
-        return {"state": "present", **payload["request"]}
+        return {"state": "present", "prune": params["prune"], **payload["request"]}
+    if params["prune"]:
+        raise OscarError("prune can be given with state=present only; name the services to remove, or leave prune out")
     if not names:
         raise OscarError("state is absent but names, fdl and definition are missing; give one of them")
     return {"state": "absent", "names": names, "data": params["data"] or "keep"}
@@ -84,6 +86,8 @@ def _apply(module: AnsibleModule, client: Client, body: Mapping[str, Any], place
             from . import _legacy
 
             if _legacy.is_oscar(client):
+                if body.get("prune"):
+                    raise OscarError("prune is set, but an existing OSCAR server has no plan; leave it out") from error
                 return _legacy.apply(client, body, module.check_mode)
         raise _relocated(error, places) from error
 

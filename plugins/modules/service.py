@@ -48,7 +48,9 @@ attributes:
 options:
   fdl:
     description:
-      - Path of an FDL file (YAML or JSON) on the controller, with any number of services. Relative paths are searched
+      - Path of an FDL file (YAML or JSON) on the controller, with any number of services, or of a folder. Of a folder
+        all files named C(fdl.yml) or C(NAME.fdl.yml) are read, at any depth, also with the endings C(yaml) and C(json).
+      - Relative paths are searched
         as those of M(ansible.builtin.copy) are, so in C(files/) of the role or playbook and beside the playbook.
       - C(script) of a service is a path relative to the FDL file, or absolute. Text with a line break is the script
         itself.
@@ -76,6 +78,12 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  prune:
+    description:
+      - Whether all other services are removed. What they read and wrote stays in the store.
+      - Can be given with O(state=present) only, and not at an existing OSCAR server.
+    type: bool
+    default: false
   data:
     description:
       - What happens to the buckets of removed services. Can be given with O(state=absent) only, where it is V(keep)
@@ -134,6 +142,13 @@ EXAMPLES = r"""
         secrets:
           API_KEY: "{{ vaulted_api_key }}"
     wait: true
+
+- name: Declare the services of a folder, and remove all others
+  fedcloud.oscar.service:
+    endpoint: https://oscar.example.org
+    password: "{{ oscar_password }}"
+    fdl: services/
+    prune: true
 
 - name: Remove a service and keep its data
   fedcloud.oscar.service:
@@ -214,6 +229,7 @@ def main():
             "definition": {"type": "dict"},
             "names": {"type": "list", "elements": "str", "aliases": ["name"]},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "prune": {"type": "bool", "default": False},
             "data": {"type": "str", "choices": ["keep", "delete"]},
             "wait": {"type": "bool", "default": False},
             "wait_timeout": {"type": "int", "default": 120},

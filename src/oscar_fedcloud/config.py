@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The invoker's configuration: one YAML file, checked whole before anything starts.
 
-Every secret can stand in a file of its own (``…_file``), so that the configuration itself may be read by others.
+Every secret can stand in a file of its own (``…_file``), so that the configuration itself may be read by others. A
+relative path is that of a credential which systemd hands over (LoadCredential=), else relative to the working directory.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import yaml
+
+_RUNNING_IN_CLUSTER = 3000  # Jobs; the scheduler finds them room, but a cluster suffers from very many
 
 
 class ConfigError(Exception):
@@ -42,17 +45,55 @@ class ProviderConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
     hooks: Hooks | None = None  # type minio: without hooks the store is polled
 
 
-class LauncherConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """How Jobs are run."""
+class _JobConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, tag_field="type"):
+    """What holds for Jobs wherever they run."""
 
-    type: Literal["process"] = "process"
+    max_running: int = 0  # Jobs at once over all services; 0 = one per processor, or 3000 in a cluster
+    staging_timeout: float = 600.0  # s
+    log_max: int = 10 * 1024 * 1024  # bytes of a Job's log that are kept
+
+
+class LauncherConfig(_JobConfig, kw_only=True, frozen=True, tag="process"):
+    """How Jobs are run as processes on this machine."""
+
+    kind: ClassVar[str] = "process"
     container: Literal["auto", "never", "require"] = "never"
     rclone: str = "rclone"
     path: tuple[str, ...] = ("/usr/local/bin", "/usr/bin", "/bin")  # the PATH of Jobs
-    max_running: int = 0  # Jobs at once over all services; 0 = one per processor
     nice: int = 5
-    staging_timeout: float = 600.0  # s
-    log_max: int = 10 * 1024 * 1024  # bytes of a Job's log that are kept
+
+
+class KubernetesConfig(_JobConfig, kw_only=True, frozen=True, tag="kubernetes"):
+    """How Jobs are run in a Kubernetes cluster."""
+
+    kind: ClassVar[str] = "kubernetes"
+    kubeconfig: str = ""  # "" = the access of the Pod that the invoker runs in
+    context: str = ""  # of the kubeconfig; "" = its current one
+    namespace: str = "oscar-services"
+    tools: Literal["auto", "image", "copy"] = "auto"  # how rclone gets into a Job: image volume, or init container
+    tools_image: str = "docker.io/rclone/rclone:1.75.2"
+    tools_rclone: str = "/usr/local/bin/rclone"  # its path in that image
+    pod_security: Literal["restricted", "baseline"] = "restricted"  # for services that do not choose
+    run_as_user: int = 1000  # under "restricted", for services that do not choose
+    gpu_resource: str = "nvidia.com/gpu"
+    job_ttl: int = 300  # s that an ended Job stays in the cluster
+    image_timeout: float = 300.0  # s after which an image that cannot be pulled ends the attempt
+    schedule_timeout: float = 3600.0  # s in which none of a service's Pods finds a node, that end an attempt; 0 = never
+
+    @property
+    def rclone(self) -> str:
+        """Where a Job finds rclone, whichever way it got there."""
+        return f"/oscar/tools{self.tools_rclone}"
+
+
+class CatalogueConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """Where the declared services are kept. The access to a cluster is that of the launcher, unless it is given."""
+
+    type: Literal["folder", "kubernetes"] = "folder"
+    kubeconfig: str = ""  # "" = that of the launcher; without one there, the access of the Pod around us
+    context: str = ""  # of the kubeconfig; "" = its current one
+    namespace: str = "oscar-services"
+    revisions: int = 10  # type kubernetes: earlier revisions of a service that are kept
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -66,7 +107,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     admin_password_file: str = ""
     ledger: str = ""  # SQLAlchemy URL; "" = SQLite in data_dir
     providers: dict[str, ProviderConfig]
-    launcher: LauncherConfig = LauncherConfig()
+    launcher: LauncherConfig | KubernetesConfig = LauncherConfig()
+    catalogue: CatalogueConfig = CatalogueConfig()
     internal_bucket: str = "oscar-internal"
     log_bucket: str = "oscar-logs"
     poll_interval: float = 1.0
@@ -107,7 +149,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     @property
     def max_running(self) -> int:
         """Jobs at once over all services."""
-        return self.launcher.max_running or (os.cpu_count() or 1)
+        in_cluster = isinstance(self.launcher, KubernetesConfig)
+        return self.launcher.max_running or (_RUNNING_IN_CLUSTER if in_cluster else os.cpu_count() or 1)
 
 
 def load(path: str | Path) -> Config:
@@ -130,6 +173,9 @@ def parse(data: Any) -> Config:
         if isinstance(provider, dict):
             _fill_secret(provider, "secret_key")
             _fill_tokens(provider.get("hooks"))
+    if isinstance(launcher := data.get("launcher"), dict):
+        launcher.setdefault("type", "process")
+    _share_access(data.get("launcher"), data.get("catalogue"))
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:
@@ -148,9 +194,19 @@ def _fill_tokens(hooks: Any) -> None:
         hooks["tokens"] = tuple(_read_secret(path).split())
 
 
+def _share_access(launcher: Any, catalogue: Any) -> None:
+    """The catalogue is in the cluster that the launcher uses, unless it says otherwise."""
+    if isinstance(launcher, dict) and isinstance(catalogue, dict) and launcher.get("type") == "kubernetes":
+        shared = ("namespace",) if "kubeconfig" in catalogue else ("kubeconfig", "context", "namespace")
+        for field in shared:
+            if field in launcher:
+                catalogue.setdefault(field, launcher[field])
+
+
 def _read_secret(path: str) -> str:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        return Path(credentials, path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"secret file {path} cannot be read: {error.strerror}") from error
 
@@ -164,6 +220,23 @@ def _check(config: Config) -> None:
     for name, provider in config.providers.items():
         if provider.type == "minio" and provider.hooks and not provider.hooks.tokens:
             raise ConfigError(f"providers.{name}.hooks has no tokens: give tokens, or tokens_file")
+    if config.catalogue.revisions < 1 or not config.catalogue.namespace:
+        raise ConfigError("catalogue.revisions must be at least 1, and catalogue.namespace a name")
+    if isinstance(config.launcher, KubernetesConfig):
+        _check_kubernetes(config.launcher)
     for field in ("poll_interval", "listing_interval", "reconcile_interval"):
         if getattr(config, field) <= 0:
             raise ConfigError(f"{field} is {getattr(config, field)}, it must be more than 0 seconds")
+
+
+def _check_kubernetes(launcher: KubernetesConfig) -> None:
+    for field in ("tools_image", "tools_rclone", "namespace"):
+        if not getattr(launcher, field):
+            raise ConfigError(f"launcher.{field} is empty")
+    if not launcher.tools_rclone.startswith("/"):
+        raise ConfigError(f"launcher.tools_rclone is {launcher.tools_rclone!r}, it must be an absolute path")
+    for field in ("job_ttl", "image_timeout", "run_as_user"):
+        if getattr(launcher, field) <= 0:
+            raise ConfigError(f"launcher.{field} is {getattr(launcher, field)}, it must be more than 0")
+    if launcher.schedule_timeout < 0:
+        raise ConfigError(f"launcher.schedule_timeout is {launcher.schedule_timeout}, it must be 0 or more")

@@ -13,9 +13,9 @@ import structlog
 from oscar_fedcloud import __version__
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.changes import Changes
+from oscar_fedcloud.catalogue.entries import Store
 from oscar_fedcloud.catalogue.listing import Lister
 from oscar_fedcloud.catalogue.reconciler import Intervals, Reconciler
-from oscar_fedcloud.catalogue.store import FolderStore
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.core_types import Declared
 from oscar_fedcloud.jobs.callbacks import Callbacks
@@ -39,14 +39,16 @@ _HOUSEKEEPING = 3600.0  # s
 class Core:
     """Everything behind the API. ``start`` it on the event loop, ``stop`` it there."""
 
-    def __init__(self, config: Config, ledger: Ledger, providers: Mapping[str, Provider], launcher: Launcher) -> None:
+    def __init__(
+        self, config: Config, ledger: Ledger, providers: Mapping[str, Provider], launcher: Launcher, store: Store
+    ) -> None:
         self.config = config
         self.version = __version__
         self.ledger = ledger
         self.providers = dict(providers)  # grows by the stores that services bring along
         self.site = next(iter(providers.values()))  # the site's own store: logs and HTTP bodies lie there
         self.launcher = launcher
-        self.catalogue = Catalogue(FolderStore(config.data / "services"), config.max_depth, providers)
+        self.catalogue = Catalogue(store, config.max_depth, providers)
         self.stores = Threads(_STORE_THREADS, "stores")
         self.lister = Lister(self.catalogue, ledger, self.stores, self.ingest)
         self.reconciler = Reconciler(
@@ -75,6 +77,7 @@ class Core:
 
     async def start(self) -> None:
         """Load the catalogue, take up running Jobs, and start all tasks."""
+        await self.catalogue.store.open()
         await asyncio.to_thread(self.catalogue.load)
         self.ledger.on_committed = self._on_committed
         self._adopt_stores()
@@ -87,6 +90,7 @@ class Core:
             ("callbacks", self.callbacks.run()),
             ("housekeeping", self._keep_house()),
         ]
+        loops += self.catalogue.store.tasks(self.changes)
         loops += [(f"keys {number}", self.reconciler.make_keys()) for number in range(_KEY_MAKERS)]
         for name, loop in loops:
             self._begin(name, loop)
@@ -125,6 +129,7 @@ class Core:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.dispatcher.close()
+        await self.catalogue.store.close()
         self.stores.close()
         await asyncio.to_thread(self.ledger.close)
 
@@ -137,6 +142,9 @@ class Core:
             oldest = time.time() - self.config.retention
             try:
                 await asyncio.to_thread(self.ledger.prune, oldest)
+                await self.launcher.collect(
+                    {name: str(entry.revision) for name, entry in self.catalogue.entries.items()}
+                )
                 for bucket in (self.config.internal_bucket, self.config.log_bucket):
                     await asyncio.to_thread(self.site.remove_older, bucket, oldest)
             except (LedgerUnavailable, ProviderError) as error:
@@ -204,7 +212,8 @@ class Core:
 
     def readiness(self) -> dict[str, dict[str, Any]]:
         """Each part with whether it works."""
-        parts = {"ledger": self._check_ledger(), "tasks": self._check_tasks()}
+        parts = {"ledger": self._check_ledger(), "tasks": self._check_tasks(), "launcher": self.launcher.health()}
+        parts |= self.catalogue.store.health()
         for provider in self.providers.values():
             parts[f"store {provider.id}"] = provider.health()
         return parts

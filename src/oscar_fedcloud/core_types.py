@@ -51,7 +51,7 @@ class Change:
     documents: the services to have (state ``present``). names: the services to be without (state ``absent``).
     data: whether buckets of a removed service are kept or deleted (law 8). prune: services that are not among
     ``documents`` go. expect_revision: None = whatever is there; 0 = the one service must not exist; n = it must stand
-    at revision n; else Conflict.
+    at revision n; else Conflict. declared: when it was asked for (s), None = now.
     """
 
     documents: tuple[Service, ...] = ()
@@ -60,6 +60,7 @@ class Change:
     data: Literal["keep", "delete"] = "keep"
     prune: bool = False
     expect_revision: int | None = None
+    declared: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

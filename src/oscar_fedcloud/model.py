@@ -79,7 +79,7 @@ class StorageEvent:
     order: nanoseconds; a larger order is a newer revision of the same key.
     size: bytes, or None when the event does not say. etag: without quotes, "" when unknown.
     depth: how many services stand between the first upload and this object.
-    record: the one event record handed to the script as ``EVENT`` (a JSON object).
+    record: the one event record handed to the script as ``EVENT`` (a JSON object, as text in UTF-8).
     """
 
     provider: str
@@ -93,7 +93,7 @@ class StorageEvent:
     time: str = ""
     depth: int = 0
     via: Via = Via.DURABLE
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: bytes = b"{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,11 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """All that a launcher needs for one attempt. ``env`` holds what varies by event; ``secrets`` holds storage keys."""
+    """All that a launcher needs for one attempt.
+
+    env: all variables that are no secret. constant: those of them that the service alone decides. secrets: storage
+    keys, and secrets of the service.
+    """
 
     job: str
     service: Service
@@ -174,6 +178,7 @@ class JobSpec:
     cpu: float  # cores
     timeout: float  # seconds, 0 = none
     image: str = ""
+    constant: Mapping[str, str] = field(default_factory=dict)
 
 
 class Launcher(Protocol):
@@ -196,6 +201,12 @@ class Launcher(Protocol):
 
     def log(self, job: str, tail: int | None = None) -> Iterator[bytes] | None:
         """Chunks of the Job's log while the launcher still has it, else None."""
+
+    async def collect(self, current: Mapping[str, str]) -> None:
+        """Remove what was kept for revisions of services that are neither in ``current`` nor needed by a Job."""
+
+    def health(self) -> dict[str, Any]:
+        """Whether Jobs can be started and watched: ``{"ok": bool, "detail": str}``."""
 
     async def close(self) -> None:
         """Stop watching. Jobs go on."""

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+from oscar_fedcloud.jsontext import to_json
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.model import EventOutcome, Recording, StorageEvent
 
@@ -59,7 +60,7 @@ def recordings(run: str) -> Iterator[Recording]:
             size=61306,
             etag="9b74c9897bac770ffc029102a200c5de",
             time="2026-01-01T12:00:00.000Z",
-            record=record,
+            record=to_json(record),
         )
         yield Recording(event, ("grayify",), EventOutcome.MATCHED)
 

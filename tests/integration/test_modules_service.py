@@ -77,6 +77,11 @@ def shown_diff(run: Run) -> list[str]:
     return [line for line in run.output.splitlines() if re.match(r"[-+@ ]", line) and not line.startswith("    ")]
 
 
+def names(daemon: Daemon) -> set[str]:
+    with daemon.client() as client:
+        return {found["name"] for found in client.get("/v2/services").json()["services"]}
+
+
 def bucket_exists(daemon: Daemon, bucket: str) -> bool:
     with daemon.client() as client:
         return client.get(f"/v2/buckets/{bucket}").status_code == 200
@@ -160,6 +165,42 @@ def test_a_file_declares_all_its_services_and_changes_nothing_the_second_time(
         document = client.get(f"/v2/services/{name}-0").json()["document"]
     assert document["script"] == SCRIPT
     assert document["cluster_id"] == "oscar-cluster"
+
+
+def test_a_folder_declares_the_services_of_all_its_files_and_prunes_the_others(
+    newest: Ansible, daemon: Daemon, name: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "services"
+    for number in range(2):
+        (folder / str(number)).mkdir(parents=True)
+        file = write_fdl(folder / str(number), definition(f"{name}-{number}"))
+    file.rename(file.with_name("last.fdl.yml"))
+    (folder / "notes.yml").write_text("no: fdl\n")
+    declare = [{"name": "declare", "fedcloud.oscar.service": {"fdl": str(folder)}}]
+    assert newest.play(declare, module_defaults=access(daemon))["declare"].changed
+    assert not newest.play(declare, module_defaults=access(daemon))["declare"].changed
+    daemon.apply(definition(f"{name}-other"))
+    before = names(daemon)
+    assert f"{name}-other" in before
+    prune = [{"name": "declare", "fedcloud.oscar.service": {"fdl": str(folder), "prune": True}}]
+    checked = newest.play(prune, "--check", module_defaults=access(daemon))["declare"]
+    assert names(daemon) == before
+    pruned = newest.play(prune, module_defaults=access(daemon))["declare"]
+    assert names(daemon) == {f"{name}-0", f"{name}-1"}
+    assert checked.result["plan"] == pruned.result["plan"]
+    assert not newest.play(prune, module_defaults=access(daemon))["declare"].changed
+
+
+def test_all_problems_of_a_folder_are_told_with_their_files(
+    newest: Ansible, daemon: Daemon, name: str, tmp_path: Path
+) -> None:
+    for number, memory in enumerate(("1 GB", "-1")):
+        (tmp_path / "services" / str(number)).mkdir(parents=True)
+        write_fdl(tmp_path / "services" / str(number), definition(f"{name}-{number}", memory=memory))
+    task = [service("declare", fdl=str(tmp_path / "services"))]
+    found = newest.play(task, module_defaults=access(daemon))["declare"].result["errors"]
+    assert [error["path"].partition(": ")[0] for error in found] == ["0/fdl.yml", "1/fdl.yml"]
+    assert all(error["path"].endswith(".memory") for error in found)
 
 
 def test_changing_one_of_many_shows_that_line_alone(newest: Ansible, daemon: Daemon, name: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -60,7 +61,7 @@ class Store:
             size=len(body),
             etag=etag,
             time="2026-11-23T10:00:00.000Z",
-            record={"eventSource": "minio:s3", "s3": {"bucket": {"name": bucket}}},
+            record=json.dumps({"eventSource": "minio:s3", "s3": {"bucket": {"name": bucket}}}).encode(),
         )
 
     def read(self, key: str, bucket: str = "data") -> bytes:

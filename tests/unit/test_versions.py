@@ -19,12 +19,3 @@ def test_one_version_everywhere() -> None:
     role = yaml.safe_load((ROOT / "roles" / "invoker" / "vars" / "main.yml").read_text())["__invoker_version"]
     # The same version in the notation of Python and in that of Ansible: 2.0.0.dev0, 2.0.0-dev0.
     assert distribution == role == oscar_fedcloud.__version__ == collection.replace("-dev", ".dev")
-
-
-def test_role_defaults_are_those_of_the_argument_specs() -> None:
-    role = ROOT / "roles" / "invoker"
-    defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text())
-    specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
-    assert {name: option["default"] for name, option in specs.items()} == defaults
-    readme = (role / "README.md").read_text()
-    assert all(f"| `{name}` |" in readme for name in defaults)

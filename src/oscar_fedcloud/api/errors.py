@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from oscar_fedcloud.api import views
 from oscar_fedcloud.api.encoding import encode
+from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.core_types import Conflict, NotFound, NotStarted
 from oscar_fedcloud.fdl import FdlError, FdlProblem
 from oscar_fedcloud.ledger import LedgerUnavailable, StateError
@@ -58,6 +59,7 @@ _STATUS: Mapping[type[Exception], int] = {
     NotStarted: 422,
     BadEvent: 422,
     ProviderError: 503,
+    StoreError: 503,
     ClientDisconnect: 400,
 }
 

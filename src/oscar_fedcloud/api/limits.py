@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oscar_fedcloud.api.body import too_large
 from oscar_fedcloud.api.errors import ApiError, respond
-from oscar_fedcloud.api.protocol import guarded
+from oscar_fedcloud.api.hot import Hook, HotProtocol
 
 log = structlog.get_logger(__name__)
 
@@ -43,10 +44,15 @@ class Limits:
     max_big_bodies: int = 2
 
 
-def server_options(limits: Limits) -> dict[str, Any]:
-    """What ``uvicorn.Config`` must be given for the limits that only the server can keep."""
+def server_options(limits: Limits, hooks: Mapping[str, Hook] | None = None) -> dict[str, Any]:
+    """What ``uvicorn.Config`` must be given for the limits that only the server can keep. hooks: by exact path."""
+    options = {
+        "max_head": limits.max_header_bytes,
+        "patience": limits.idle,
+        "hooks": {path.encode(): hook for path, hook in (hooks or {}).items()},
+    }
     return {
-        "http": guarded(limits.max_header_bytes, limits.idle),
+        "http": type("ConfiguredProtocol", (HotProtocol,), options),
         "ws": "none",
         "limit_concurrency": limits.max_connections,
         "timeout_keep_alive": limits.keep_alive,

@@ -42,13 +42,15 @@ class GuardedProtocol(HttpToolsProtocol):
     def _look(self) -> None:
         """Cut the connection if nothing happened since the last look although the client had to act."""
         closing = self.transport.is_closing()
-        between_requests = self.cycle is None or self.cycle.response_complete
-        waiting_for_head = between_requests and self.timeout_keep_alive_task is None
-        if self._seen == (self._requests, closing) and (closing or waiting_for_head):
+        if self._seen == (self._requests, closing) and (closing or self._waits_for_head()):
             self.transport.abort()
             return
         self._seen = (self._requests, closing)
         self._watch = self.loop.call_later(self.patience, self._look)
+
+    def _waits_for_head(self) -> bool:
+        between_requests = self.cycle is None or self.cycle.response_complete
+        return between_requests and self.timeout_keep_alive_task is None
 
     def data_received(self, data: bytes) -> None:
         """Parse, and count what the parser keeps to itself; the callbacks below set the count back."""
@@ -73,8 +75,3 @@ class GuardedProtocol(HttpToolsProtocol):
         """A request ended."""
         self._held = 0
         super().on_message_complete()
-
-
-def guarded(max_head: int, patience: float) -> type[asyncio.Protocol]:
-    """The protocol class for ``uvicorn.Config(http=…)`` with these bounds."""
-    return type("BoundedProtocol", (GuardedProtocol,), {"max_head": max_head, "patience": patience})

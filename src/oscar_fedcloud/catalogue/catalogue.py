@@ -6,14 +6,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from oscar_fedcloud.catalogue.entries import Entry, InputState, Store, input_names
 from oscar_fedcloud.catalogue.matching import Matcher
-from oscar_fedcloud.catalogue.store import Entry, FolderStore, InputState
 from oscar_fedcloud.core_types import Change, Conflict, Declared, NotFound, Plan, PlanItem, ServiceState
 from oscar_fedcloud.fdl import (
     FdlError,
@@ -27,6 +27,16 @@ from oscar_fedcloud.fdl import (
 )
 from oscar_fedcloud.providers import foreign
 
+Write = Callable[[Sequence[Entry], Sequence[str]], dict[str, Exception]]  # as Store.write
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was stored of a change, and what was not, by name of the service."""
+
+    entries: tuple[Entry, ...]
+    failures: Mapping[str, Exception]
+
 
 class Catalogue:
     """All declared services. Reads are plain dictionary look-ups.
@@ -34,13 +44,14 @@ class Catalogue:
     A change is planned, written in a thread, and then taken over on the event loop, all under the lock ``changing``.
     """
 
-    def __init__(self, store: FolderStore, max_depth: int, stores: Collection[str]) -> None:
+    def __init__(self, store: Store, max_depth: int, stores: Collection[str]) -> None:
         self.store = store
         self.stores = frozenset(stores)  # ids of the site's own storage providers
         self.max_depth = max_depth
         self.entries: dict[str, Entry] = {}
         self.services: dict[str, Service] = {}
         self.states: dict[str, tuple[ServiceState, str]] = {}
+        self.refused: dict[str, str] = {}  # services whose newer document in the store is no good -> why
         self.tokens: dict[str, str] = {}  # token -> service
         self.matcher = Matcher((), max_depth)
         self.readers: dict[str, list[str]] = {}  # input, as provider/bucket/prefix -> services
@@ -58,7 +69,12 @@ class Catalogue:
         self.entries[entry.name] = entry
         self.services[entry.name] = service
         self.tokens[service.token] = entry.name
-        self.states[entry.name] = ("pending", "its buckets, rules and key are being made")
+        self.set_state(entry.name, "pending", "its buckets, rules and key are being made")
+
+    def set_state(self, name: str, state: ServiceState, reason: str) -> None:
+        """Say how a service stands."""
+        self.states[name] = (state, reason)
+        self.store.report(name)
 
     def _drop_token(self, name: str) -> None:
         if old := self.services.get(name):
@@ -78,6 +94,10 @@ class Catalogue:
         if entry is None:
             return None
         state, reason = self.states[name]
+        if refused := self.refused.get(name):
+            reason = (
+                reason or f"revision {entry.revision} runs on, since the document in the store is refused: {refused}"
+            )
         return Declared(self.services[name], entry.revision, state, reason, entry.created)
 
     def plan(self, change: Change) -> Plan:
@@ -116,7 +136,7 @@ class Catalogue:
             return PlanItem(service.name, "create", None, after, tuple(diff_documents(None, to_document(wanted))), 1)
         changes = tuple(diff_documents(current.document, to_document(wanted)))
         before = to_document(self.services[service.name], secrets=False)
-        if not changes:
+        if not changes and service.name not in self.refused:
             return PlanItem(service.name, "unchanged", before, after, (), current.revision)
         return PlanItem(service.name, "update", before, after, changes, current.revision + 1)
 
@@ -143,44 +163,44 @@ class Catalogue:
         token = service.token or (old.token if old else "")
         return replace(service, token=token, owner=service.owner or "cluster_admin")
 
-    def write(self, change: Change, plan: Plan) -> list[Entry]:
-        """Store what the plan says; returns the new entries. Blocks; memory is left to ``take_over``."""
+    def write(self, change: Change, plan: Plan, write: Write | None = None) -> Written:
+        """Store what the plan says, by ``write`` or the store's own. Blocks; memory is left to ``take_over``."""
         wanted = {service.name: service for service in change.documents}
-        entries: list[Entry] = []
-        for item in plan.items:
-            if item.action == "delete":
-                self.store.remove(item.name)
-            elif item.action in ("create", "update"):
-                entries.append(self._entry(self.completed(wanted[item.name]), item.revision))
-                self.store.save(entries[-1])
-        return entries
+        moment = time.time() if change.declared is None else change.declared
+        removed = [item.name for item in plan.items if item.action == "delete"]
+        entries = [
+            self._entry(self.completed(wanted[item.name]), item.revision, moment)
+            for item in plan.items
+            if item.action in ("create", "update")
+        ]
+        failures = (write or self.store.write)(entries, removed)
+        return Written(tuple(entry for entry in entries if entry.name not in failures), failures)
 
-    def take_over(self, plan: Plan, entries: Iterable[Entry]) -> None:
+    def take_over(self, plan: Plan, written: Written) -> None:
         """Show in memory what was written. Belongs to the event loop, on which everybody else reads."""
         for item in plan.items:
-            if item.action == "delete":
+            if item.action == "delete" and item.name not in written.failures:
                 self._drop(item.name)
-        for entry in entries:
+        for entry in written.entries:
             self._put(entry)
         self._index()
 
-    def _entry(self, service: Service, revision: int) -> Entry:
-        now = time.time()
+    def _entry(self, service: Service, revision: int, moment: float) -> Entry:
         old = self.entries.get(service.name)
         service = replace(service, token=service.token or secrets.token_hex(32))
         known = old.inputs if old else {}
         return Entry(
             name=service.name,
             revision=revision,
-            created=old.created if old else now,
-            changed=now,
+            created=old.created if old else moment,
+            changed=moment,
             document=to_document(service),
-            inputs={name: known.get(name, InputState(since=now)) for name in input_names(service)},
+            inputs={name: known.get(name, InputState(since=moment)) for name in input_names(service)},
         )
 
     def _drop(self, name: str) -> None:
         self._drop_token(name)
-        for table in (self.entries, self.services, self.states):
+        for table in (self.entries, self.services, self.states, self.refused):
             table.pop(name, None)
 
     def without_baseline(self) -> set[str]:
@@ -196,8 +216,9 @@ class Catalogue:
                 return
             done = InputState(entry.inputs[source].since, baselined=True)
             entry = msgspec.structs.replace(entry, inputs={**entry.inputs, source: done})
-            await asyncio.to_thread(self.store.save, entry)
+            await asyncio.to_thread(self.store.save_inputs, entry)
             self.entries[name] = entry
+            self.store.report(name)
 
     def revision(self, name: str, revision: int | None) -> Service:
         """An earlier revision of a service (None = the one before the current). Raises NotFound."""
@@ -215,11 +236,6 @@ class Catalogue:
             raise NotFound(f"service {name} does not exist")
         entries = [self.entries[name], *self.store.history(name)]
         return [{"revision": entry.revision, "changed": entry.changed} for entry in entries]
-
-
-def input_names(service: Service) -> list[str]:
-    """The inputs of a service as ``provider/bucket/prefix``."""
-    return [f"{source.storage_provider}/{source.bucket}/{source.key_prefix}" for source in service.input]
 
 
 def _loop_problem(loop: Loop, places: Mapping[str, str]) -> FdlProblem:

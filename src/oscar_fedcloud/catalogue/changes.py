@@ -8,17 +8,17 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.catalogue.catalogue import Catalogue, Write, Written
 from oscar_fedcloud.catalogue.reconciler import Place, Reconciler, places_of
 from oscar_fedcloud.core_types import Change, Plan
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.jobs.dispatcher import Dispatcher
 from oscar_fedcloud.model import Credential, Provider
-from oscar_fedcloud.providers.errors import BucketMissing
+from oscar_fedcloud.providers.errors import BucketMissing, ProviderError
 
 
 class Changes:
-    """Plans and applies changes. ``on_applied`` is told when services have changed."""
+    """Plans and applies changes. ``listeners`` are told when services have changed."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Changes:
         self.reconciler = reconciler
         self.dispatcher = dispatcher
         self.providers = providers
-        self.on_applied = on_applied
+        self.listeners = [on_applied]
 
     async def plan(self, change: Change) -> Plan:
         """What a change would do. Raises FdlError, Conflict, NotFound."""
@@ -40,25 +40,41 @@ class Changes:
             return await asyncio.to_thread(self.catalogue.plan, change)
 
     async def apply(self, change: Change) -> Plan:
-        """Do a change: documents are durable when this returns; buckets, rules and keys follow. Raises as ``plan``."""
+        """Do a change: documents are durable when this returns; buckets, rules and keys follow.
+
+        Raises as ``plan``, and StoreError, ProviderError. What fails for one service is done for the others.
+        """
         async with self.catalogue.changing:
-            plan = await asyncio.to_thread(self.catalogue.plan, change)
-            if not plan.changed:
-                return plan
-            before = {item.name: found for item in plan.items if (found := self.catalogue.services.get(item.name))}
-            removed = [before[item.name] for item in plan.items if item.action == "delete"]
-            keys = {service.name: self.catalogue.store.keys(service.name) for service in removed}
-            entries = await asyncio.to_thread(self.catalogue.write, change, plan)
-            self.catalogue.take_over(plan, entries)
-            for service in removed:
-                await self._clear_away(service, keys[service.name], delete_data=change.data == "delete")
-            changed = {item.name for item in plan.items if item.action in ("update", "delete")}
-            left = {place for name in changed for place in places_of(before[name])}
-            if change.data == "delete":
-                left &= self._places_in_use()  # the others are gone, and must not be made again
-            self.on_applied()
-            self.reconciler.changed((entry.name for entry in entries), left)
+            return await self.carry_out(change)
+
+    async def carry_out(self, change: Change, write: Write | None = None) -> Plan:
+        """The same for who holds ``changing``; ``write`` stores it otherwise than usual."""
+        plan = await asyncio.to_thread(self.catalogue.plan, change)
+        if not plan.changed:
             return plan
+        before = {item.name: found for item in plan.items if (found := self.catalogue.services.get(item.name))}
+        keys = {item.name: self.catalogue.store.keys(item.name) for item in plan.items if item.action == "delete"}
+        written = await asyncio.to_thread(self.catalogue.write, change, plan, write)
+        self.catalogue.take_over(plan, written)
+        failures = list(written.failures.values())
+        for name in keys.keys() - written.failures.keys():
+            try:
+                await self._clear_away(before[name], keys[name], delete_data=change.data == "delete")
+            except ProviderError as error:
+                failures.append(error)
+        changed = {item.name for item in plan.items if item.action in ("update", "delete")} - written.failures.keys()
+        self._announce(written, {place for name in changed for place in places_of(before[name])}, change.data)
+        if failures:
+            raise failures[0]
+        return plan
+
+    def _announce(self, written: Written, left: set[Place], data: str) -> None:
+        """Tell everybody what was written. left: the buckets that changed services had before."""
+        if data == "delete":
+            left &= self._places_in_use()  # the others are gone, and must not be made again
+        for listener in self.listeners:
+            listener()
+        self.reconciler.changed((entry.name for entry in written.entries), left)
 
     async def _clear_away(self, service: Service, keys: Mapping[str, Credential], delete_data: bool) -> None:
         """End the jobs of a removed service; its data stays unless the request says otherwise."""

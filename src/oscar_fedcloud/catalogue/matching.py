@@ -10,6 +10,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from oscar_fedcloud.fdl import FdlProblem, Service, make_problem, match
+from oscar_fedcloud.jsontext import from_json
 from oscar_fedcloud.model import EventOutcome, Prefix, Recording, StorageEvent
 from oscar_fedcloud.providers.keys import stageable
 
@@ -75,7 +76,7 @@ class Matcher:
         if compiled is None:
             return None
         try:
-            return None if _true(compiled.search(event.record)) else "its filter is not true for this event"
+            return None if _true(compiled.search(from_json(event.record))) else "its filter is not true for this event"
         except JMESPathError as error:
             return f"its filter failed on this event ({error})"
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import structlog
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.catalogue.listing import Lister
 from oscar_fedcloud.core_types import ServiceState
 from oscar_fedcloud.fdl import Service
@@ -70,7 +71,8 @@ class Reconciler:
         """At start: services that have everything are ready at once, the others are made so."""
         ready = [name for name in self.catalogue.entries if self._is_whole(name)]
         self._dirty.update(self.catalogue.entries.keys() - set(ready))
-        self.catalogue.states.update(dict.fromkeys(ready, ("ready", "")))
+        for name in ready:
+            self.catalogue.set_state(name, "ready", "")
         self.on_ready(ready)
 
     def _is_whole(self, name: str) -> bool:
@@ -124,7 +126,7 @@ class Reconciler:
         """A pass that fails as a whole is reported and repeated, never the end of the task."""
         try:
             await work
-        except (ProviderError, LedgerUnavailable) as error:
+        except (ProviderError, LedgerUnavailable, StoreError) as error:
             log.warning("reconciling failed, it will be repeated", error=str(error))
 
     async def _pass(self, check: bool, listing: bool) -> None:
@@ -194,7 +196,7 @@ class Reconciler:
                 continue
             try:
                 await self.threads.run(self._make_key, service)
-            except ProviderError as error:
+            except (ProviderError, StoreError) as error:
                 log.warning("no key for a service", service=name, error=str(error))
                 self._set_state(name, "error", str(error))
             else:
@@ -212,7 +214,7 @@ class Reconciler:
     def _set_state(self, name: str, state: ServiceState, reason: str) -> None:
         if name not in self.catalogue.entries:
             return
-        self.catalogue.states[name] = (state, reason)
+        self.catalogue.set_state(name, state, reason)
         if state == "ready":
             self.on_ready([name])
 

@@ -9,31 +9,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from oscar_fedcloud.catalogue.entries import Entry, InputState
 from oscar_fedcloud.model import Credential
 
+if TYPE_CHECKING:
+    from oscar_fedcloud.catalogue.changes import Changes
 
-class InputState(msgspec.Struct, frozen=True):
-    """What is known of one input of a service. since: the store's time (s) from which on objects count as new."""
-
-    since: float
-    baselined: bool = False
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A declared service: its normalised document with secrets, and what the reconciler must remember of it."""
-
-    name: str
-    revision: int
-    created: float
-    changed: float
-    document: dict[str, Any]
-    inputs: dict[str, InputState] = {}
+__all__ = ["Entry", "FolderStore", "InputState", "write_atomically"]
 
 
 class FolderStore:
@@ -46,10 +34,39 @@ class FolderStore:
         for path in (folder, self.history_folder, self.keys_folder):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    async def open(self) -> None:
+        """A folder is always open."""
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    def tasks(self, changes: Changes) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
+        """Nobody else writes to the folder, so that nothing has to be followed."""
+        return ()
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """A folder is no part that fails by itself."""
+        return {}
+
     def load(self) -> list[Entry]:
         """All current entries, by name."""
         decoder = msgspec.json.Decoder(Entry)
         return [decoder.decode(path.read_bytes()) for path in sorted(self.folder.glob("*.json"))]
+
+    def write(self, entries: Sequence[Entry], removed: Sequence[str]) -> dict[str, Exception]:
+        """Save the entries and forget the removed services; a folder that refuses ends the whole change (OSError)."""
+        for name in removed:
+            self.remove(name)
+        for entry in entries:
+            self.save(entry)
+        return {}
+
+    def save_inputs(self, entry: Entry) -> None:
+        """Write what is known of the inputs."""
+        self.save(entry)
+
+    def report(self, name: str) -> None:
+        """The standing of a service is kept in memory alone."""
 
     def save(self, entry: Entry) -> None:
         """Write the entry; the current one of another revision becomes history."""

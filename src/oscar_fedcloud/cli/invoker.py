@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 import structlog
 
 from oscar_fedcloud import __version__
+from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.config import Config, ConfigError, load
 from oscar_fedcloud.ledger.errors import LedgerUnavailable
 
@@ -88,7 +89,7 @@ def run(config: Config) -> int:
 
     try:
         sound = uvloop.run(_serve(config))
-    except (OSError, LedgerUnavailable) as error:
+    except (OSError, LedgerUnavailable, ConfigError, StoreError) as error:
         print(f"oscar-invoker: cannot run: {error}", file=sys.stderr)
         return 1
     return 0 if sound else 1
@@ -98,17 +99,18 @@ async def _serve(config: Config) -> bool:
     """Serve until a signal comes, or a part of the daemon fails (False)."""
     import uvicorn
 
-    from oscar_fedcloud.api.app import limits_of
+    from oscar_fedcloud.api.app import create_app, limits_of
     from oscar_fedcloud.api.limits import server_options
-    from oscar_fedcloud.assembly import build_app, build_core
+    from oscar_fedcloud.assembly import build_core, build_hooks
 
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "work"))
     core = build_core(config)
+    hooks = build_hooks(core)
     listener = socket.create_server((config.host, config.port), family=_family(config.host), backlog=2048)
     server = uvicorn.Server(
         uvicorn.Config(
-            build_app(core),
-            **server_options(limits_of(config)),
+            create_app(core, hooks),
+            **server_options(limits_of(config), hooks),
             loop="none",
             lifespan="off",
             proxy_headers=False,

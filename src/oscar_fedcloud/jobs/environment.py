@@ -3,13 +3,12 @@
 
 What is the same for all Jobs of a service's revision (``service_environment``), what varies by event
 (``event_environment``) and what is secret (``secret_environment``) are apart, because a launcher may keep them in
-different places. ``job_environment`` is the first two together. The runner's own variables are always all set, so that
-none of a user's variables can take their place.
+different places; what the event decides goes over what the service decides. The runner's own variables are always all
+set, so that none of a user's variables can take their place.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from oscar_fedcloud.fdl import Output, Service
 from oscar_fedcloud.jobs.filters import filter_lines
+from oscar_fedcloud.jsontext import from_json
 from oscar_fedcloud.model import Run, StorageEvent, Via, digest
 from oscar_fedcloud.providers.rclone import rclone_path
 
@@ -60,9 +60,9 @@ def log_path(service: str, job: str) -> str:
     return f"{service}/{job}.log"
 
 
-def job_environment(service: Service, run: Run, attempt: int, job: str, settings: RunnerSettings) -> dict[str, str]:
-    """All variables of one attempt that are no secret."""
-    return {**service_environment(service, settings), **event_environment(service, run, attempt, job, settings)}
+def record_path(service: str, job: str) -> str:
+    """The key beside it that says how the Job ended, for launchers that ask for it."""
+    return f"{service}/{job}.result"
 
 
 def service_environment(service: Service, settings: RunnerSettings) -> dict[str, str]:
@@ -109,7 +109,7 @@ def event_environment(service: Service, run: Run, attempt: int, job: str, settin
     if _is_private(service, event):
         for index, output in enumerate(service.output):
             variables[f"OSCAR_OUTPUT_{index}_PATH"] = _target(output, event.bucket)
-    return variables | (_query(event.record) if event.via is Via.HTTP else _storage_event(event))
+    return variables | (_query(from_json(event.record)) if event.via is Via.HTTP else _storage_event(event))
 
 
 def secret_environment(service: Service, stores: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
@@ -142,7 +142,7 @@ def _is_private(service: Service, event: StorageEvent) -> bool:
 
 def _storage_event(event: StorageEvent) -> dict[str, str]:
     return {
-        "EVENT": json.dumps({"Records": [dict(event.record)]}),
+        "EVENT": f'{{"Records": [{event.record.decode()}]}}',
         "EVENT_TIME": event.time,
         "STORAGE_OBJECT_KEY": event.key,
     }

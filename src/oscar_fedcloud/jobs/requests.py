@@ -15,6 +15,7 @@ from oscar_fedcloud.core_types import Answer, NotFound, NotStarted
 from oscar_fedcloud.jobs.dispatcher import Dispatcher
 from oscar_fedcloud.jobs.environment import log_path
 from oscar_fedcloud.jobs.why import answers
+from oscar_fedcloud.jsontext import to_json
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.model import EventOutcome, Launcher, Provider, Recording, Run, StorageEvent, Via, digest, run_id
 from oscar_fedcloud.providers.dialects import unwrap
@@ -77,7 +78,7 @@ class Requests:
         """The body of a request becomes an object, so that it is staged like any input."""
         data, query = http.payload(body)
         stored = self.site.put(event.bucket, event.key, data if encoded or query else body)
-        record = {"queryStringParameters": query} if query else {}
+        record = to_json({"queryStringParameters": query} if query else {})
         return replace(event, size=stored.size, etag=stored.etag, time=stored.time, record=record)
 
     async def cancel(self, run_id: str) -> Run:

@@ -1,11 +1,25 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Runs one Job: stage in, script, stage out, log. The same file under every launcher, in any image with a POSIX shell.
-# Its input is the environment that environment.py describes; no value of it is ever evaluated. It writes the lines
-# phase= (stage_in, script, stage_out, stopped, done), exit= and reason= to $OSCAR_RESULT. Exit codes: the script's, or
-# 120 staging failed, 121 input gone, 122 input not the event's any more, 143 stopped by a signal. Outputs are staged
-# only after exit 0. Names in o_ are its own, so that it changes no variable of the user.
+# Its input is the environment that environment.py describes, or files with it as arguments; no value is ever evaluated.
+# It writes the lines phase= (stage_in, script, stage_out, stopped, done), exit= and reason= to $OSCAR_RESULT. Its exit
+# code is the script's, or 120 staging failed, 121 input gone, 122 input not the event's any more, 143 stopped by a signal.
+# Outputs are staged only after exit 0. Names in o_ are its own, so that it changes no variable of the user.
 set -u
+
+# Files of lines NAME=VALUE, each value escaped for printf %b. By way of env, since a shell cannot set just any name.
+if [ "$#" -gt 0 ]; then
+    o_files=$*
+    set --
+    for o_file in $o_files; do
+        while IFS= read -r o_line; do
+            o_value=$(printf '%b.' "${o_line#*=}")
+            set -- "$@" "${o_line%%=*}=${o_value%.}"
+        done <"$o_file"
+    done
+    exec env "$@" /bin/sh "$0"
+fi
+
 o_phase=stage_in o_child='' o_stopped='' o_code=0 o_keeper=''
 
 # Bounded memory, whatever the size of files: 1 GiB passes through 256 MiB. Raw: names as they are, see rclone_path.
@@ -13,6 +27,7 @@ export RCLONE_CONFIG=/dev/null RCLONE_LOG_LEVEL=ERROR RCLONE_STATS=0 RCLONE_LOCA
     RCLONE_RETRIES=1 RCLONE_LOW_LEVEL_RETRIES=2 RCLONE_CONTIMEOUT=10s RCLONE_TIMEOUT=60s RCLONE_USE_MMAP=true \
     RCLONE_BUFFER_SIZE=4Mi RCLONE_TRANSFERS=2 RCLONE_CHECKERS=4 RCLONE_MULTI_THREAD_STREAMS=0 \
     RCLONE_S3_UPLOAD_CONCURRENCY=2 RCLONE_S3_NO_CHECK_BUCKET=true
+[ ! -r "${OSCAR_CA_BUNDLE-}" ] || export RCLONE_CA_CERT="$OSCAR_CA_BUNDLE" # for images without one
 
 say() { printf 'oscar: %s\n' "$1"; }
 
@@ -87,7 +102,7 @@ script() {
     o_script=$OSCAR_SCRIPT
     unset OSCAR_RCLONE OSCAR_SCRIPT OSCAR_RESULT OSCAR_STAGE_IN OSCAR_STAGING_TIMEOUT OSCAR_DEPTH OSCAR_OUTPUTS \
         OSCAR_INPUT_REMOTE OSCAR_INPUT_BUCKET OSCAR_INPUT_KEY OSCAR_INPUT_NAME OSCAR_INPUT_SIZE OSCAR_INPUT_ETAG \
-        OSCAR_LOG_REMOTE OSCAR_LOG_PATH OSCAR_LOG_MAX
+        OSCAR_LOG_REMOTE OSCAR_LOG_PATH OSCAR_LOG_MAX OSCAR_RECORD OSCAR_CA_BUNDLE
     o_line=$(head -n 1 "$o_script")
     set -f # the words of a shebang are no patterns
     case $o_line in '#!'*) set -- ${o_line#??} ;; esac
@@ -126,14 +141,20 @@ keep() { # the first and the last half of what a log may have
     cat "$o_root/log.end"
 }
 
+store_log() { # and beside it, for a launcher that may lose sight of the Job, how it ended
+    o_log=${OSCAR_LOG_PATH##*/}
+    mkdir "$o_root/kept" && mv "$o_root/log" "$o_root/kept/$o_log"
+    [ -z "${OSCAR_RECORD-}" ] || cp "$OSCAR_RESULT" "$o_root/kept/${o_log%.log}.result"
+    RCLONE_TIMEOUT=10s "$OSCAR_RCLONE" copy --no-check-dest "$o_root/kept" "$OSCAR_LOG_REMOTE:${OSCAR_LOG_PATH%/*}/"
+}
+
 clean() {
     if [ -n "$o_keeper" ]; then
         exec >&3 2>&3
         (sleep 2 && kill -KILL "$o_tee") >/dev/null 2>&1 3>&- & # what a script leaves running may hold the pipe open
         wait "$o_tee" "$o_keeper"
         kill "$!" 2>/dev/null
-        RCLONE_TIMEOUT=10s "$OSCAR_RCLONE" copyto "$o_root/log" "$OSCAR_LOG_REMOTE:$OSCAR_LOG_PATH" ||
-            say "the log could not be stored"
+        store_log || say "the log could not be stored"
     fi
     rm -rf "$o_root" 2>/dev/null || { chmod -R u+rwx "$o_root" && rm -rf "$o_root"; }
 }

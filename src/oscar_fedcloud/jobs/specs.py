@@ -11,10 +11,11 @@ from oscar_fedcloud.config import Config
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.jobs.environment import (
     RunnerSettings,
-    job_environment,
+    event_environment,
     providers_of,
     remote_name,
     secret_environment,
+    service_environment,
 )
 from oscar_fedcloud.model import Credential, JobSpec, LaunchError, Provider, Run, job_name
 from oscar_fedcloud.providers.foreign import foreign_provider
@@ -30,6 +31,7 @@ def job_spec(
 ) -> JobSpec:
     """The Job of one attempt. stores: by provider id, the rclone variables of each store that its runner talks to."""
     job = job_name(service.name, run.id, attempt)
+    constant = service_environment(service, settings)
     return JobSpec(
         job=job,
         service=service,
@@ -37,12 +39,13 @@ def job_spec(
         script=service.script.encode("utf-8", "surrogateescape"),
         run=run,
         attempt=attempt,
-        env=job_environment(service, run, attempt, job, settings),
+        env=constant | event_environment(service, run, attempt, job, settings),
         secrets=secret_environment(service, stores),
         memory=service.memory_bytes,
         cpu=service.cpu_cores,
         timeout=float(service.timeout),
         image=service.image,
+        constant=constant,
     )
 
 

@@ -50,8 +50,12 @@ def named(recording: Recording) -> Item:
 
 def letter_of(recording: Recording, error: Exception) -> Letter:
     """A dead letter for an event that cannot be stored."""
-    body = json.dumps(asdict(recording), default=str, skipkeys=True).encode()
+    body = json.dumps(asdict(recording), default=_text, skipkeys=True).encode()
     return Letter(recording.event.provider, body, f"the event cannot be stored: {error}")
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 class Recorder:

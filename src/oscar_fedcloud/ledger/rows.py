@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 from sqlalchemy import Row
 
+from oscar_fedcloud.jsontext import from_json
 from oscar_fedcloud.model import (
     Attempt,
     AttemptState,
@@ -25,9 +23,6 @@ from oscar_fedcloud.model import (
 
 AnyRow = Row[Any]
 PLACE = 6  # characters of ``place_id`` at the beginning of ids
-
-_encode_json = msgspec.json.Encoder().encode
-_decode_json = msgspec.json.Decoder().decode
 
 
 def key_bytes(key: str) -> bytes:
@@ -48,22 +43,6 @@ def row_id(event: StorageEvent) -> str:
 def plain(text: str) -> str:
     """Text that every database takes: lone surrogates and NUL are shown as escapes."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-
-
-def to_json(value: Mapping[str, Any]) -> bytes:
-    """JSON of plain data. Lone surrogates (keys that are not UTF-8) become escapes, as only the slow encoder does."""
-    try:
-        return _encode_json(value)
-    except UnicodeEncodeError:
-        return json.dumps(value).encode()
-
-
-def from_json(data: bytes) -> Any:
-    """Inverse of ``to_json``."""
-    try:
-        return _decode_json(data)
-    except msgspec.DecodeError:
-        return json.loads(data)
 
 
 def event_row(row: str, recording: Recording, now: float) -> tuple[Any, ...]:
@@ -91,7 +70,7 @@ def _event_values(recording: Recording) -> tuple[Any, ...]:
         event.time,
         event.depth,
         event.via.value,
-        to_json(event.record),
+        event.record,
         plain(recording.detail),
     )
 
@@ -110,7 +89,7 @@ def event_of(row: AnyRow) -> StorageEvent:
         time=row.time,
         depth=row.depth,
         via=Via(row.via),
-        record=from_json(row.record),
+        record=bytes(row.record),
     )
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, insert, select, update
 
+from oscar_fedcloud.jsontext import to_json
 from oscar_fedcloud.ledger import callbacks
 from oscar_fedcloud.ledger.errors import StateError
 from oscar_fedcloud.ledger.records import Verdict
-from oscar_fedcloud.ledger.rows import attempt_of, plain, run_of, to_json
+from oscar_fedcloud.ledger.rows import attempt_of, plain, run_of
 from oscar_fedcloud.ledger.states import ENDED, RETRYABLE, allowed
 from oscar_fedcloud.ledger.tables import QUEUED, RUNNING, attempts, runs
 from oscar_fedcloud.model import Attempt, AttemptState, Completion, Run, RunState

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from oscar_fedcloud.jsontext import to_json
 from oscar_fedcloud.model import BadEvent, StorageEvent, Via
 from oscar_fedcloud.providers.keys import decode_key, depth_of, encode_key
 from oscar_fedcloud.providers.listing import Row
@@ -65,30 +66,32 @@ class S3Record(msgspec.Struct, rename={"name": "eventName", "time": "eventTime"}
 
 
 class S3Notification(msgspec.Struct, rename={"records": "Records"}):
-    """A notification body. The records stay whole, for scripts and filters."""
+    """A notification body. The records stay as they are, for scripts and filters."""
 
-    records: list[dict[str, Any]]
+    records: list[msgspec.Raw]
 
 
 _notification = msgspec.json.Decoder(S3Notification)
+_record = msgspec.json.Decoder(S3Record)
 
 
 def parse_notification(provider_id: str, body: bytes, via: Via) -> list[StorageEvent]:
     """All new objects that a notification of MinIO tells of; records of other things are left out. Raises BadEvent."""
     try:
+        body.decode()  # the decoder looks only at the text of what it takes
         records = _notification.decode(body).records
-        events = [event_of(provider_id, record, via) for record in records]
+        events = [event_of(provider_id, bytes(record), via) for record in records]
     except (msgspec.MsgspecError, ValueError) as error:
         raise BadEvent(f"not a notification of storage provider {provider_id}: {error}") from error
     return [event for event in events if event is not None]
 
 
-def event_of(provider_id: str, record: Mapping[str, Any], via: Via) -> StorageEvent | None:
+def event_of(provider_id: str, record: bytes, via: Via) -> StorageEvent | None:
     """The event that one record of MinIO stands for; None when it tells of something else than a new object.
 
     Raises ValueError (of which msgspec's errors are) for a record without the fields that identify an object.
     """
-    fields = msgspec.convert(record, S3Record)
+    fields = _record.decode(record)
     item = fields.s3.object
     key = decode_key(item.key)
     if not fields.creates or key.endswith("/"):
@@ -110,16 +113,14 @@ def event_of(provider_id: str, record: Mapping[str, Any], via: Via) -> StorageEv
     )
 
 
-def record_of(
-    row: Row, source: str, order: int, time: str, metadata: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def record_of(row: Row, source: str, order: int, time: str, metadata: Mapping[str, str] | None = None) -> bytes:
     """A record for an object that was found without an event, in the form that scripts and filters know."""
     item: dict[str, Any] = {"key": encode_key(row.key), "size": row.size, "eTag": row.etag, "sequencer": f"{order:X}"}
     if row.version_id not in ("", "null"):
         item["versionId"] = row.version_id
     if metadata:
         item["userMetadata"] = dict(metadata)
-    return {
+    record = {
         "eventVersion": "2.0",
         "eventSource": source,
         "eventTime": time,
@@ -130,6 +131,7 @@ def record_of(
             "object": item,
         },
     }
+    return to_json(record)
 
 
 def event_time(moment: datetime) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from oscar_fedcloud.jsontext import to_json
 from oscar_fedcloud.model import BadEvent, Provider, StorageEvent, Via
 from oscar_fedcloud.providers.dialects import Dialect, Parsed, unwrap
 from oscar_fedcloud.providers.records import event_of
@@ -33,7 +34,7 @@ def _event(item: Parsed, providers: Mapping[str, Provider]) -> StorageEvent:
         raise BadEvent(f"the event is of storage provider {item.provider}, which is not configured here")
     if item.dialect is Dialect.MINIO and not getattr(provider, "polled", True):
         try:
-            event = event_of(item.provider, item.record, Via.HTTP)
+            event = event_of(item.provider, to_json(item.record), Via.HTTP)
         except ValueError:
             event = None  # written by hand, without a sequencer
         if event is not None:
@@ -41,4 +42,4 @@ def _event(item: Parsed, providers: Mapping[str, Provider]) -> StorageEvent:
     found = provider.stat(item.bucket, item.key)
     if found is None:
         raise BadEvent(f"{item.bucket}/{item.key} does not exist at storage provider {item.provider}")
-    return replace(found, via=Via.HTTP, time=item.time or found.time, record=item.record)
+    return replace(found, via=Via.HTTP, time=item.time or found.time, record=to_json(item.record))

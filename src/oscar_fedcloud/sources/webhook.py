@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The endpoint that MinIO's webhook targets post events to: raw ASGI, because it is the hottest path of the daemon.
+"""The endpoint that MinIO's webhook targets post events to: the hottest path of the daemon, hence without a framework.
 
 An event is acknowledged (200) only when it is committed. 503 makes the target with a queue (``durable``) send it again;
 the target without one (``fast``) forgets it, which is harmless, as the other has it too. A body that cannot be
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import Any, Literal, Protocol
 
 import structlog
@@ -27,6 +27,7 @@ PATIENCE = {Via.FAST: 0.25, Via.DURABLE: 30.0}
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Tell = Callable[[int], None]  # takes the HTTP status
 
 
 class DeadLetters(Protocol):
@@ -58,48 +59,76 @@ class Webhook:
         self.intake = intake
         self.patience = PATIENCE[self.via]
         self._accepted = [f"Bearer {token}".encode() for token in tokens]
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if not self._authenticated(scope):
+        """Answer one request, as an ASGI application."""
+        if not self._accepts(_authorization(scope)):
             status = 401
         elif scope["method"] != "POST":
             status = 200  # somebody with a token looks whether we are there
         else:
-            status = await self._take(*await _body(receive))
+            answered = asyncio.get_running_loop().create_future()
+            self._take(*await _body(receive), answered.set_result)
+            status = await answered
         await send(_STARTS[status])
         await send(_END)
 
-    def _authenticated(self, scope: MutableMapping[str, Any]) -> bool:
-        given = b""
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                given = value
-        # All tokens are compared, each in constant time: the answer's time tells nothing.
-        return sum(hmac.compare_digest(given, token) for token in self._accepted) > 0
+    def answer(self, authorization: bytes, body: bytes, tell: Tell) -> None:
+        """``tell`` the status for a POST, once what its body says is durable. For callers on the event loop."""
+        if self._accepts(authorization):
+            self._take(body, True, tell)
+        else:
+            tell(401)
 
-    async def _take(self, body: bytes, complete: bool) -> int:
-        """The status for a body, after what it tells is durable."""
+    def _accepts(self, authorization: bytes) -> bool:
+        # All tokens are compared, each in constant time: the answer's time tells nothing.
+        return sum(hmac.compare_digest(authorization, token) for token in self._accepted) > 0
+
+    def _take(self, body: bytes, complete: bool, tell: Tell) -> None:
         try:
             if not complete:
                 raise BadEvent(f"the body is larger than {BODY_LIMIT} bytes; its beginning is kept")
             events = self.provider.parse(body, self.via) if body else []
         except BadEvent as error:
-            return await self._bury(body, str(error))
-        if not events:
-            return 200
-        return await self._commit(events, body)
+            self._begin(self._bury(body, str(error)), tell)
+            return
+        if events:
+            self._commit(events, body, tell)
+        else:
+            tell(200)
 
-    async def _commit(self, events: list[StorageEvent], body: bytes) -> int:
+    def _commit(self, events: list[StorageEvent], body: bytes, tell: Tell) -> None:
         try:
             commit = asyncio.ensure_future(self.intake.ingest(events))
         except Exception as error:  # whatever is wrong with this event, the next ones must come through
-            return await self._failed(error, body)
-        if not await _ended(commit, self.patience):
+            self._begin(self._failed(error, body), tell)
+            return
+
+        def ended(commit: asyncio.Future[Any]) -> None:
+            timer.cancel()
+            if failure := commit.exception():
+                self._begin(self._failed(failure, body), tell)
+            else:
+                tell(200)
+
+        def give_up() -> None:
+            commit.remove_done_callback(ended)
             commit.add_done_callback(_forget)
-            return 503
-        failure = commit.exception()
-        return 200 if failure is None else await self._failed(failure, body)
+            tell(503)
+
+        timer = commit.get_loop().call_later(self.patience, give_up)
+        commit.add_done_callback(ended)
+
+    def _begin(self, slow: Coroutine[Any, Any, int], tell: Tell) -> None:
+        """What needs more than the commit of an event: done in a task, which tells its result."""
+
+        async def work() -> None:
+            tell(await slow)
+
+        task = asyncio.get_running_loop().create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _failed(self, error: BaseException, body: bytes) -> int:
         if isinstance(error, LedgerUnavailable) or self.via is Via.FAST:
@@ -118,6 +147,14 @@ class Webhook:
         return 200
 
 
+def _authorization(scope: MutableMapping[str, Any]) -> bytes:
+    given: bytes = b""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            given = value
+    return given
+
+
 async def _body(receive: Receive) -> tuple[bytes, bool]:
     """The request's body up to the limit, and whether that is all of it. The rest is read and dropped."""
     message = await receive()
@@ -133,21 +170,6 @@ async def _body(receive: Receive) -> tuple[bytes, bool]:
                 size += len(chunks[-1])
         body = b"".join(chunks)
     return body[:BODY_LIMIT], len(body) <= BODY_LIMIT
-
-
-async def _ended(task: asyncio.Future[Any], patience: float) -> bool:
-    """Whether the task ended within ``patience`` seconds; if not, it goes on. At half the price of ``asyncio.wait``."""
-    waiter = asyncio.get_running_loop().create_future()
-
-    def wake(_: object = None) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    timer = waiter.get_loop().call_later(patience, wake)
-    task.add_done_callback(wake)
-    await waiter
-    timer.cancel()
-    return task.done()
 
 
 def _forget(task: asyncio.Future[Any]) -> None:

@@ -14,7 +14,6 @@ from oscar_fedcloud.jobs.environment import (
     RunnerSettings,
     event_environment,
     file_name,
-    job_environment,
     providers_of,
     remote_name,
     secret_environment,
@@ -33,7 +32,7 @@ EVENT = StorageEvent(
     etag="0" * 32,
     time="2026-11-23T10:00:00Z",
     depth=2,
-    record={"eventSource": "minio:s3", "s3": {"object": {"key": "in%2Fa"}}},
+    record=b'{"eventSource": "minio:s3", "s3": {"object": {"key": "in%2Fa"}}}',
 )
 
 
@@ -58,8 +57,9 @@ def make_run(event: StorageEvent = EVENT) -> Run:
     return Run("run", "step", event, RunState.RUNNING, "", 0, 0, 0, 0.0, 0.0, None)
 
 
-def variables(service: Service, event: StorageEvent = EVENT) -> dict[str, str]:
-    return job_environment(service, make_run(event), 3, "step-run-3", SETTINGS)
+def variables(service: Service, event: StorageEvent = EVENT, settings: RunnerSettings = SETTINGS) -> dict[str, str]:
+    of_event = event_environment(service, make_run(event), 3, "step-run-3", settings)
+    return service_environment(service, settings) | of_event
 
 
 def test_a_storage_event() -> None:
@@ -88,7 +88,7 @@ def test_a_storage_event() -> None:
         "RESOURCE_ID": "node-1",
     }
     assert {name: found[name] for name in expected} == expected
-    assert json.loads(found["EVENT"]) == {"Records": [EVENT.record]}
+    assert json.loads(found["EVENT"]) == {"Records": [json.loads(EVENT.record)]}
     assert found["OSCAR_OUTPUT_0_FILTER"].startswith("+ /{{")
 
 
@@ -102,7 +102,7 @@ def test_what_is_not_known_is_empty() -> None:
 
 
 def test_the_body_of_a_request_is_no_storage_event() -> None:
-    record = {"queryStringParameters": {"size": "10", "not-a-name": "x", "n": 5}}
+    record = b'{"queryStringParameters": {"size": "10", "not-a-name": "x", "n": 5}}'
     found = variables(make_service(), replace(EVENT, via=Via.HTTP, key="step/event-file-1", record=record))
     assert not {"EVENT", "EVENT_TIME", "STORAGE_OBJECT_KEY"} & found.keys()
     assert {name: value for name, value in found.items() if name.startswith("CONT_VAR_")} == {
@@ -129,7 +129,7 @@ def test_no_variable_of_the_user_takes_the_place_of_one_of_the_runner() -> None:
     mine = dict.fromkeys(("OSCAR_LOG_REMOTE", "OSCAR_OUTPUTS", "EVENT", "OSCAR_RCLONE", "JOB_UUID"), "mine")
     of = make_service(environment={"variables": mine, "secrets": {}})
     assert "mine" not in variables(of).values()
-    without_log = job_environment(of, make_run(), 1, "step-run-1", RunnerSettings("/bin/rclone"))
+    without_log = variables(of, settings=RunnerSettings("/bin/rclone"))
     assert without_log["OSCAR_LOG_REMOTE"] == without_log["OSCAR_LOG_PATH"] == ""
 
 

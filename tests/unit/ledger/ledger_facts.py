@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from oscar_fedcloud.jsontext import to_json
 from oscar_fedcloud.ledger import Ledger, Verdict
 from oscar_fedcloud.model import (
     Attempt,
@@ -25,7 +26,7 @@ from oscar_fedcloud.model import (
 
 def event(key: str = "in/a.jpg", revision: str = "r1", order: int = 1, **more: Any) -> StorageEvent:
     """An object in the bucket ``photos``."""
-    more.setdefault("record", {"s3": {"object": {"key": key}}})
+    more.setdefault("record", to_json({"s3": {"object": {"key": key}}}))
     return StorageEvent("minio.default", more.pop("bucket", "photos"), key, revision, order, **more)
 
 

@@ -64,7 +64,7 @@ async def _record_until_refused(ledger: Ledger) -> list[str]:
     acknowledged = []
     with contextlib.suppress(LedgerUnavailable):
         for number in itertools.count():
-            found = event(f"in/{number}", record={"padding": "x" * 3000})
+            found = event(f"in/{number}", record=b"x" * 3000)
             await asyncio.wait_for(ledger.record(recording(found)), 60)
             acknowledged.append(run_id("grayify", found))
     return acknowledged
@@ -105,7 +105,7 @@ def test_full_disk_is_said_and_survived(sqlite_url: str) -> None:
 
 def test_what_was_refused_is_as_if_it_had_never_come(sqlite_url: str) -> None:
     ledger = Ledger.open(sqlite_url)
-    events = [recording(event(f"k{number}", record={"padding": "x" * 5000})) for number in range(200)]
+    events = [recording(event(f"k{number}", record=b"x" * 5000)) for number in range(200)]
 
     async def send() -> list[bool | BaseException]:
         return await asyncio.gather(*(ledger.record(item) for item in events), return_exceptions=True)

@@ -45,7 +45,7 @@ def test_an_event_of_minio_is_what_its_webhook_would_send() -> None:
 def test_an_event_that_was_written_by_hand_is_completed_from_the_store() -> None:
     (event,) = events(body(), Store("minio.default", False, "in/a"))
     assert (event.revision, event.order, event.size, event.depth, event.via) == ("listed", 7, 3, 1, Via.HTTP)
-    assert event.record["mine"] is True
+    assert json.loads(event.record)["mine"] is True
 
 
 def test_an_event_of_a_polled_store_has_the_revision_that_polling_gives() -> None:

@@ -14,9 +14,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from oscar_fedcloud.config import LauncherConfig
 from oscar_fedcloud.jobs.launchers import limits
@@ -95,6 +96,13 @@ class ProcessLauncher:
     def log(self, job: str, tail: int | None = None) -> Iterator[bytes] | None:
         """Chunks of the Job's log (its last ``tail`` bytes) while the launcher still has it, else None."""
         return self._folder(job).log(tail)
+
+    async def collect(self, current: Mapping[str, str]) -> None:
+        """Nothing is kept for a service."""
+
+    def health(self) -> dict[str, Any]:
+        """This machine is there, or we would not be."""
+        return {"ok": True, "detail": ""}
 
     async def close(self) -> None:
         """Stop watching. Jobs go on."""

@@ -21,11 +21,11 @@ from typing import Any
 
 from .joblog import CappedLog
 from .limits import descendants, exceeds, killed_in_cgroup, signal_all
+from .result import failure_state, parse_result, script_code
 
 _TICK = 0.2  # s between looks at ``cancel`` and at limits
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LOCK_FD = 200  # at least: out of the way of scripts, which use and close small numbers
-_STAGING_STATES = {121: "input_gone", 122: "input_changed"}  # exit codes of runner.sh
 
 
 def main(folder: str) -> None:
@@ -134,19 +134,18 @@ class Job:
         result = read_result()
         phase, exit_code = result.get("phase", ""), int(result.get("exit", code))
         out_of_memory = self._clear_up()
-        script_code = {"script": exit_code, "stage_out": 0, "done": 0}.get(phase)
+        of_script = script_code(phase, exit_code)
         if phase == "done":
             return "succeeded", "", 0
         if self.stopped:
-            return *self.stopped, script_code
+            return *self.stopped, of_script
         if out_of_memory:
-            return "oom", f"used more than its memory of {self.spec['memory']} bytes", script_code
+            return "oom", f"used more than its memory of {self.spec['memory']} bytes", of_script
         if not phase and self.spec["inspect"] and code > 0:
             return "launch_failed", "the container could not be started", None
         if phase in ("", "stopped"):
             return "lost", f"the runner was ended from outside (exit code {code})", None
-        state = "failed" if phase == "script" else _STAGING_STATES.get(exit_code, "staging_failed")
-        return state, result.get("reason", ""), script_code
+        return failure_state(phase, exit_code), result.get("reason", ""), of_script
 
     def _clear_up(self) -> bool:
         """Remove cgroup and container; whether one of them ran out of memory."""
@@ -219,7 +218,7 @@ def command(arguments: list[str]) -> bytes:
 def read_result() -> dict[str, str]:
     """What the runner says of its end; nothing if it was killed."""
     with contextlib.suppress(FileNotFoundError), open("out/result", encoding="utf-8", errors="replace") as file:
-        return dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
+        return parse_result(file)
     return {}
 
 

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CustomResourceDefinition of ``OscarService``, made from the field table of the FDL.
+
+It knows names and types, so that ``kubectl`` refuses a misspelt field at once and ``kubectl explain`` has an answer.
+The forms of values and the rules between fields are checked by the daemon, whose messages say what would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from oscar_fedcloud.catalogue.kubernetes.names import GROUP, KIND, PLURAL, VERSION
+from oscar_fedcloud.fdl import json_schema
+
+Schema = dict[str, Any]
+
+_ANY: Schema = {"x-kubernetes-preserve-unknown-fields": True}
+_KEPT = ("type", "description", "enum", "minimum", "maximum", "minLength", "maxLength", "required")
+_HEADER = """\
+# SPDX-License-Identifier: Apache-2.0
+# The services of the catalogue as Kubernetes objects. Made from the FDL: python -m oscar_fedcloud.catalogue.kubernetes
+---
+"""
+
+
+def manifest() -> str:
+    """The definition as YAML."""
+    text: str = yaml.dump(definition(), Dumper=_Indented, sort_keys=False, width=150, allow_unicode=True)
+    return _HEADER + text
+
+
+def definition() -> dict[str, Any]:
+    """The definition as plain data."""
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
+        "schema": {"openAPIV3Schema": _object_schema()},
+    }
+    names = {
+        "kind": KIND,
+        "listKind": f"{KIND}List",
+        "plural": PLURAL,
+        "singular": KIND.lower(),
+        "categories": ["oscar"],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+
+
+_COLUMNS = (
+    ("Image", "string", ".spec.image", 0),
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
+    ("State", "string", ".status.state", 0),
+    ("Revision", "integer", ".status.revision", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Message", "string", ".status.message", 1),  # with --output=wide
+)
+
+
+def _column(name: str, kind: str, path: str, priority: int) -> dict[str, Any]:
+    return {"name": name, "type": kind, "jsonPath": path, "priority": priority}
+
+
+def _object_schema() -> Schema:
+    return {
+        "type": "object",
+        "required": ["spec"],
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,37}[a-z0-9])?$')",
+                "message": "the name of a service has 1 to 39 lower-case letters, digits and hyphens",
+            }
+        ],
+        "properties": {
+            "spec": spec_schema(),
+            "status": _STATUS,
+        },
+    }
+
+
+def spec_schema() -> Schema:
+    """The structural schema of a service's document. The name is that of the object and need not be repeated."""
+    whole = json_schema()
+    schema = structural(whole["$defs"]["Service"], whole["$defs"])
+    schema["required"] = [name for name in schema["required"] if name != "name"]
+    schema["description"] += (
+        " The fields are those of the FDL. Secrets are moved from here into a Secret; `hidden` stands for them."
+    )
+    return schema
+
+
+def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
+    """A JSON schema as Kubernetes takes it: without references, patterns and alternatives."""
+    if "$ref" in schema:
+        target = definitions[schema["$ref"].rpartition("/")[2]]
+        return structural({**target, **{key: value for key, value in schema.items() if key != "$ref"}}, definitions)
+    kept = {key: schema[key] for key in _KEPT if key in schema}
+    if "enum" in schema:
+        kept.setdefault("type", "string")
+    if not isinstance(kept.get("type"), str):
+        return {**_ANY, **({"description": kept["description"]} if "description" in kept else {})}
+    if "items" in schema:
+        kept["items"] = structural(schema["items"], definitions)
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        kept["additionalProperties"] = structural(schema["additionalProperties"], definitions)
+    if "properties" in schema:
+        kept["properties"] = _properties(schema["properties"], definitions)
+    return kept
+
+
+def _properties(fields: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
+    """The fields that a document may have: neither those of answers alone, nor those that have moved elsewhere."""
+    return {
+        name: structural(field, definitions)
+        for name, field in fields.items()
+        if not field.get("readOnly") and not (field.get("deprecated") and field["description"].startswith("Now "))
+    }
+
+
+_STATUS: Schema = {
+    "type": "object",
+    "description": "How the service stands; written by the invoker.",
+    "properties": {
+        "observedGeneration": {
+            "type": "integer",
+            "format": "int64",
+            "description": "The generation of the object that this is about.",
+        },
+        "revision": {"type": "integer", "format": "int64", "description": "The revision that runs; 0 is none."},
+        "state": {"type": "string", "description": "ready, pending, error, or invalid when the document is refused."},
+        "message": {"type": "string", "description": "Why it is not ready, or what is wrong with the document."},
+        "inputs": {
+            "type": "array",
+            "description": "What the invoker knows of each input.",
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["source"],
+            "items": {
+                "type": "object",
+                "required": ["source"],
+                "properties": {
+                    "source": {"type": "string", "description": "Store, bucket and prefix."},
+                    "since": {"type": "number", "description": "From when on objects count as new, s since 1970."},
+                    "baselined": {"type": "boolean", "description": "Whether older objects are marked as seen."},
+                },
+            },
+        },
+        "conditions": {
+            "type": "array",
+            "description": "Ready, and Invalid: the document is refused and the last good revision runs on.",
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+            "items": {
+                "type": "object",
+                "required": ["type", "status"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
+                    "reason": {"type": "string"},
+                    "message": {"type": "string"},
+                    "observedGeneration": {"type": "integer", "format": "int64"},
+                    "lastTransitionTime": {"type": "string", "format": "date-time"},
+                },
+            },
+        },
+    },
+}
+
+
+class _Indented(yaml.SafeDumper):
+    """Indents lists, as our other YAML does, and repeats instead of referring."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

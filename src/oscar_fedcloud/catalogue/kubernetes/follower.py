@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes over what others do to the objects, as if it had come by the API.
+
+A change that is reported is only a hint: the object is read anew, so that late and doubled reports do no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from oscar_fedcloud.catalogue.changes import Changes
+from oscar_fedcloud.catalogue.entries import Entry, StoreError
+from oscar_fedcloud.catalogue.kubernetes.documents import PLACE, read_spec, refused_document, spec_of
+from oscar_fedcloud.catalogue.kubernetes.objects import Objects
+from oscar_fedcloud.catalogue.kubernetes.records import Record
+from oscar_fedcloud.catalogue.kubernetes.status import problem_text
+from oscar_fedcloud.core_types import Change, Conflict, ServiceState
+from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, from_document
+from oscar_fedcloud.kube import KubeError, Snapshot, watch
+from oscar_fedcloud.ledger import LedgerUnavailable
+from oscar_fedcloud.providers.errors import ProviderError
+
+log = structlog.get_logger(__name__)
+
+_PAUSE = 2.0  # s until a look that failed is repeated
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    uid: str
+    generation: int = 0
+
+
+class _Outline(msgspec.Struct):
+    metadata: _Metadata
+
+
+class Follower:
+    """``watch`` hears of changes, ``work`` takes them over; both for ever, on the event loop."""
+
+    def __init__(self, objects: Objects, changes: Changes) -> None:
+        self.objects = objects
+        self.changes = changes
+        self.catalogue = changes.catalogue
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._queued: set[str] = set()
+
+    def look(self, name: str) -> None:
+        """Look at this service's object soon."""
+        if name not in self._queued:
+            self._queued.add(name)
+            self._queue.put_nowait(name)
+
+    def look_at_refused(self) -> None:
+        """The catalogue has changed: what did not fit in may do so now."""
+        for name in self.catalogue.refused:
+            self.look(name)
+
+    async def watch(self) -> None:
+        """Hear of changes for ever."""
+        async for heard in watch(self.objects.client, self.objects.services, _Outline):
+            if isinstance(heard, Snapshot):
+                present = {found.metadata.name for found in heard.items}
+                for name in (self.catalogue.entries.keys() | self.objects.seen.keys()) - present:
+                    self.look(name)
+                for found in heard.items:
+                    self._hear(found.metadata)
+            elif heard.type == "DELETED":
+                self.look(heard.object.metadata.name)
+            else:
+                self._hear(heard.object.metadata)
+
+    def _hear(self, metadata: _Metadata) -> None:
+        if not self.objects.knows(metadata.uid, metadata.generation, metadata.name):
+            self.look(metadata.name)
+
+    async def work(self) -> None:
+        """Take over for ever. What fails is tried again."""
+        while True:
+            name = await self._queue.get()
+            self._queued.discard(name)
+            try:
+                await self._look(name)
+            except (KubeError, StoreError, Conflict, ProviderError, LedgerUnavailable) as error:
+                log.warning("a service was not taken over, it will be tried again", service=name, error=str(error))
+                asyncio.get_running_loop().call_later(_PAUSE, self.look, name)
+
+    async def _look(self, name: str) -> None:
+        """Read first, so that nobody waits for a slow API server. What is older than what we wrote since is known."""
+        found, record = await self.objects.fetch(name), await self.objects.record(name)
+        async with self.catalogue.changing:
+            if found is None:
+                await self._removed(name)
+                return
+            metadata = found["metadata"]
+            known = self.objects.knows(metadata["uid"], metadata["generation"], name)
+            if not known or name in self.catalogue.refused:
+                await self._take_over(name, found, record)
+
+    async def _removed(self, name: str) -> None:
+        if await self.objects.fetch(name) is not None:
+            return  # it has come back meanwhile
+        if name not in self.catalogue.entries:
+            self.catalogue.refused.pop(name, None)
+            if name in self.objects.seen:
+                await self.objects.forget(name)
+            return
+        log.info("a service was removed in the cluster", service=name)
+        change = Change(names=(name,), state="absent")
+        await self.changes.carry_out(change, lambda entries, removed: self._wait(self.objects.forget(name)))
+
+    async def _take_over(self, name: str, found: Mapping[str, Any], record: Record | None) -> None:
+        """Make the service what its object says, or say there why that cannot be."""
+        known = self.catalogue.refused.pop(name, None)
+        try:
+            service = self._read(name, found["spec"], record)
+            change = Change(documents=(service,), declared=self._declared(name, found))
+            plan = await self.changes.carry_out(change, lambda entries, removed: self._accept(entries, found))
+        except FdlError as error:
+            await self._refuse(name, found, error.problems, record, known)
+            return
+        except BaseException:
+            if known is not None:
+                self.catalogue.refused[name] = known
+            raise
+        if plan.changed:
+            log.info("a service was changed in the cluster", service=name, revision=plan.items[0].revision)
+        else:
+            refused = record is not None and bool(record.refused)
+            await self.objects.settle(self.catalogue.entries[name], found, *self.catalogue.states[name], refused)
+
+    def _read(self, name: str, spec: Mapping[str, Any], record: Record | None) -> Service:
+        """The service of a document. One that we wrote ourselves, with an end before its status, has its secrets."""
+        entry = self.catalogue.entries.get(name)
+        for number in sorted(record.sizes, reverse=True) if record else ():
+            if entry is not None and number <= entry.revision:
+                break
+            ours = record.entry(number) if record else None
+            if ours is not None and spec_of(ours.document) == spec:
+                return from_document(ours.document)
+        refused = record.refused if record else {}
+        return read_spec(name, spec, self.catalogue.services.get(name), refused, tuple(self.changes.providers))
+
+    def _declared(self, name: str, found: Mapping[str, Any]) -> float | None:
+        """When a new service was declared: files that came later are to be processed, even if we were away."""
+        if name in self.catalogue.entries:
+            return None
+        made = datetime.fromisoformat(found["metadata"]["creationTimestamp"]).timestamp()
+        return min(time.time(), made + 1.0)  # the time stamp has whole seconds
+
+    def _accept(self, entries: Sequence[Entry], found: Mapping[str, Any]) -> dict[str, Exception]:
+        for entry in entries:
+            self.objects.client.wait(self.objects.accept(entry, found))
+        return {}
+
+    def _wait(self, work: Any) -> dict[str, Exception]:
+        self.objects.client.wait(work)
+        return {}
+
+    async def _refuse(
+        self,
+        name: str,
+        found: Mapping[str, Any],
+        problems: Sequence[FdlProblem],
+        record: Record | None,
+        known: str | None,
+    ) -> None:
+        """Keep what runs, and say in the object what is wrong with its document."""
+        text = problem_text([_in_object(problem) for problem in problems])
+        document = refused_document(found["spec"], record.refused if record else {})
+        state: tuple[ServiceState, str] = self.catalogue.states.get(name, ("error", ""))
+        await self.objects.refuse(name, self.catalogue.entries.get(name), found, *state, text, document)
+        self.catalogue.refused[name] = text
+        if text != known:
+            log.warning("a service's document in the cluster is refused", service=name, problems=text)
+
+
+def _in_object(problem: FdlProblem) -> FdlProblem:
+    """A problem of the whole catalogue names its place as in a request with one service."""
+    path = PLACE + problem.path.removeprefix("services[0]") if problem.path.startswith("services[0]") else problem.path
+    return FdlProblem(path, problem.value, problem.message, problem.hint)

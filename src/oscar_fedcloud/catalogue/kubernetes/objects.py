@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The requests for one service's objects: what is written in which order, so that nothing is lost in between.
+
+A revision is written to the Secret first, then the document to the ``OscarService``, last its number to the status:
+that number says which revision counts. The object is written only over the version that was taken over last, so a
+change that somebody else made meanwhile is a Conflict, and taken over next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from oscar_fedcloud.catalogue.entries import Entry
+from oscar_fedcloud.catalogue.kubernetes import names
+from oscar_fedcloud.catalogue.kubernetes.documents import spec_of, without_secrets
+from oscar_fedcloud.catalogue.kubernetes.records import (
+    Data,
+    Record,
+    keys_data,
+    refused_data,
+    revision_data,
+    secret_manifest,
+    superfluous,
+)
+from oscar_fedcloud.catalogue.kubernetes.status import status_of
+from oscar_fedcloud.core_types import Conflict, ServiceState
+from oscar_fedcloud.kube import KubeClient, KubeError
+from oscar_fedcloud.kube.client import Body
+from oscar_fedcloud.model import Credential
+
+_TRIES = 5  # while others write labels or annotations at the same moment
+_JSON_PATCH = "application/json-patch+json"
+_PENDING = "its buckets, rules and key are being made"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object as it was written or taken over last."""
+
+    uid: str
+    generation: int
+    version: str
+
+    @staticmethod
+    def of(found: Mapping[str, Any]) -> Seen:
+        """The same of an object."""
+        metadata = found["metadata"]
+        return Seen(metadata["uid"], metadata["generation"], metadata["resourceVersion"])
+
+
+class Objects:
+    """Reads and writes the objects of services. All methods raise KubeError; they belong to the event loop."""
+
+    def __init__(self, client: KubeClient, namespace: str, revisions: int) -> None:
+        self.client = client
+        self.services = names.services(namespace)
+        self.secrets = names.secrets(namespace)
+        self.revisions = revisions  # earlier ones that are kept
+        self.seen: dict[str, Seen] = {}
+        self.keys: dict[str, dict[str, Credential]] = {}
+        self.statuses: dict[str, dict[str, Any]] = {}  # as they stand in the cluster
+        self.sizes: dict[str, dict[int, int]] = {}  # revisions in the Secret of a service
+        self.order: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # one writer of a status at a time
+
+    def knows(self, uid: str, generation: int, name: str) -> bool:
+        """Whether this state of an object has been written or taken over."""
+        seen = self.seen.get(name)
+        return seen is not None and seen.uid == uid and generation <= seen.generation
+
+    async def fetch(self, name: str) -> dict[str, Any] | None:
+        """The object of a service as it stands."""
+        return await _unless_missing(self.client.get(self.services, name))
+
+    async def record(self, name: str) -> Record | None:
+        """The Secret of a service as it stands."""
+        secret = await _unless_missing(self.client.get(self.secrets, names.secret_name(name)))
+        return None if secret is None else Record(secret)
+
+    # -- changes of our own ----------------------------------------------------------------------------------------
+
+    async def save(self, entry: Entry) -> None:
+        """Declare a revision. Raises Conflict when somebody else has changed the object."""
+        async with self.order[entry.name]:
+            await self._write_secret(entry.name, self._with_revision(entry))
+            try:
+                self.seen[entry.name] = Seen.of(await self._put(entry.name, spec_of(entry.document)))
+            except Conflict:
+                await self._write_secret(entry.name, {f"revision-{entry.revision}": None})
+                raise
+            await self._write_status(entry.name, entry, "pending", _PENDING, "")
+
+    async def _put(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        for _ in range(_TRIES):
+            seen = self.seen.get(name)
+            try:
+                if seen is None:
+                    self.statuses.pop(name, None)
+                    return await self._request("POST", self.services.path(), self._manifest(name, spec))
+                return await self._replace_spec(name, spec, seen)
+            except KubeError as error:
+                if error.status not in (404, 409) or (error.status == 404 and seen is None):
+                    raise
+                await self._refresh(name)
+        raise Conflict(f"service {name} is changed by others again and again")
+
+    async def _replace_spec(self, name: str, spec: Mapping[str, Any], seen: Seen) -> dict[str, Any]:
+        """Write the whole document; labels and annotations stay. 409 unless the object is the one that was seen."""
+        patch = [
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": seen.version},
+            {"op": "replace", "path": "/spec", "value": spec},
+        ]
+        return await self._request("PATCH", self.services.path(name), msgspec.json.encode(patch), _JSON_PATCH)
+
+    async def _request(
+        self, method: str, path: str, body: Body, content_type: str = "application/json"
+    ) -> dict[str, Any]:
+        return await self.client.request(
+            method, path, body, query={"fieldManager": names.MANAGER}, content_type=content_type
+        )
+
+    async def _refresh(self, name: str) -> None:
+        """Our version is not the newest one. Raises Conflict if more than labels and the like are different."""
+        found, seen = await self.fetch(name), self.seen.get(name)
+        if found is None or seen is None or not self.knows(found["metadata"]["uid"], Seen.of(found).generation, name):
+            raise Conflict(f"service {name} was changed in Kubernetes at the same moment")
+        self.seen[name] = Seen.of(found)
+
+    async def remove(self, name: str) -> None:
+        """Delete the objects of a service. Raises Conflict when somebody else has changed the object."""
+        for _ in range(_TRIES):
+            seen = self.seen.get(name)
+            only = {"uid": seen.uid, "resourceVersion": seen.version} if seen else {"uid": "taken over by nobody yet"}
+            try:
+                await self.client.delete(self.services, name, {"preconditions": only})
+                return await self.forget(name)
+            except KubeError as error:
+                if error.status != 409:
+                    raise
+                await self._refresh(name)
+        raise Conflict(f"service {name} is changed by others again and again")
+
+    async def forget(self, name: str) -> None:
+        """The object is gone: let its Secret go too."""
+        await self.client.delete(self.secrets, names.secret_name(name))
+        for table in (self.seen, self.keys, self.statuses, self.sizes):
+            table.pop(name, None)
+
+    async def save_keys(self, name: str, keys: Mapping[str, Credential]) -> None:
+        """Keep the storage keys of a service."""
+        self.keys[name] = dict(keys)
+        await self._write_secret(name, keys_data(keys))
+
+    # -- changes of others -----------------------------------------------------------------------------------------
+
+    async def accept(self, entry: Entry, found: Mapping[str, Any]) -> None:
+        """The object as it was found is this new revision."""
+        async with self.order[entry.name]:
+            await self._write_secret(entry.name, self._with_revision(entry))
+            await self._take(entry.name, found)
+            await self._write_status(entry.name, entry, "pending", _PENDING, "")
+
+    async def settle(
+        self, entry: Entry, found: Mapping[str, Any], state: ServiceState, reason: str, refused: bool
+    ) -> None:
+        """The object as it was found is the revision that runs already. refused: another document is remembered."""
+        async with self.order[entry.name]:
+            if refused:
+                await self._write_secret(entry.name, refused_data(None))
+            await self._take(entry.name, found)
+            await self._write_status(entry.name, entry, state, reason, "")
+
+    async def refuse(
+        self,
+        name: str,
+        entry: Entry | None,
+        found: Mapping[str, Any],
+        state: ServiceState,
+        reason: str,
+        problems: str,
+        document: Mapping[str, Any],
+    ) -> None:
+        """The object as it was found cannot be used. document: the same with its secrets, which are kept."""
+        async with self.order[name]:
+            if without_secrets(found) is not None:
+                await self._write_secret(
+                    name, refused_data({key: document[key] for key in document if key != "script"})
+                )
+            await self._take(name, found)
+            await self._write_status(name, entry, state, reason, problems)
+
+    async def _take(self, name: str, found: Mapping[str, Any]) -> None:
+        """Remember this state of the object, and hide the secrets in it."""
+        before, self.seen[name] = self.seen.get(name), Seen.of(found)
+        if before is None or before.uid != self.seen[name].uid:
+            self.statuses[name] = dict(found.get("status") or {})
+        hidden = without_secrets(found)
+        if hidden is not None:
+            try:
+                self.seen[name] = Seen.of(await self._request("PUT", self.services.path(name), hidden))
+            except KubeError as error:
+                if error.status not in (404, 409):
+                    raise  # else it has changed again: the next look hides what is to be hidden
+
+    # -- parts -----------------------------------------------------------------------------------------------------
+
+    def _manifest(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": name}, "spec": spec}
+
+    def _with_revision(self, entry: Entry) -> Data:
+        """What changes in the Secret with a new revision: it comes, others go, and nothing is refused any more."""
+        data = revision_data(entry)
+        sizes = {
+            **self.sizes.get(entry.name, {}),
+            entry.revision: sum(len(value or "") * 3 // 4 for value in data.values()),
+        }
+        gone = superfluous(sizes, entry.revision, self.revisions)
+        return {**data, **{f"revision-{number}": None for number in gone}, **refused_data(None)}
+
+    async def _write_secret(self, name: str, data: Data) -> None:
+        """Change keys of the Secret; make it if there is none, with all that is known."""
+        if name in self.sizes:
+            patched = await _unless_missing(self.client.patch(self.secrets, names.secret_name(name), {"data": data}))
+        else:
+            patched = None
+        if patched is None:
+            patched = await self._make_secret(name, {**keys_data(self.keys.get(name, {})), **data})
+        self.sizes[name] = Record(patched).sizes
+
+    async def _make_secret(self, name: str, data: Data) -> dict[str, Any]:
+        try:
+            return await self.client.create(self.secrets, secret_manifest(name, data))
+        except KubeError as error:
+            if error.status != 409:
+                raise
+        return await self.client.patch(self.secrets, names.secret_name(name), {"data": data})
+
+    async def _write_status(
+        self, name: str, entry: Entry | None, state: ServiceState, reason: str, problems: str
+    ) -> None:
+        """Write the status with the number of the revision that counts."""
+        status = self._status(name, entry, state, reason, problems)
+        await self._patch_status(name, status)
+
+    async def report(self, name: str, entry: Entry | None, state: ServiceState, reason: str, problems: str) -> None:
+        """Write how a service stands, but not which revision counts: another one may be on its way."""
+        async with self.order[name]:
+            if name in self.seen:
+                status = self._status(name, entry, state, reason, problems)
+                await self._patch_status(name, {**status, "revision": None, "observedGeneration": None})
+
+    def _status(
+        self, name: str, entry: Entry | None, state: ServiceState, reason: str, problems: str
+    ) -> dict[str, Any]:
+        before = self.statuses.get(name, {})
+        return status_of(entry, state, reason, problems, self.seen[name].generation, before, time.time())
+
+    async def _patch_status(self, name: str, status: Mapping[str, Any]) -> None:
+        """Write what of the status is different. An object that has gone meanwhile needs none."""
+        before = self.statuses.get(name, {})
+        different = {key: value for key, value in status.items() if value is not None and before.get(key) != value}
+        if different:
+            patched = await _unless_missing(self.client.patch(self.services, name, {"status": different}, "status"))
+            if patched is not None:
+                self.statuses[name] = {**before, **different}
+
+
+async def _unless_missing(request: Any) -> dict[str, Any] | None:
+    """The answer of a request; None when there is no such object."""
+    try:
+        found: dict[str, Any] = await request
+    except KubeError as error:
+        if error.status != 404:
+            raise
+        return None
+    return found

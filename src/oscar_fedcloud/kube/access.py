@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the cluster is and who we are there: from a kubeconfig, or from the Pod that we run in."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+
+import yaml
+
+from oscar_fedcloud.kube.errors import KubeConfigError
+
+if TYPE_CHECKING:
+    from kubernetes_asyncio.client import Configuration
+
+
+async def load_access(kubeconfig: str, context: str) -> Configuration:
+    """The access that a kubeconfig describes; "" = that of the Pod around us. Raises KubeConfigError."""
+    try:
+        return await _load(kubeconfig, context)
+    except ImportError as error:
+        raise KubeConfigError("kubernetes_asyncio is not installed: install oscar-fedcloud[kubernetes]") from error
+
+
+async def _load(kubeconfig: str, context: str) -> Configuration:
+    # here, not above: the library takes half a second to load, and only daemons of a cluster need it
+    await asyncio.to_thread(__import__, "kubernetes_asyncio.config")
+    from kubernetes_asyncio import client, config
+
+    access = client.Configuration()
+    where = f"kubeconfig {kubeconfig}" if kubeconfig else "the access of a Pod (no kubeconfig is given)"
+    try:
+        if kubeconfig:
+            await config.load_kube_config(
+                kubeconfig, context or None, client_configuration=access, persist_config=False
+            )
+        else:
+            config.load_incluster_config(client_configuration=access)  # type: ignore[no-untyped-call]
+    except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
+        raise KubeConfigError(f"{where} cannot be used: {error}") from error
+    return access
+
+
+def tls_of(access: Configuration) -> ssl.SSLContext:
+    """How to recognise the API server, and our certificate if we have one. Raises KubeConfigError."""
+    try:
+        context = ssl.create_default_context(cafile=access.ssl_ca_cert)
+        if access.cert_file:
+            context.load_cert_chain(access.cert_file, keyfile=access.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise KubeConfigError(f"a certificate of the kubeconfig cannot be used: {error}") from error
+    if not access.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

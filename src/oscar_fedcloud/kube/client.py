@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests to the Kubernetes API.
+
+Access (kubeconfig, tokens that change, exec plugins) is the library's; the requests are plain ones on aiohttp, on which
+the library itself stands. Its generated classes would cost more time for a Job than the API server needs to create one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import aiohttp
+import msgspec
+
+from oscar_fedcloud import __version__
+from oscar_fedcloud.kube.access import load_access, tls_of
+from oscar_fedcloud.kube.errors import KubeError, KubeUnavailable, error_of
+from oscar_fedcloud.kube.resource import Resource
+
+if TYPE_CHECKING:
+    from kubernetes_asyncio.client import Configuration
+
+T = TypeVar("T")
+Body = Mapping[str, Any] | bytes
+
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+_KEEP_ALIVE = 300.0  # s that an unused connection stays, so that a file that comes alone finds one
+_CONNECT = 10.0  # s
+_BUSY_TRIES = 8  # how often a request is sent while the server says that it is too busy
+_PAGE = "500"  # objects of a list in one answer
+
+
+class KubeClient:
+    """Requests as one identity to one cluster. Belongs to one event loop; opened by its first request.
+
+    kubeconfig: "" = the access of the Pod around us. connections: at once, watches beside them. timeout: seconds that
+    an answer may take.
+    """
+
+    def __init__(
+        self, kubeconfig: str = "", context: str = "", *, connections: int = 40, timeout: float = 30.0
+    ) -> None:
+        self.kubeconfig = kubeconfig
+        self.context = context
+        self.connections = connections
+        self.timeout = timeout
+        self._access: Configuration | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._streams: aiohttp.ClientSession | None = None
+        self._opening = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Read the access. Need not be called; raises KubeConfigError, as any first request does."""
+        async with self._opening:
+            if self._access is None:
+                self._loop = asyncio.get_running_loop()
+                access = await load_access(self.kubeconfig, self.context)
+                self._session = self._make_session(access, self.connections)
+                self._streams = self._make_session(access, 0)
+                self._access = access
+
+    def _make_session(self, access: Configuration, connections: int) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=connections, ssl=tls_of(access), keepalive_timeout=_KEEP_ALIVE)
+        return aiohttp.ClientSession(access.host, connector=connector, trust_env=True, auto_decompress=True)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        sessions, self._session, self._streams, self._access = (self._session, self._streams), None, None, None
+        for session in sessions:
+            if session is not None:
+                await session.close()
+
+    async def _renew(self, known: Configuration) -> None:
+        """Read the access anew, because what we have of it is refused."""
+        if self._access is known:
+            await self.close()
+        await self.open()
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """From a thread: run a method of this client on its event loop and wait for the result."""
+        if self._loop is None:
+            work.close()
+            raise RuntimeError("the client is used from a thread before it was opened")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    # -- objects ---------------------------------------------------------------------------------------------------
+
+    async def get(self, resource: Resource, name: str, part: str = "") -> dict[str, Any]:
+        """One object. Raises KubeError (404 when there is none)."""
+        return await self.request("GET", resource.path(name, part))
+
+    async def list_objects(self, resource: Resource, labels: str = "", fields: str = "") -> list[dict[str, Any]]:
+        """All objects that fit the selectors, as they stand now. Raises KubeError."""
+        return (await self.list_versioned(resource, dict, labels, fields))[0]
+
+    async def list_versioned(
+        self, resource: Resource, kind: type[T], labels: str = "", fields: str = ""
+    ) -> tuple[list[T], str]:
+        """The same as objects of a type that msgspec can make, with the resource version to watch from."""
+        query = {"labelSelector": labels, "fieldSelector": fields, "limit": _PAGE}
+        decoder = msgspec.json.Decoder(_page_of(kind))
+        items: list[T] = []
+        while True:
+            page = decoder.decode(await self.send("GET", resource.path(), query=query))
+            items += page.items
+            if not (following := page.metadata.next):
+                return items, page.metadata.version
+            query["continue"] = following
+
+    async def create(self, resource: Resource, body: Body) -> dict[str, Any]:
+        """Make an object. Raises KubeError (409 when there is one of that name)."""
+        return await self.request("POST", resource.path(), body)
+
+    async def replace(self, resource: Resource, name: str, body: Body, part: str = "") -> dict[str, Any]:
+        """Write the object whole; with a resourceVersion in it only over that one. Raises KubeError (409)."""
+        return await self.request("PUT", resource.path(name, part), body)
+
+    async def patch(
+        self,
+        resource: Resource,
+        name: str,
+        body: Body,
+        part: str = "",
+        *,
+        content_type: str = MERGE_PATCH,
+        **query: str,
+    ) -> dict[str, Any]:
+        """Change the object, by a merge patch unless ``content_type`` says otherwise. Raises KubeError."""
+        return await self.request("PATCH", resource.path(name, part), body, query=query, content_type=content_type)
+
+    async def delete(self, resource: Resource, name: str, body: Body | None = None) -> bool:
+        """Delete the object (body: DeleteOptions); False if there is none. Raises KubeError."""
+        try:
+            await self.send("DELETE", resource.path(name), body)
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Body | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> dict[str, Any]:
+        """One request; the JSON object of its answer. Raises KubeError, KubeUnavailable, KubeConfigError."""
+        answer = await self.send(method, path, body, query=query, content_type=content_type)
+        found: dict[str, Any] = msgspec.json.decode(answer)
+        return found
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: Body | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> bytes:
+        """One request; the bytes of its answer. Raises as ``request`` does.
+
+        It is repeated only when the server did not take it up: while it is too busy (429), and once with access that
+        was read anew (401).
+        """
+        data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
+        renewed = False
+        for tries in range(_BUSY_TRIES):
+            async with self._answer(method, path, data, query, content_type) as (answer, access):
+                content = await answer.read()
+            if answer.status == 401 and not renewed:
+                renewed = True
+                await self._renew(access)
+            elif answer.status == 429 and tries < _BUSY_TRIES - 1:
+                await asyncio.sleep(_retry_after(answer))
+            elif answer.status >= 400:
+                raise error_of(method, path, answer.status, content)
+            else:
+                break
+        return content
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, data: bytes | None, query: Mapping[str, str] | None, content_type: str
+    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, Configuration]]:
+        if self._access is None:
+            await self.open()
+        access, session = self._access, self._session
+        assert access is not None
+        assert session is not None
+        timeout = aiohttp.ClientTimeout(total=self.timeout, connect=_CONNECT)
+        async with _reporting(method, path):
+            headers = await headers_of(access, content_type if data is not None else "")
+            async with session.request(
+                method,
+                path,
+                data=data,
+                params=_given(query),
+                headers=headers,
+                timeout=timeout,
+                proxy=access.proxy,
+                server_hostname=access.tls_server_name,
+            ) as answer:
+                yield answer, access
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, query: Mapping[str, str], silence: float | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer read while it is written. silence: s after which it is taken for dead. Raises KubeError."""
+        await self.open()
+        access, session = self._access, self._streams
+        assert access is not None
+        assert session is not None
+        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT, sock_read=silence)
+        async with _reporting("GET", path):
+            async with session.get(
+                path,
+                params=_given(query),
+                headers=await headers_of(access),
+                timeout=timeout,
+                proxy=access.proxy,
+                server_hostname=access.tls_server_name,
+            ) as answer:
+                if answer.status == 401:
+                    await self._renew(access)
+                if answer.status >= 400:
+                    raise error_of("GET", path, answer.status, await answer.read())
+                yield answer
+
+
+async def headers_of(access: Configuration, content_type: str = "") -> dict[str, str]:
+    """Headers of a request; the library renews a token that has run out."""
+    headers = {"Accept": "application/json", "User-Agent": f"oscar-invoker/{__version__}"}
+    if content_type:
+        headers["Content-Type"] = content_type
+    if token := await access.get_api_key_with_prefix("BearerToken"):
+        headers["Authorization"] = token
+    return headers
+
+
+@asynccontextmanager
+async def _reporting(method: str, path: str) -> AsyncIterator[None]:
+    """Whatever leaves it open whether a request was carried out becomes KubeUnavailable."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        what = str(error) or type(error).__name__
+        raise KubeUnavailable(0, "NoAnswer", f"the API server did not answer {method} {path}: {what}") from error
+
+
+def _given(query: Mapping[str, str] | None) -> dict[str, str]:
+    return {name: value for name, value in (query or {}).items() if value}
+
+
+def _retry_after(answer: aiohttp.ClientResponse) -> float:
+    told = answer.headers.get("Retry-After", "")
+    return min(10.0, float(told)) if told.isdigit() else 1.0
+
+
+class PageMetadata(msgspec.Struct, frozen=True):
+    """Where a list stands."""
+
+    version: str = msgspec.field(name="resourceVersion", default="")
+    next: str = msgspec.field(name="continue", default="")
+
+
+def _page_of(kind: type[T]) -> Any:
+    return msgspec.defstruct("Page", [("metadata", PageMetadata), ("items", list[kind])], frozen=True)  # type: ignore[valid-type]

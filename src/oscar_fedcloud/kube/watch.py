@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""List, then watch, for ever: what a reader needs to hold a picture of a collection that stays true.
+
+A watch that ends goes on from where it was. Only where the server cannot do so any more (410 Gone) is the collection
+listed again, and the reader gets a new ``Snapshot``: whatever is not in it has been deleted meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+import aiohttp
+import msgspec
+import structlog
+
+from oscar_fedcloud.kube.client import KubeClient
+from oscar_fedcloud.kube.errors import KubeError, Status, error_of
+from oscar_fedcloud.kube.resource import Resource
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+_LENGTH = 290  # s that one request of a watch lasts
+_SILENCE = 150.0  # s without even a bookmark (one a minute), after which the connection is taken for dead
+_PAUSE, _PAUSE_MAX = 0.2, 5.0  # s between tries while the server does not answer
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Generic[T]):
+    """All objects as they stand."""
+
+    items: list[T]
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T]):
+    """One object came, changed or went (then as it was last)."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    object: T
+
+
+class _Metadata(msgspec.Struct):
+    version: str = msgspec.field(name="resourceVersion", default="")
+
+
+class _Versioned(msgspec.Struct):
+    metadata: _Metadata
+
+
+class _Bookmark(msgspec.Struct):
+    object: _Versioned
+
+
+class _Error(msgspec.Struct):
+    object: Status
+
+
+async def watch(
+    client: KubeClient,
+    resource: Resource,
+    kind: type[T],
+    labels: str = "",
+    fields: str = "",
+    *,
+    on_trouble: Callable[[str], None] | None = None,
+) -> AsyncIterator[Snapshot[T] | Change[T]]:
+    """A Snapshot, then each Change; another Snapshot when changes were missed. Never ends, never raises KubeError.
+
+    kind: what objects are decoded to: ``dict``, or a ``msgspec.Struct`` with the fields that matter (much faster).
+    on_trouble: called with what is wrong when the watch is interrupted, and with "" when it goes on.
+    """
+    tell = on_trouble or _say_nothing
+    version, pause = "", 0.0
+    while True:
+        try:
+            if not version:
+                items, version = await client.list_versioned(resource, kind, labels, fields)
+                yield Snapshot(items)
+            tell("")
+            query = {"labelSelector": labels, "fieldSelector": fields, "resourceVersion": version}
+            async for change, version in _changes(client, resource, kind, query):  # noqa: B007  for the next request
+                pause = 0.0
+                if change is not None:
+                    yield change
+        except KubeError as error:
+            if error.status in (410, 504):  # too old for the server; or newer than all it knows, after a restore
+                version = ""
+            log.warning("watch interrupted, it will be tried again", what=resource.plural, error=str(error))
+            tell(str(error))
+            pause = min(_PAUSE_MAX, max(_PAUSE, pause * 2))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+
+
+def _say_nothing(trouble: str) -> None:
+    """Nobody asked."""
+
+
+async def _changes(
+    client: KubeClient, resource: Resource, kind: type[T], query: dict[str, str]
+) -> AsyncIterator[tuple[Change[T] | None, str]]:
+    """The changes of one request, each with its resource version; None = a bookmark."""
+    event = msgspec.defstruct("Event", [("type", str), ("object", kind)])
+    changes, versions = msgspec.json.Decoder(event), msgspec.json.Decoder(_Bookmark)
+    query |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_LENGTH)}
+    async with client.stream(resource.path(), query, _SILENCE) as answer:
+        async for line in _lines(answer):
+            if line.startswith(b'{"type":"ERROR"'):
+                status = msgspec.json.decode(line, type=_Error).object
+                raise error_of("GET", resource.path(), status.code, msgspec.json.encode(status))
+            version = versions.decode(line).object.metadata.version
+            if line.startswith(b'{"type":"BOOKMARK"'):
+                yield None, version
+            else:
+                change = changes.decode(line)
+                yield Change(change.type, change.object), version  # type: ignore[attr-defined]
+
+
+async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The lines of a stream, of whatever length."""
+    rest = b""
+    async for chunk in answer.content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line:
+                yield line

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One site for all tests of this folder. They run in the order in which they stand: each finds what others left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deployed import Deployed, names_known
+from parts.ansible_run import Ansible
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """``TIER=smoke`` leaves the tests out that are marked ``full``."""
+    if os.environ.get("TIER") == "smoke":
+        full = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=full)
+        items[:] = [item for item in items if item not in full]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """Three machines as ``make site-up`` starts them, fresh; the playbook ``site`` runs in the first test."""
+    folder = Path(os.environ.get("OSCAR_SITE_LOGS") or tmp_path_factory.mktemp("site"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with names_known():
+        yield Deployed(Ansible("2.16", folder / "ansible"), folder)

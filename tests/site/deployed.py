@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The site as its administrator and its users have it: playbooks over ssh, names on one public port, S3 and API."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+from botocore.config import Config
+from guests import named
+from keys import CONFIG
+from parts.ansible_run import ROOT, Ansible, Run
+from parts.daemon import eventually
+from settings import SITE
+
+INVENTORY = Path(__file__).parent / "inventory"
+DOMAIN = "oscar.test"
+FRONT, WORKERS = "front", ("worker1", "worker2")
+CA_FILE = SITE / "ca.crt"
+
+_resolve = socket.getaddrinfo
+
+
+def resolve(host: Any, *rest: Any, **more: Any) -> Any:
+    """Names of the site lead to its front end, as its DNS would say."""
+    name = host.decode() if isinstance(host, bytes) else str(host)
+    return _resolve(named([FRONT])[0].address if name.endswith(DOMAIN) else host, *rest, **more)
+
+
+@contextlib.contextmanager
+def names_known() -> Iterator[None]:
+    """This process finds the names of the site."""
+    socket.getaddrinfo = resolve  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = _resolve
+
+
+@dataclass
+class Deployed:
+    """``play`` runs a playbook of the collection against the site, ``ssh`` a command on one of its machines."""
+
+    ansible: Ansible
+    folder: Path
+    variables: dict[str, Any] = field(default_factory=dict)
+
+    def play(self, name: str, *options: str, must: bool = True, **variables: Any) -> Run:
+        """Run ``fedcloud.oscar.<name>``; its output goes to a file as it comes."""
+        given = {"ingress_ca_dest": str(CA_FILE), **self.variables, **variables}
+        run = self.ansible.run(
+            ROOT / "playbooks" / f"{name}.yml", "-i", str(INVENTORY), "-e", json.dumps(given), *options
+        )
+        (self.folder / f"{name}.log").write_text(run.output, encoding="utf-8")
+        if must and run.code != 0:
+            raise AssertionError(f"playbook {name} failed:\n{run.output[-8000:]}")
+        return run
+
+    def ssh(self, host: str, command: str, must: bool = True, timeout: float = 300) -> str:
+        """What a shell command on a machine prints."""
+        done = subprocess.run(
+            ["ssh", "-F", str(CONFIG), host, command], capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if must and done.returncode != 0:
+            raise AssertionError(f"on {host}: {command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return done.stdout
+
+    def kubectl(self, *arguments: str) -> Any:
+        """What ``kubectl get`` finds, as data."""
+        text = self.ssh(FRONT, f"kubectl --kubeconfig /etc/kubernetes/admin.conf get {' '.join(arguments)} -o json")
+        return json.loads(text)
+
+    def machine(self, *command: str) -> None:
+        """A command of the test site, such as ``power-off worker1``."""
+        subprocess.run([sys.executable, str(Path(__file__).parent), *command], check=True, stdout=subprocess.DEVNULL)
+
+    # -- as a user ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def port(self) -> int:
+        """The public port."""
+        facts = json.loads(self.ssh(FRONT, "cat /etc/ansible/facts.d/oscar.fact"))
+        return int(facts["public_port"])
+
+    @property
+    def api_url(self) -> str:
+        return f"https://api.{DOMAIN}:{self.port}"
+
+    @property
+    def s3_url(self) -> str:
+        return f"https://s3.{DOMAIN}:{self.port}"
+
+    @cached_property
+    def password(self) -> str:
+        return self.ssh(FRONT, "cat /etc/oscar/secrets/admin-password").strip()
+
+    @cached_property
+    def root_password(self) -> str:
+        return self.ssh(FRONT, "cat /etc/minio/secrets/root-password").strip()
+
+    def client(self) -> httpx.Client:
+        """The API through the public port."""
+        trust = ssl.create_default_context(cafile=str(CA_FILE))
+        return httpx.Client(base_url=self.api_url, auth=("oscar", self.password), verify=trust, timeout=60)
+
+    def s3(self) -> Any:
+        """The store through the public port."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.s3_url,
+            aws_access_key_id="oscar-root",
+            aws_secret_access_key=self.root_password,
+            region_name="us-east-1",
+            verify=str(CA_FILE),
+            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 8}),
+        )
+
+    def declare(self, fdl: Path | Mapping[str, Any], timeout: float = 180) -> None:
+        """Declare services by the playbook, from a file, a folder or a document."""
+        if isinstance(fdl, Mapping):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "fdl.json"
+                path.write_text(json.dumps(fdl), encoding="utf-8")
+                self.play("services", services_folder=str(path), services_timeout=timeout)
+        else:
+            self.play("services", services_folder=str(fdl), services_timeout=timeout)
+
+    def jobs(self, **query: Any) -> list[dict[str, Any]]:
+        with self.client() as client:
+            found: list[dict[str, Any]] = client.get("/v2/jobs", params={"limit": 1000, **query}).json()["jobs"]
+            return found
+
+    def wait_jobs(self, count: int, timeout: float = 180, **query: Any) -> list[dict[str, Any]]:
+        """All jobs that fit the query, once at least that many have ended and none is left."""
+
+        def ended() -> list[dict[str, Any]] | None:
+            with contextlib.suppress(httpx.HTTPError):
+                found = self.jobs(**query)
+                if len(found) >= count and all(job["state"] not in ("queued", "running") for job in found):
+                    return found
+            return None
+
+        found: list[dict[str, Any]] = eventually(ended, timeout)
+        return found
+
+
+def changed(run: Run) -> list[str]:
+    """The tasks of a playbook that changed something."""
+    return [task.name for task in run.tasks if task.changed]

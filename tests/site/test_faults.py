@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of a busy site die and come back, machines come and go, and the whole is made again from a backup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from deployed import FRONT, WORKERS, Deployed
+from test_jobs import outputs, put_many
+from test_smoke import COPY, put, service
+
+pytestmark = [pytest.mark.site, pytest.mark.full]
+
+
+def assert_each_once(site: Deployed, name: str, count: int, timeout: float = 900) -> None:
+    """One recorded success for each file, and its output."""
+    jobs = site.wait_jobs(count, timeout=timeout, service=name)
+    assert sorted(job["key"] for job in jobs) == sorted(f"in/{number}" for number in range(count))
+    assert {job["state"] for job in jobs} == {"succeeded"}
+    assert len(outputs(site, name)) == count
+
+
+def test_invoker_and_store_are_killed(site: Deployed) -> None:
+    site.declare(service("killed", f"sleep 3; {COPY}"))
+    put_many(site, "killed", 20)
+    for unit in ("oscar-invoker", "minio"):
+        site.ssh(FRONT, f"systemctl kill --signal=KILL {unit}")
+    assert_each_once(site, "killed", 20)
+
+
+def test_the_front_end_reboots(site: Deployed) -> None:
+    site.declare(service("rebooted", f"sleep 3; {COPY}"))
+    put_many(site, "rebooted", 10)
+    site.ssh(FRONT, "systemctl reboot", must=False)
+    assert_each_once(site, "rebooted", 10)
+
+
+def test_a_worker_leaves_and_joins_while_files_wait(site: Deployed) -> None:
+    site.declare(service("moving", f"sleep 5; {COPY}"))
+    put_many(site, "moving", 20)
+    site.play("remove_worker", worker=WORKERS[1])
+    assert {node["metadata"]["name"] for node in site.kubectl("nodes")["items"]} == {FRONT, WORKERS[0]}
+    site.machine("reset", WORKERS[1])
+    site.play("workers", workers=WORKERS[1])
+    assert {node["metadata"]["name"] for node in site.kubectl("nodes")["items"]} == {FRONT, *WORKERS}
+    assert_each_once(site, "moving", 20)
+
+
+def test_secrets_are_rotated_while_files_come(site: Deployed) -> None:
+    site.declare(service("rotated", COPY))
+    before = site.ssh(FRONT, "cat /etc/minio/secrets/webhook-tokens")
+    put(site, "rotated", "in/0")
+    site.play("rotate_secrets")
+    put(site, "rotated", "in/1")
+    assert site.ssh(FRONT, "cat /etc/minio/secrets/webhook-tokens") != before
+    assert_each_once(site, "rotated", 2)
+    assert {job["via"] for job in site.jobs(service="rotated")} == {"fast"}
+
+
+def test_a_destroyed_site_is_made_again_from_its_backup(site: Deployed, tmp_path: Path) -> None:
+    site.declare(service("saved", COPY))
+    put(site, "saved", "in/0")
+    before = site.wait_jobs(1, service="saved")
+    site.play("backup", backup_dest=str(tmp_path), backup_name="site", backup_etcd=False)
+    assert (tmp_path / "site.tar.gz").stat().st_mode & 0o077 == 0
+    site.machine("reset", FRONT, *WORKERS)
+    run = site.play("restore", backup_file=str(tmp_path / "site.tar.gz"))
+    assert "no bucket of a service" in run.output
+    assert site.jobs(service="saved") == before
+    put(site, "saved", "in/1")
+    jobs = site.wait_jobs(2, service="saved")
+    assert {job["state"] for job in jobs} == {"succeeded"}
