@@ -14,7 +14,6 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ..plugin_utils._preflight import machine, site, variables
 
-
 NUMBERS = (
     *("cpus", "memory_mb", "swap_mb", "mtu", "uid", "disk_total", "disk_free"),
     *("disk_gib", "disk_free_gib", "clock_offset"),
@@ -27,9 +26,8 @@ ROLES = Path(__file__).parents[2] / "roles"
 def _specs():
     """The options of each role's main entry point, from its argument specification."""
     files = sorted(ROLES.glob("*/meta/argument_specs.yml"))
-    return {
-        file.parts[-3]: yaml.safe_load(file.read_text(encoding="utf-8"))["argument_specs"]["main"].get("options", {}) for file in files
-    }
+    texts = {file.parts[-3]: file.read_text(encoding="utf-8") for file in files}
+    return {role: yaml.safe_load(text)["argument_specs"]["main"].get("options", {}) for role, text in texts.items()}
 
 
 def machine_problems(facts, needs):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kinds of values, recognised by the name of the variable, as the roles name them: ``*_port``, ``*_subnet``, ``*_checksum`` …"""
+"""Kinds of values, recognised by the name of the variable as the roles name them: ``*_port``, ``*_subnet`` …"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 OLDEST_KUBERNETES = (1, 33)
+HOST_NAME = "a host name such as worker-1, in lower case"
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})+", re.IGNORECASE)
@@ -18,6 +19,8 @@ _SHA256 = re.compile(r"(sha256:)?[0-9a-f]{64}", re.IGNORECASE)
 _FINGERPRINT = re.compile(r"([0-9A-F]{4} *){10}", re.IGNORECASE)
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+([.+~-][0-9A-Za-z.+~-]*)?")
 _IMAGE = re.compile(r"([a-z0-9.-]+(:[0-9]+)?/)?[a-z0-9._/-]+(:[A-Za-z0-9._-]{1,128})?(@sha256:[0-9a-f]{64})?")
+_TOKEN = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")
+_CA_HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _TAINT = re.compile(r"[A-Za-z0-9./_-]+=[A-Za-z0-9._-]*:(NoSchedule|PreferNoSchedule|NoExecute)")
 
 
@@ -57,15 +60,23 @@ def _is_kubernetes_version(value: Any) -> bool:
     return match is not None and (int(match[1]), int(match[2])) >= OLDEST_KUBERNETES
 
 
-# First match wins. Ends of names, whether the value is a secret, the check, and what would be right.
+# First match wins. Pattern of the name, the check, and what would be right.
 KINDS: tuple[tuple[re.Pattern[str], Callable[[Any], bool], str], ...] = tuple(
     (re.compile(pattern), check, right)
     for pattern, check, right in (
         (r"kubernetes_version", _is_kubernetes_version, "a version such as 1.36.4, at least 1.33.0"),
-        (r"kubernetes_node_name", lambda value: is_host_name(str(value)), "a host name of lower-case letters, digits, - and ."),
+        (
+            r"kubernetes_node_name",
+            lambda value: is_host_name(str(value)),
+            HOST_NAME,
+        ),
         (r"kubernetes_node_taints\[\d+\]", _matches(_TAINT), "a taint such as gpu=true:NoSchedule"),
-        (r"kubernetes_join_ca_hash", _matches(re.compile(r"sha256:[0-9a-f]{64}")), "sha256: and 64 hexadecimal digits"),
-        (r"kubernetes_join_token", _matches(re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")), "a token such as abcdef.0123456789abcdef"),
+        (r"kubernetes_join_ca_hash", _matches(_CA_HASH), "sha256: and 64 hexadecimal digits"),
+        (
+            r"kubernetes_join_token",
+            _matches(_TOKEN),
+            "a token such as abcdef.0123456789abcdef",
+        ),
         (r".*_password", lambda value: len(str(value)) >= 8, "at least 8 characters"),
         (r".*(_|\.)version", _matches(_VERSION), "a version such as 2.2.7"),
         (r".*_port", _is_number(1, 65535), "a port from 1 to 65535"),

@@ -18,32 +18,35 @@ SYSTEMS: tuple[tuple[str, tuple[str, ...], Any], ...] = (
 )
 ARCHITECTURES = ("x86_64", "aarch64")
 OLDEST_PYTHON = (3, 9)
+_OLDEST = ".".join(map(str, OLDEST_PYTHON))
 
 
 def problems(machine: Mapping[str, Any], needs: Mapping[str, Any]) -> list[str]:
-    """Sentences about one host. A fact that is not known is not judged. `needs` are the limits, and the `group` that the host is in."""
+    """Sentences about one host. A fact that is not known is not judged. `needs`: the limits, and the host's `group`."""
     return [sentence for check in CHECKS for sentence in check(machine, needs)]
 
 
 def _system(machine: Mapping[str, Any], needs: Mapping[str, Any]) -> Iterator[str]:
     name, version = machine.get("distribution"), str(machine.get("version", ""))
-    if name is not None and not any(
-        name == system and (version in versions or version.split(".")[0] in versions) and group in (None, needs["group"])
-        for system, versions, group in SYSTEMS
-    ):
-        known = ", ".join(
-            f"{system} {' or '.join(versions)}" + (f" (only {group})" if group else "") for system, versions, group in SYSTEMS
+    if name is not None and not any(_fits(system, name, version, needs["group"]) for system in SYSTEMS):
+        known = (
+            f"{system} {' or '.join(versions)}" + f" (only {only})" * bool(only) for system, versions, only in SYSTEMS
         )
-        yield f"The system is {name} {version}; it must be one of {known}."
+        yield f"The system is {name} {version}; it must be one of {', '.join(known)}."
     architecture = machine.get("architecture")
     if architecture is not None and architecture not in ARCHITECTURES:
         yield f"The architecture is {architecture}; it must be {' or '.join(ARCHITECTURES)}."
 
 
+def _fits(system: tuple[str, tuple[str, ...], Any], name: str, version: str, group: str) -> bool:
+    known, versions, only = system
+    return known == name and (version in versions or version.split(".")[0] in versions) and only in (None, group)
+
+
 def _python(machine: Mapping[str, Any], needs: Mapping[str, Any]) -> Iterator[str]:
     version = str(machine.get("python") or "")
     if version and tuple(int(part) for part in version.split(".")[:2]) < OLDEST_PYTHON:
-        yield f"Ansible's Python is {version}; it must be {'.'.join(map(str, OLDEST_PYTHON))} or newer (ansible_python_interpreter)."
+        yield f"Ansible's Python is {version}; it must be {_OLDEST} or newer (ansible_python_interpreter)."
 
 
 def _capacity(machine: Mapping[str, Any], needs: Mapping[str, Any]) -> Iterator[str]:
@@ -56,15 +59,15 @@ def _capacity(machine: Mapping[str, Any], needs: Mapping[str, Any]) -> Iterator[
     if total is not None and total < needs["disk_gib"] * GIB:
         yield f"The file system of /var/lib has {total / GIB:.1f} GiB; it must have at least {needs['disk_gib']}."
     if free is not None and free < needs["disk_free_gib"] * GIB:
-        yield f"The file system of /var/lib has {free / GIB:.1f} GiB free; it must have at least {needs['disk_free_gib']}."
+        yield f"The file system of /var/lib has {free / GIB:.1f} GiB free; it needs {needs['disk_free_gib']}."
 
 
 def _clock(machine: Mapping[str, Any], needs: Mapping[str, Any]) -> Iterator[str]:
     offset = machine.get("clock_offset")
     if offset is not None and abs(offset) > needs["clock_offset"]:
         yield (
-            f"The clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the controller's; it must be within "
-            f"{needs['clock_offset']} s, so keep both right by NTP."
+            f"The clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the controller's; "
+            f"it must be within {needs['clock_offset']} s, so keep both right by NTP."
         )
 
 
@@ -75,7 +78,7 @@ def _kubernetes(machine: Mapping[str, Any], needs: Mapping[str, Any]) -> Iterato
         yield "The host has control groups of version 1; it must have version 2, as current systems have by default."
     mtu, wanted = machine.get("mtu"), needs["mtu"]
     if mtu is not None and wanted and wanted > mtu - 50:
-        yield f"kubernetes_mtu is {wanted}; it must be at most {mtu - 50}, the interface's MTU {mtu} less 50 bytes of VXLAN."
+        yield f"kubernetes_mtu is {wanted}; it must be at most {mtu - 50}, the interface's {mtu} less 50 for VXLAN."
     if mtu is not None and mtu < 1330:
         yield f"The interface of the default route has MTU {mtu}; it must have at least 1330."
 

@@ -36,7 +36,7 @@ def _names(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for host, facts in hosts.items():
         name = facts.get("node_name") or host
         if not kinds.is_host_name(str(name)):
-            yield f"The node name of {host} is {str(name)!r}; it must be a host name of lower-case letters, digits, - and ."
+            yield f"The node name of {host} is {str(name)!r}; it must be {kinds.HOST_NAME}."
 
 
 def _twice(hosts: Mapping[str, Mapping[str, Any]], fact: str, meaning: str) -> Iterator[str]:
@@ -50,7 +50,7 @@ def _twice(hosts: Mapping[str, Mapping[str, Any]], fact: str, meaning: str) -> I
 
 
 def relations(variables: Mapping[str, Any], specs: Mapping[str, Mapping[str, Any]], host_network: str) -> list[str]:
-    """Sentences about variables of one host that do not fit each other. Where one is not set, the default of its role counts."""
+    """Sentences about variables that do not fit each other. Where one is not set, the default of its role counts."""
 
     def value(name: str) -> Any:
         role = name.partition("_")[0]
@@ -88,4 +88,4 @@ def _manifest(value: Callable[[str], Any]) -> Iterator[str]:
         yield "kubernetes_cni is manifest; kubernetes_cni_manifest must have url and checksum."
     path = value("kubernetes_existing_kubeconfig")
     if path and not os.path.isfile(os.path.expanduser(str(path))):
-        yield f"kubernetes_existing_kubeconfig is {str(path)!r}, which is no file on the controller; it must be a kubeconfig."
+        yield f"kubernetes_existing_kubeconfig is {str(path)!r}, which is no file on the controller."

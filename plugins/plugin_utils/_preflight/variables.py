@@ -11,7 +11,7 @@ from ansible.module_utils.common.validation import check_type_bool, check_type_f
 
 from . import kinds
 
-_SECRET = ("password", "token", "secret", "key")
+_SECRET = ("password", "passwords", "token", "tokens", "secret", "secrets", "secret_key", "access_key")
 _NAMES = {
     "bool": "true or false",
     "int": "a whole number",
@@ -24,9 +24,10 @@ _NAMES = {
 
 
 def problems(variables: Mapping[str, Any], specs: Mapping[str, Mapping[str, Any]], roles: list[str]) -> list[str]:
-    """Sentences about the variables of a host. `specs` are the options of each role; those of `roles` run on this host."""
+    """Sentences about the variables of a host. `specs`: the options of each role; those of `roles` run on this host."""
     options = {name: option for spec in specs.values() for name, option in spec.items()}
-    found = [sentence for name, value in variables.items() if name in options for sentence in _check(name, value, options[name])]
+    known = {name: value for name, value in variables.items() if name in options}
+    found = [sentence for name, value in known.items() for sentence in _check(name, value, options[name])]
     found += list(_misspelt(variables, options))
     for role in roles:
         for name, option in specs.get(role, {}).items():
@@ -101,6 +102,6 @@ def _first_sentence(option: Mapping[str, Any]) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    if any(word in name.rpartition(".")[2].split("_") for word in _SECRET):
+    if name.partition("[")[0].endswith(_SECRET):
         return "hidden" if not isinstance(value, str) else f"{len(value)} characters long"
     return repr(str(value)) if isinstance(value, str) else str(value)
