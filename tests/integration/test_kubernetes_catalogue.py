@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -13,13 +15,15 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from parts.daemon import Daemon, eventually
+from parts import daemon as parts_daemon
+from parts.daemon import Daemon
 from parts.kube import NAMESPACE, KubeServer, kube_binary
 from parts.site import Site, file_service, make_site
 
 CRD = Path(__file__).parents[2] / "roles" / "invoker" / "files" / "kubernetes" / "crd.yaml"
 PATH = f"/apis/oscar.fedcloud.eu/v1/namespaces/{NAMESPACE}/oscarservices"
 SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+LONG = 120  # s; a whole control plane shares the machine with the invoker
 COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR"'
 
 
@@ -34,13 +38,21 @@ def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
 def site(kube: KubeServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     catalogue = {"type": "kubernetes", "kubeconfig": str(kube.invoker_kubeconfig()), "revisions": 3}
     site = make_site(tmp_path_factory.mktemp("site"), catalogue=catalogue)
-    with site.minio, site.daemon:
-        yield site
+    with site.minio:
+        site.daemon.start(LONG)
+        try:
+            yield site
+        finally:
+            site.daemon.stop()
 
 
 @pytest.fixture(scope="module")
 def daemon(site: Site) -> Daemon:
     return site.daemon
+
+
+def eventually(probe: Any) -> Any:
+    return parts_daemon.eventually(probe, LONG)
 
 
 class Kubectl:
@@ -76,7 +88,7 @@ class Kubectl:
         return found.get(kind, {})
 
     def wait(self, name: str, condition: str) -> None:
-        self("wait", f"--for=condition={condition}", f"oscarservice/{name}", "--timeout=30s")
+        self("wait", f"--for=condition={condition}", f"oscarservice/{name}", f"--timeout={LONG}s")
 
 
 @pytest.fixture
@@ -255,8 +267,6 @@ def secrets_of(daemon: Daemon, name: str) -> dict[str, str]:
 
 
 def decoded(secret: dict[str, Any]) -> dict[str, str]:
-    import base64
-
     return {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
 
 
@@ -364,7 +374,7 @@ def test_a_restart_finds_everything_and_what_changed_meanwhile(
     kubectl("delete", "oscarservice", "goes")
     kubectl.apply("comes")
     upload(site, "stays", "in/while-away.txt")
-    daemon.start()
+    daemon.start(LONG)
     daemon.wait_ready("stays")
     with daemon.client() as client:
         assert client.get("/system/services/stays").json()["token"] == token
@@ -377,9 +387,75 @@ def test_a_restart_finds_everything_and_what_changed_meanwhile(
     assert kubectl.get("stays") == before  # not even its status was written
     eventually(lambda: not site.minio.client().get_bucket_notification("goes").queue_config_list)
     daemon.stop()
-    daemon.start()
+    daemon.start(LONG)
     assert show(daemon, "breaks")["document"]["cpu"] == "0.2"  # type: ignore[index]
     eventually(lambda: "is refused" in show(daemon, "breaks")["status"]["reason"])  # type: ignore[index]
+
+
+def test_kubectl_replaces_and_applies_on_the_server_side_too(daemon: Daemon, kubectl: Kubectl) -> None:
+    secrets = {"environment": {"secrets": {"PASSWORD": "tell-no-one"}}}
+    document = manifest("ways", **secrets)
+    kubectl("create", "--filename=-", document=document)
+    kubectl.wait("ways", "Ready")
+    document["spec"]["timeout"] = 60
+    kubectl("replace", "--filename=-", document=document)  # without the version: whatever is there
+    eventually(lambda: revision(daemon, "ways") == "2")
+    document["spec"]["timeout"] = 90
+    kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", document=document)
+    eventually(lambda: revision(daemon, "ways") == "3")
+    eventually(lambda: "tell-no-one" not in json.dumps(kubectl.get("ways")))
+    eventually(lambda: kubectl.get("ways")["status"]["state"] == "ready")
+    assert show(daemon, "ways")["document"]["timeout"] == 90  # type: ignore[index]
+
+
+def test_an_object_that_was_deleted_and_made_again_is_the_same_service(daemon: Daemon, kubectl: Kubectl) -> None:
+    kubectl.apply("twice")
+    kubectl.wait("twice", "Ready")
+    daemon.pause()
+    kubectl("delete", "oscarservice", "twice")
+    kubectl.apply("twice", timeout=30)
+    daemon.resume()
+    kubectl.wait("twice", "Ready")
+    eventually(lambda: show(daemon, "twice")["document"]["timeout"] == 30)  # type: ignore[index]
+
+
+def test_objects_that_are_restored_without_their_status_go_on(site: Site, daemon: Daemon, kubectl: Kubectl) -> None:
+    daemon.apply(file_service("saved", COPY, environment={"secrets": {"PASSWORD": "from the backup"}}))
+    daemon.wait_ready("saved")
+    kubectl.wait("saved", "Ready")
+    saved, secret = kubectl.get("saved"), kubectl.secret("saved")
+    with daemon.client() as client:
+        token = client.get("/system/services/saved").json()["token"]
+    daemon.stop()
+    kubectl("delete", "oscarservice/saved", "secret/saved.catalogue")
+    for found in (saved, secret):
+        metadata = {key: found["metadata"].get(key, {}) for key in ("name", "labels")}
+        found = {key: value for key, value in found.items() if key != "status"}
+        kubectl("create", "--filename=-", document={**found, "metadata": metadata})
+    upload(site, "saved", "in/while-away.txt")
+    daemon.start(LONG)
+    daemon.wait_ready("saved")
+    kubectl.wait("saved", "Ready")
+    with daemon.client() as client:
+        assert client.get("/system/services/saved").json()["token"] == token
+    assert (revision(daemon, "saved"), kubectl.get("saved")["status"]["revision"]) == ("1", 1)
+    daemon.wait_jobs(1, service="saved")
+
+
+def test_old_files_are_no_work_for_a_service_that_was_declared_while_the_invoker_was_away(
+    site: Site, daemon: Daemon, kubectl: Kubectl
+) -> None:
+    site.minio.client().make_bucket("late")
+    upload(site, "late", "in/old.txt")
+    daemon.stop()
+    time.sleep(1.1)  # the time of the declaration is known in whole seconds
+    kubectl.apply("late")
+    time.sleep(1.1)
+    upload(site, "late", "in/new.txt")
+    daemon.start(LONG)
+    kubectl.wait("late", "Ready")
+    (job,) = daemon.wait_jobs(1, service="late")
+    assert job["key"] == "in/new.txt"
 
 
 def test_an_api_server_that_is_away_stops_changes_but_not_jobs(

@@ -27,6 +27,7 @@ from oscar_fedcloud.catalogue.kubernetes.records import (
 )
 from oscar_fedcloud.catalogue.kubernetes.status import inputs_of, problem_text, status_of
 from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, parse_service, to_document
+from oscar_fedcloud.jobs.launchers.kubernetes.template import MANAGED
 from oscar_fedcloud.model import Credential
 
 STORES = ("minio.default",)
@@ -161,6 +162,11 @@ def test_the_secret_keeps_revisions_keys_and_a_refused_document() -> None:
     assert kept.history(2) == [entry(1)]
     assert record().current(3) is None
     assert record(refused_data(None)).refused == {}
+
+
+def test_the_launcher_does_not_take_the_secret_for_one_of_its_own() -> None:
+    """It removes what no Job needs."""
+    assert not MANAGED.items() <= secret_manifest("grayify", {})["metadata"]["labels"].items()
 
 
 def test_a_long_script_is_compressed() -> None:

@@ -13,7 +13,8 @@ PLURAL = "oscarservices"
 
 SERVICE_LABEL = f"{GROUP}/service"  # on a Secret: the service that it belongs to
 MANAGER = "oscar-invoker"  # who changed a field, as kubectl shows it
-MANAGED_BY = {"app.kubernetes.io/managed-by": "oscar-invoker", "app.kubernetes.io/component": "catalogue"}
+# Not the label of what the launcher makes for Jobs: that is removed when no Job needs it any more.
+MANAGED_BY = {"app.kubernetes.io/managed-by": "oscar-catalogue"}
 SECRET_TYPE = f"{GROUP}/service"
 SELECTOR = ",".join(f"{label}={value}" for label, value in MANAGED_BY.items())
 
