@@ -36,7 +36,10 @@ def machine_problems(facts, needs):
 
 def _typed(given):
     """Numbers and truths as such: ansible-core before 2.19 hands on the text of each template."""
-    return {name: _number(value) if name in NUMBERS else _truth(value) if name in TRUTHS else value for name, value in given.items()}
+    return {
+        name: _number(value) if name in NUMBERS else _truth(value) if name in TRUTHS else value
+        for name, value in given.items()
+    }
 
 
 def _number(value):
