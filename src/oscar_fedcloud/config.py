@@ -2,7 +2,7 @@
 """The invoker's configuration: one YAML file, checked whole before anything starts.
 
 Every secret can stand in a file of its own (``…_file``), so that the configuration itself may be read by others. A
-relative path is that of a credential which systemd hands over (LoadCredential=), else relative to the working directory.
+relative path is that of a credential which systemd hands over (LoadCredential=), else it starts in the working folder.
 """
 
 from __future__ import annotations
