@@ -458,6 +458,28 @@ def test_old_files_are_no_work_for_a_service_that_was_declared_while_the_invoker
     assert job["key"] == "in/new.txt"
 
 
+def test_a_takeover_that_breaks_off_keeps_the_secrets(
+    site: Site, daemon: Daemon, kubectl: Kubectl, kube: KubeServer
+) -> None:
+    """The invoker is killed between hiding the secrets and saying which revision counts."""
+    kubectl.apply("half")
+    kubectl.wait("half", "Ready")
+    daemon.stop()
+    kept = decoded(kubectl.secret("half"))
+    entry = json.loads(kept["revision-1"])
+    entry["revision"] = 2
+    entry["document"]["environment"]["secrets"] = {"PASSWORD": "half-way"}
+    value = base64.b64encode(json.dumps(entry).encode()).decode()
+    kubectl("patch", "secret/half.catalogue", "--type=merge", "--patch", json.dumps({"data": {"revision-2": value}}))
+    spec = {"spec": {"environment": {"secrets": {"PASSWORD": "hidden"}}}}
+    kubectl("patch", "oscarservice/half", "--type=merge", "--patch", json.dumps(spec))
+    daemon.start(LONG)
+    eventually(lambda: kubectl.get("half")["status"]["revision"] == 2)
+    kubectl.wait("half", "Ready")
+    kept = decoded(kubectl.secret("half"))
+    assert json.loads(kept["revision-2"])["document"]["environment"]["secrets"] == {"PASSWORD": "half-way"}
+
+
 def test_an_api_server_that_is_away_stops_changes_but_not_jobs(
     site: Site, daemon: Daemon, kubectl: Kubectl, kube: KubeServer
 ) -> None:

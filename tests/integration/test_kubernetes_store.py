@@ -158,7 +158,7 @@ async def test_a_secret_alone_is_a_new_revision_too(
     assert [one.revision for one in await asyncio.to_thread(store.history, "a")] == [1]
 
 
-@pytest.mark.parametrize("step", ["_put", "_write_status"])
+@pytest.mark.parametrize("step", ["_put", "_patch_status"])
 async def test_a_write_that_breaks_off_is_done_or_not_done(
     store: KubernetesStore, kube: KubeServer, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -175,13 +175,36 @@ async def test_a_write_that_breaks_off_is_done_or_not_done(
     assert (found.revision, found.document["environment"]["secrets"]) == (1, {"P": "one"})
     done = "memory" in shown(http, "a")["spec"]
     assert done == (
-        step == "_write_status"
+        step == "_patch_status"
     )  # then the object differs, and is taken over with the secrets of revision 2
     record = await store.objects.record("a")
     assert record is not None
     kept = record.entry(2)
     assert kept is not None
     assert kept.document == second.document
+    metadata = shown(http, "a")["metadata"]
+    assert store.objects.knows(metadata["uid"], metadata["generation"], "a") != done  # what differs is taken over
+
+
+async def test_what_was_not_taken_over_to_the_end_is_taken_over_again(
+    store: KubernetesStore, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(store, entry("a"))
+    second = entry("a", 2, environment={"secrets": {"P": "plain"}})
+    edit(http, "a", {"spec": {"environment": {"secrets": {"P": "plain"}}}})
+
+    async def breaks(*_: object) -> None:
+        raise KubeUnavailable(0, "NoAnswer", "the line is dead")
+
+    monkeypatch.setattr(store.objects, "_patch_status", breaks)
+    with pytest.raises(KubeUnavailable):
+        await store.objects.accept(second, shown(http, "a"))
+    found = shown(http, "a")
+    assert found["spec"]["environment"]["secrets"] == {"P": "hidden"}
+    assert not store.objects.knows(found["metadata"]["uid"], found["metadata"]["generation"], "a")
+    monkeypatch.undo()
+    await store.objects.accept(second, found)
+    assert store.objects.knows(found["metadata"]["uid"], found["metadata"]["generation"], "a")
 
 
 async def test_inputs_are_kept_in_the_status(store: KubernetesStore, kube: KubeServer) -> None:

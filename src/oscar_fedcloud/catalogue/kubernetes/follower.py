@@ -22,7 +22,7 @@ from oscar_fedcloud.catalogue.kubernetes.objects import Objects
 from oscar_fedcloud.catalogue.kubernetes.records import Record
 from oscar_fedcloud.catalogue.kubernetes.status import problem_text
 from oscar_fedcloud.core_types import Change, Conflict, ServiceState
-from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, from_document
+from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, from_document, to_document
 from oscar_fedcloud.kube import KubeError, Snapshot, watch
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.providers.errors import ProviderError
@@ -137,16 +137,21 @@ class Follower:
             await self.objects.settle(self.catalogue.entries[name], found, *self.catalogue.states[name], refused)
 
     def _read(self, name: str, spec: Mapping[str, Any], record: Record | None) -> Service:
-        """The service of a document. One that we wrote ourselves, with an end before its status, has its secrets."""
-        entry = self.catalogue.entries.get(name)
-        for number in sorted(record.sizes, reverse=True) if record else ():
-            if entry is not None and number <= entry.revision:
-                break
-            ours = record.entry(number) if record else None
-            if ours is not None and spec_of(ours.document) == spec:
-                return from_document(ours.document)
+        """The service of a document. Raises FdlError."""
+        entry, before = self.catalogue.entries.get(name), self.catalogue.services.get(name)
         refused = record.refused if record else {}
-        return read_spec(name, spec, self.catalogue.services.get(name), refused, tuple(self.changes.providers))
+        for begun in record.after(entry.revision if entry else 0) if record else ():
+            if spec_of(begun.document) == spec or self._same(name, spec, begun.document, refused):
+                return from_document(begun.document)
+        return read_spec(name, spec, before, refused, tuple(self.changes.providers))
+
+    def _same(self, name: str, spec: Mapping[str, Any], begun: Mapping[str, Any], refused: Mapping[str, Any]) -> bool:
+        """Whether this is a revision that was begun: its secrets may be hidden in the object already."""
+        try:
+            service = read_spec(name, spec, from_document(begun), refused, tuple(self.changes.providers))
+        except FdlError:
+            return False
+        return to_document(self.catalogue.completed(service)) == begun
 
     def _declared(self, name: str, found: Mapping[str, Any]) -> float | None:
         """When a new service was declared: files that came later are to be processed, even if we were away."""

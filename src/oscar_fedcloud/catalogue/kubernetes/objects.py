@@ -90,11 +90,11 @@ class Objects:
         async with self.order[entry.name]:
             await self._write_secret(entry.name, self._with_revision(entry))
             try:
-                self.seen[entry.name] = Seen.of(await self._put(entry.name, spec_of(entry.document)))
+                seen = Seen.of(await self._put(entry.name, spec_of(entry.document)))
             except Conflict:
                 await self._write_secret(entry.name, {f"revision-{entry.revision}": None})
                 raise
-            await self._write_status(entry.name, entry, "pending", _PENDING, "")
+            await self._settle(entry.name, seen, entry, "pending", _PENDING, "")
 
     async def _put(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         for _ in range(_TRIES):
@@ -163,8 +163,7 @@ class Objects:
         """The object as it was found is this new revision."""
         async with self.order[entry.name]:
             await self._write_secret(entry.name, self._with_revision(entry))
-            await self._take(entry.name, found)
-            await self._write_status(entry.name, entry, "pending", _PENDING, "")
+            await self._settle(entry.name, await self._hide(entry.name, found), entry, "pending", _PENDING, "")
 
     async def settle(
         self, entry: Entry, found: Mapping[str, Any], state: ServiceState, reason: str, refused: bool
@@ -173,8 +172,7 @@ class Objects:
         async with self.order[entry.name]:
             if refused:
                 await self._write_secret(entry.name, refused_data(None))
-            await self._take(entry.name, found)
-            await self._write_status(entry.name, entry, state, reason, "")
+            await self._settle(entry.name, await self._hide(entry.name, found), entry, state, reason, "")
 
     async def refuse(
         self,
@@ -192,21 +190,21 @@ class Objects:
                 await self._write_secret(
                     name, refused_data({key: document[key] for key in document if key != "script"})
                 )
-            await self._take(name, found)
-            await self._write_status(name, entry, state, reason, problems)
+            await self._settle(name, await self._hide(name, found), entry, state, reason, problems)
 
-    async def _take(self, name: str, found: Mapping[str, Any]) -> None:
-        """Remember this state of the object, and hide the secrets in it."""
-        before, self.seen[name] = self.seen.get(name), Seen.of(found)
-        if before is None or before.uid != self.seen[name].uid:
+    async def _hide(self, name: str, found: Mapping[str, Any]) -> Seen:
+        """Hide the secrets in an object; what it is then."""
+        before, seen = self.seen.get(name), Seen.of(found)
+        if before is None or before.uid != seen.uid:
             self.statuses[name] = dict(found.get("status") or {})
         hidden = without_secrets(found)
         if hidden is not None:
             try:
-                self.seen[name] = Seen.of(await self._request("PUT", self.services.path(name), hidden))
+                return Seen.of(await self._request("PUT", self.services.path(name), hidden))
             except KubeError as error:
                 if error.status not in (404, 409):
                     raise  # else it has changed again: the next look hides what is to be hidden
+        return seen
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
@@ -241,25 +239,25 @@ class Objects:
                 raise
         return await self.client.patch(self.secrets, names.secret_name(name), {"data": data})
 
-    async def _write_status(
-        self, name: str, entry: Entry | None, state: ServiceState, reason: str, problems: str
+    async def _settle(
+        self, name: str, seen: Seen, entry: Entry | None, state: ServiceState, reason: str, problems: str
     ) -> None:
-        """Write the status with the number of the revision that counts."""
-        status = self._status(name, entry, state, reason, problems)
-        await self._patch_status(name, status)
+        """Say which revision counts. Only then is this state of the object known: until then it is to be taken over."""
+        await self._patch_status(name, self._status(name, seen.generation, entry, state, reason, problems))
+        self.seen[name] = seen
 
     async def report(self, name: str, entry: Entry | None, state: ServiceState, reason: str, problems: str) -> None:
         """Write how a service stands, but not which revision counts: another one may be on its way."""
         async with self.order[name]:
             if name in self.seen:
-                status = self._status(name, entry, state, reason, problems)
+                status = self._status(name, self.seen[name].generation, entry, state, reason, problems)
                 await self._patch_status(name, {**status, "revision": None, "observedGeneration": None})
 
     def _status(
-        self, name: str, entry: Entry | None, state: ServiceState, reason: str, problems: str
+        self, name: str, generation: int, entry: Entry | None, state: ServiceState, reason: str, problems: str
     ) -> dict[str, Any]:
         before = self.statuses.get(name, {})
-        return status_of(entry, state, reason, problems, self.seen[name].generation, before, time.time())
+        return status_of(entry, state, reason, problems, generation, before, time.time())
 
     async def _patch_status(self, name: str, status: Mapping[str, Any]) -> None:
         """Write what of the status is different. An object that has gone meanwhile needs none."""

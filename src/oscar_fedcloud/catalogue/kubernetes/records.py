@@ -83,6 +83,12 @@ class Record:
             found for number in sorted(self.sizes, reverse=True) if number < before and (found := self.entry(number))
         ]
 
+    def after(self, revision: int) -> list[Entry]:
+        """The revisions after this one, whose writing broke off, newest first."""
+        return [
+            found for number in sorted(self.sizes, reverse=True) if number > revision and (found := self.entry(number))
+        ]
+
     @property
     def keys(self) -> dict[str, Credential]:
         """The service's storage keys by provider id."""
