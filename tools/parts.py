@@ -55,8 +55,8 @@ def kubernetes(name: str, version: str, programs: Sequence[str], folder: str = "
     )
 
 
-API_PROGRAMS = ("kube-apiserver", "kube-controller-manager")
-OTHER_PROGRAMS = ("kube-proxy", "kube-scheduler", "kubeadm", "kubectl", "kubelet")
+API_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kubectl")
+OTHER_PROGRAMS = ("kube-proxy", "kube-scheduler", "kubeadm", "kubelet")
 CNI_PLUGINS = {
     "main": ("bridge", "loopback", "ptp"),
     "ipam": ("host-local",),

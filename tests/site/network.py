@@ -46,6 +46,11 @@ def down() -> None:
         BEFORE.unlink()
 
 
+def drop_link(machine: str) -> None:
+    """Remove the link of a machine that was killed; the kernel takes a moment to do so by itself."""
+    subprocess.run(["ip", "link", "delete", f"vb-{machine}"], capture_output=True, check=False)
+
+
 def is_up() -> bool:
     """Whether the bridge is there."""
     return Path("/sys/class/net", BRIDGE).exists()

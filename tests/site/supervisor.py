@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cgroups
 import guests
+import network
 from run import run
 from settings import BRIDGE, Host
 
@@ -28,6 +29,7 @@ def main(name: str) -> int:
         code = REBOOT
         while code == REBOOT:
             cgroups.remove(name)
+            network.drop_link(name)
             enter = functools.partial(cgroups.enter, name)
             code = subprocess.Popen(machine(host), stdout=console, stderr=console, preexec_fn=enter).wait()
     return code
