@@ -83,6 +83,9 @@ def main(groups: Sequence[str]) -> int:
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on with the program that was being built.", file=sys.stderr)
+        return 130
     say(f"Ready in {BIN}: {', '.join(name for build in builds for name in build.programs)}")
     return 0
 

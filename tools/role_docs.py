@@ -3,8 +3,8 @@
 """Writes the tables of variables: in each role's README.md, and docs/variables.md with all roles.
 
 They come from meta/argument_specs.yml, whose texts are in Ansible's markup. In a README the table stands between
-``<!-- variables -->`` and ``<!-- /variables -->``. With --check nothing is written; the files that are not up to date
-are named.
+``<!-- variables -->`` and ``<!-- /variables -->``; a role without a README.md gets one to begin with. With --check
+nothing is written; the files that are not up to date are named.
 """
 
 from __future__ import annotations
@@ -69,12 +69,19 @@ def _read(file: Path) -> Spec:
 
 def _readme(root: Path, role: str, spec: Spec) -> str:
     file = root / "roles" / role / "README.md"
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    text = file.read_text(encoding="utf-8") if file.exists() else _first_readme(role, spec)
     before, start, rest = text.partition(START)
     _old, end, after = rest.partition(END)
     if not start or not end:
         raise Problem(f"roles/{role}/README.md must have the lines {START} and {END}")
     return f"{before}{START}\n{tables(spec)}{END}{after}"
+
+
+def _first_readme(role: str, spec: Spec) -> str:
+    """What a role's README.md is to begin with."""
+    about = " ".join([_sentence(spec["main"]), markdown(_text(spec["main"].get("description", "")))]).strip()
+    licence = "<!-- SPDX-License-Identifier: Apache-2.0 -->"
+    return f"{licence}\n# Role fedcloud.oscar.{role}\n\n{about}\n\n{START}\n{END}\n"
 
 
 def tables(spec: Spec) -> str:

@@ -17,6 +17,8 @@ from ._ports import Port
 
 _LISTENING = {"tcp": "0A", "udp": "07"}  # states TCP_LISTEN and TCP_CLOSE, which is what unconnected UDP sockets have
 
+NOBODY = {"process": "", "unit": "", "local_only": False}
+
 
 def holder(port: Port) -> dict[str, Any]:
     """Process and systemd unit that hold the port, empty where unknown, and whether only this machine can reach it."""
@@ -34,7 +36,7 @@ def _sockets(table: str, port: Port) -> list[tuple[str, str]]:
     found = []
     for line in _read(f"/proc/net/{table}").splitlines()[1:]:
         fields = line.split()
-        address, _, number = fields[1].partition(":")
+        address, number = fields[1].split(":")
         if int(number, 16) == port.number and fields[3] == _LISTENING[port.protocol]:
             found.append((address, fields[9]))
     return found

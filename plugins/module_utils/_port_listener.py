@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
 from ._port_capture import Capture
-from ._port_holder import holder
+from ._port_holder import NOBODY, holder
 from ._ports import LINE, LINE_LENGTH, Port, PortError, answer_to, control_name
 
 _CONNECTIONS = 256
@@ -57,14 +57,8 @@ class Listener:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return {"listener": "other", **holder(port)}
-            return {
-                "listener": "none",
-                "process": "",
-                "unit": "",
-                "local_only": False,
-                "error": os.strerror(error.errno or 0),
-            }
-        return {"listener": "ours", "process": "", "unit": "", "local_only": False}
+            return {"listener": "none", **NOBODY, "error": os.strerror(error.errno or 0)}
+        return {"listener": "ours", **NOBODY}
 
     def serve(self, lifetime: float) -> None:
         """Answer until the lifetime (seconds) is over or a client of the control socket has taken the report."""

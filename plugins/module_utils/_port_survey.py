@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, Optional
 
+from ._port_holder import NOBODY
 from ._ports import parse_ports
 
 OUTSIDE = "something outside the machine: the cloud's security group or the site's firewall"
@@ -47,13 +48,17 @@ def explain(listeners: Mapping[str, Any], probes: Mapping[str, Any]) -> list[dic
 
 def _others(tries: Iterable[Any], place: str, host: str, port: str) -> set[int]:
     """The source ports of the other places' probes of the same port."""
-    return {a["source_port"] for p, h, number, a in tries if (h, number) == (host, port) and p != place}
+    theirs, ours = set(), set()
+    for where, *what, attempt in tries:
+        if what == [host, port]:
+            (ours if where == place else theirs).add(attempt["source_port"])
+    return theirs - ours
 
 
 def _row(
     place: str, host: str, port: str, attempt: Mapping[str, Any], report: Mapping[str, Any], others: set[int]
 ) -> dict[str, Any]:
-    holder = report.get("ports", {}).get(port, {"listener": "none", "process": "", "unit": "", "local_only": False})
+    holder = report.get("ports", {}).get(port, {"listener": "none", **NOBODY})
     packets = [one for one in report.get("packets", ()) if one["port"] == port and one["peer_port"] not in others]
     arrived = _arrived(attempt, packets, bool(report.get("capture")))
     answered = any(one["outgoing"] and one["peer_port"] == attempt["source_port"] for one in packets)

@@ -16,7 +16,7 @@ description:
   - A listener answers a question in a way that needs the token, so an open port is known to lead to that very machine.
   - Run as root, it also sees whether a probe arrives at the machine, before the machine's own firewall. This tells that
     firewall from whatever is outside the machine. Without root, such causes stay unknown.
-  - The role M(fedcloud.oscar.port_survey#role) does all of it for a site.
+  - The role C(fedcloud.oscar.port_survey) does all of it for a site.
 extends_documentation_fragment:
   - fedcloud.oscar._attributes
 attributes:
@@ -61,7 +61,7 @@ options:
     description:
       - After this time, in seconds, the listeners end by themselves.
     type: int
-    default: 120
+    default: 300
   timeout:
     description:
       - How long to wait for each connection, in seconds. Many are tried at once.
@@ -197,7 +197,7 @@ def main():
             "token": {"type": "str", "required": True, "no_log": True},
             "ports": {"type": "list", "elements": "str"},
             "hosts": {"type": "dict"},
-            "lifetime": {"type": "int", "default": 120},
+            "lifetime": {"type": "int", "default": 300},
             "timeout": {"type": "int", "default": 5},
         },
         required_if=[("state", "listening", ("ports",)), ("state", "probed", ("ports", "hosts"))],

@@ -2,14 +2,14 @@
 """The invoker's configuration: one YAML file, checked whole before anything starts.
 
 Every secret can stand in a file of its own (``…_file``), so that the configuration itself may be read by others. A
-relative path is that of a credential which systemd hands over (LoadCredential=), else relative to the working directory.
+relative path is that of a credential which systemd hands over (LoadCredential=), else it starts in the working folder.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import yaml
@@ -56,6 +56,7 @@ class _JobConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froze
 class LauncherConfig(_JobConfig, kw_only=True, frozen=True, tag="process"):
     """How Jobs are run as processes on this machine."""
 
+    kind: ClassVar[str] = "process"
     container: Literal["auto", "never", "require"] = "never"
     rclone: str = "rclone"
     path: tuple[str, ...] = ("/usr/local/bin", "/usr/bin", "/bin")  # the PATH of Jobs
@@ -65,6 +66,7 @@ class LauncherConfig(_JobConfig, kw_only=True, frozen=True, tag="process"):
 class KubernetesConfig(_JobConfig, kw_only=True, frozen=True, tag="kubernetes"):
     """How Jobs are run in a Kubernetes cluster."""
 
+    kind: ClassVar[str] = "kubernetes"
     kubeconfig: str = ""  # "" = the access of the Pod that the invoker runs in
     context: str = ""  # of the kubeconfig; "" = its current one
     namespace: str = "oscar-services"

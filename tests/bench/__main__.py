@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the invoker on the real parts and prints medians. Nothing here asserts a figure.
 
-Usage: python tests/bench [webhook] [latency] [declare] [start]   (all when none is named)
+Usage: python tests/bench [webhook] [latency] [declare] [start] [kubernetes]   (all when none is named)
 """
 
 from __future__ import annotations
@@ -12,12 +12,19 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
+import cluster  # noqa: E402
 import declare  # noqa: E402
 import latency  # noqa: E402
 import start  # noqa: E402
 import webhook  # noqa: E402
 
-BENCHES = {"webhook": webhook.main, "latency": latency.main, "declare": declare.main, "start": start.main}
+BENCHES = {
+    "webhook": webhook.main,
+    "latency": latency.main,
+    "declare": declare.main,
+    "start": start.main,
+    "kubernetes": cluster.main,
+}
 
 
 def main() -> int:

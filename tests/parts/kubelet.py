@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
+import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from parts.daemon import eventually
+from parts.daemon import eventually, rclone_binary
 from parts.kube import NAMESPACE, KubeServer
 from parts.site import Site, make_site
 
@@ -72,23 +76,55 @@ class Kubelet:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.say(job, phase="Running", startTime=now, containerStatuses=[container({"running": {"startedAt": now}})])
 
-    def end(self, job: str, code: int = 0, message: str = "", reason: str = "", **status: Any) -> None:
-        """The Pod's container ends. message: what the runner wrote of its end; made up when it is empty and code 0."""
+    def end(
+        self, job: str, code: int = 0, message: str = "", reason: str = "", status: dict[str, Any] | None = None
+    ) -> None:
+        """The Pod's container ends. message: what the runner wrote; made up for code 0. status: more of the Pod."""
         told = message or ("phase=done\nexit=0\nreason=done\n" if code == 0 else "")
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         ended = {"exitCode": code, "reason": reason or ("Error" if code else "Completed"), "message": told}
         state = {"terminated": {**ended, "startedAt": now, "finishedAt": now}}
         phase = "Failed" if code else "Succeeded"
-        self.say(job, **{"phase": phase, "containerStatuses": [container(state)], **status})
+        self.say(job, **{"phase": phase, "containerStatuses": [container(state)], **(status or {})})
+
+    def execute(self, job: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+        """Run the Job's runner here, on the files that its Pod would mount, and say how it ended."""
+        pod = self.pod(job)
+        (volume,) = [each for each in pod["spec"]["volumes"] if each["name"] == "job"]
+        (container_spec,) = pod["spec"]["containers"]
+        files = self._mounted(pod, volume["projected"]["sources"])
+        here = {"OSCAR_RCLONE": rclone_binary(), "TMPDIR": str(folder), "OSCAR_RESULT": str(folder / "result")}
+        here |= {"OSCAR_SCRIPT": str(folder / "script"), "OSCAR_CA_BUNDLE": ""}
+        files["here"] = "".join(f"{name}={value}\n" for name, value in here.items()).encode()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        assert container_spec["command"] == ["/bin/sh", "/oscar/job/runner.sh"]
+        names = [Path(argument).name for argument in container_spec["args"]]
+        command = ["/bin/sh", str(folder / "runner.sh"), *(str(folder / name) for name in (*names, "here"))]
+        done = subprocess.run(command, env={"PATH": os.environ["PATH"]}, cwd=folder, capture_output=True, check=False)
+        self.end(job, done.returncode, (folder / "result").read_text())
+        return done
+
+    def _mounted(self, pod: dict[str, Any], sources: list[dict[str, Any]]) -> dict[str, bytes]:
+        """The files of a projected volume."""
+        config, secret, event = sources
+        objects = self.http.get(self._path("configmaps", config["configMap"]["name"])).json()
+        files = {name: text.encode() for name, text in objects["data"].items()}
+        files |= {name: base64.b64decode(data) for name, data in objects.get("binaryData", {}).items()}
+        secrets = self.http.get(self._path("secrets", secret["secret"]["name"])).json()["data"]
+        files |= {name: base64.b64decode(data) for name, data in secrets.items()}
+        (item,) = event["downwardAPI"]["items"]
+        annotation = item["fieldRef"]["fieldPath"].removeprefix("metadata.annotations['").removesuffix("']")
+        return files | {item["path"]: pod["metadata"]["annotations"][annotation].encode()}
 
     def wait_for(self, job: str, reason: str, message: str) -> None:
         """The Pod's container cannot start, for this reason."""
         state = {"waiting": {"reason": reason, "message": message}}
         self.say(job, phase="Pending", containerStatuses=[container(state)])
 
-    def delete(self, plural: str, name: str) -> None:
+    def delete(self, plural: str, name: str, grace: int = 0) -> None:
         """Delete an object and what hangs on it."""
-        options = {"propagationPolicy": "Background", "gracePeriodSeconds": 0}
+        options = {"propagationPolicy": "Background", "gracePeriodSeconds": grace}
         self.http.request("DELETE", self._path(plural, name), json=options).raise_for_status()
 
     def _path(self, plural: str, name: str) -> str:
@@ -118,3 +154,13 @@ def cluster_site(
     site = make_site(folder, launcher=config, **settings)
     with kube.client() as http, site.minio, site.daemon:
         yield ClusterSite(site.minio, site.daemon, Kubelet(kube, http))
+
+
+def told(phase: str, code: int, reason: str) -> str:
+    """What the runner writes of its end."""
+    return f"phase={phase}\nexit={code}\nreason={reason}\n"
+
+
+def upload(site: Site, bucket: str, key: str, body: bytes = b"content") -> None:
+    """Put a file into the store."""
+    site.minio.client().put_object(bucket, key, io.BytesIO(body), len(body))

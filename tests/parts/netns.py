@@ -23,6 +23,7 @@ import pytest
 
 ADDRESSES = {"outside": "10.77.0.129", "one": "10.77.0.2", "two": "10.77.0.3"}
 MACHINES = ("one", "two")
+_PREFIX = "oscar-test-"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def running_net() -> Iterator[Net]:
     """The namespaces, removed at the end with every process in them."""
     if os.geteuid() != 0 or not (shutil.which("ip") and shutil.which("nft")):
         pytest.skip("network namespaces need root, ip (iproute2) and nft (nftables)")
-    net = Net(f"oscar-test-{os.getpid()}-")
+    net = Net(f"{_PREFIX}{os.getpid()}-")
+    _remove_leftovers()
     places = ("way", *ADDRESSES)
     try:
         for place in places:
@@ -69,8 +71,22 @@ def running_net() -> Iterator[Net]:
         yield net
     finally:
         for place in places:
-            _end_processes(net.prefix + place)
-            subprocess.run(["ip", "netns", "delete", net.prefix + place], capture_output=True, check=False)
+            _remove(net.prefix + place)
+
+
+def _remove_leftovers() -> None:
+    """Remove the namespaces of test runs that were killed."""
+    for line in subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.splitlines():
+        name = line.split()[0]
+        if name.startswith(_PREFIX) and not Path("/proc", name.removeprefix(_PREFIX).partition("-")[0]).exists():
+            _remove(name)
+
+
+def _remove(namespace: str) -> None:
+    pids = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False).stdout
+    for pid in pids.split():
+        subprocess.run(["kill", "-KILL", pid], capture_output=True, check=False)
+    subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
 
 
 def _connect(net: Net) -> None:
@@ -95,9 +111,3 @@ def _connect(net: Net) -> None:
 
 def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-
-def _end_processes(namespace: str) -> None:
-    pids = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False).stdout
-    for pid in pids.split():
-        subprocess.run(["kill", "-KILL", pid], capture_output=True, check=False)

@@ -27,4 +27,7 @@ def sources() -> str:
 def bootstrap(target: Path, packages: Sequence[str], *options: str) -> None:
     """Make a file system of these packages: a folder, or a tar archive where the target ends in ``.tar``."""
     include = f"--include={','.join(packages)}"
-    run("mmdebstrap", "--quiet", "--variant=minbase", include, *options, DEBIAN, target, "-", stdin=sources())
+    # All that it starts and mounts is gone when this process is, even when it is killed.
+    contained = ("setpriv", "--pdeathsig=KILL", "unshare", "--mount-proc", "--pid", "--fork", "--kill-child")
+    mmdebstrap = ("mmdebstrap", "--quiet", "--variant=minbase", include, *options)
+    run(*contained, *mmdebstrap, DEBIAN, target, "-", stdin=sources())

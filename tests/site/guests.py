@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import cgroups
@@ -47,7 +48,7 @@ def power_on(hosts: Sequence[Host]) -> None:
             _create(host)
         processes.start(host.name, ["unshare", "--mount", sys.executable, HERE / "supervisor.py", host.name])
     for host in hosts:
-        wait_until(f"{host.name} answers to ssh", lambda host=host: _answers_or_died(host))  # type: ignore[misc]
+        wait_until(f"{host.name} answers to ssh", partial(_answers_or_died, host), seconds=180)
 
 
 def power_off(host: Host, hard: bool = True) -> None:
@@ -68,11 +69,6 @@ def remove(host: Host) -> None:
     power_off(host)
     if host.folder.exists():
         shutil.rmtree(host.folder)
-
-
-def templates_in_use() -> set[Path]:
-    """The disks on which existing virtual machines are built."""
-    return {(host.folder / "template").resolve() for host in HOSTS if host.folder.exists()}
 
 
 def _create(host: Host) -> None:

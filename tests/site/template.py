@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from pathlib import Path
 
@@ -20,7 +21,7 @@ PACKAGES = (
 
 def path() -> Path:
     """Where the template of this recipe lies, whether or not it is made."""
-    return TEMPLATES / fingerprint(FILES, HERE / "template.py", *PACKAGES)
+    return TEMPLATES / fingerprint(FILES, inspect.getsource(_configure), *PACKAGES)
 
 
 def build() -> Path:
@@ -34,10 +35,10 @@ def build() -> Path:
     return template
 
 
-def prune(used: set[Path]) -> None:
-    """Remove templates of other recipes, unless a virtual machine uses them."""
+def prune() -> None:
+    """Remove templates of other recipes. No virtual machine may use them any more."""
     for template in TEMPLATES.glob("*"):
-        if template not in {path(), *used}:
+        if template != path():
             shutil.rmtree(template)
 
 

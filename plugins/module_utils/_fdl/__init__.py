@@ -27,6 +27,7 @@ from .parts import (
     Synchronous,
     Volume,
 )
+from .pods import Kubernetes, Toleration
 from .problem import HIDDEN, MISSING, FdlError, FdlProblem, make_problem
 from .quantity import parse_cpu, parse_duration, parse_quantity
 from .reference import markdown
@@ -45,6 +46,7 @@ __all__ = [
     "Federation",
     "Input",
     "Kserve",
+    "Kubernetes",
     "Loop",
     "Match",
     "Mount",
@@ -54,6 +56,7 @@ __all__ = [
     "Rule",
     "Service",
     "Synchronous",
+    "Toleration",
     "Volume",
     "diff_documents",
     "find_loops",

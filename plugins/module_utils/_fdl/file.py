@@ -94,11 +94,13 @@ def parse_fdl(
     read_script: ReadScript | None = None,
     providers: Sequence[str] = (OWN_STORE,),
     rules: Sequence[Rule] = (),
+    launcher: str = "",
 ) -> Fdl:
     """The services of a file that was read as plain data. Raises FdlError with all problems of the file.
 
     read_script: gives the content of the script at a path, and may raise OSError or UnicodeDecodeError; a ``script`` of
-    several lines is taken as content. Without it every script is content. providers, rules: as in ``parse_service``.
+    several lines is taken as content. Without it every script is content. providers, rules: as in ``parse_service``;
+    launcher: as in ``warnings_of``.
     """
     if not isinstance(data, Mapping):
         hint = "give functions, storage_providers and clusters"
@@ -118,7 +120,7 @@ def parse_fdl(
     if problems:
         raise FdlError(problems)
     complete = tuple(normalise(_with_access(service, file)) for _place, service in services)
-    return Fdl(complete, file.functions.aws, tuple(_warnings(file, services)))
+    return Fdl(complete, file.functions.aws, tuple(_warnings(file, services, launcher)))
 
 
 def _services(file: FdlFile) -> Iterator[tuple[str, Service]]:
@@ -180,9 +182,9 @@ def _named_clusters(service: Service) -> set[str]:
     return {replica.cluster_id for replica in service.federation.members} if service.federation else set()
 
 
-def _warnings(file: FdlFile, services: Sequence[tuple[str, Service]]) -> Iterator[str]:
+def _warnings(file: FdlFile, services: Sequence[tuple[str, Service]], launcher: str) -> Iterator[str]:
     for place, service in services:
-        for path, text in warnings_of(service):
+        for path, text in warnings_of(service, launcher):
             yield f"{place}.{path} {text}"
     for index, function in enumerate(file.functions.aws):
         yield f"functions.aws[{index}] ({function['lambda']['name']}) is kept, but not deployed by this server"

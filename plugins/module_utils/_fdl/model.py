@@ -28,6 +28,7 @@ from .parts import (
     Synchronous,
     Volume,
 )
+from .pods import Kubernetes
 from .quantity import parse_cpu, parse_quantity
 from .stores import CLUSTERS, STORAGE_PROVIDERS
 from .table import spec
@@ -50,13 +51,13 @@ class Service:
     name: str = spec(forms.SERVICE_NAME, "", "2.0", "Name, unique on the server.", required=True)
     cluster_id: str = spec(Text(), "", "2.5", "Id of this cluster; in a file, the key above the service.")
     memory: str = spec(memory_amount(), "256Mi", "2.0", "Memory limit of a job, in Kubernetes form.")
-    cpu: str = spec(cpu_amount(), "0.2", "2.0", "CPU limit of a job, in Kubernetes form.")
+    cpu: str = spec(cpu_amount(), "0.2", "2.0", "CPU that a job asks for, in Kubernetes form.")
     total_memory: str = spec(memory_amount(optional=True), "", "2.3", "Most memory of all jobs together.", effect=False)
     total_cpu: str = spec(cpu_amount(optional=True), "", "2.3", "Most CPU of all jobs together.", effect=False)
     ephemeral_storage_request: str = spec(
-        memory_amount(optional=True), "", "4.1", "Disk space that a job asks for.", effect=False
+        memory_amount(optional=True), "", "4.1", "Disk space that a job asks for.", effect="kubernetes"
     )
-    enable_gpu: bool = spec(Bool(), False, "2.5", "Ask for a GPU.", effect=False)
+    enable_gpu: bool = spec(Bool(), False, "2.5", "Ask for a GPU.", effect="kubernetes")
     enable_sgx: bool = spec(Bool(), False, "2.7", "Ask for an SGX enclave.", effect=False)
     image_prefetch: bool = spec(Bool(), False, "2.6", "Pull the image on every node beforehand.", effect=False)
     synchronous: Synchronous = spec(
@@ -82,14 +83,18 @@ class Service:
         required=True,
     )
     image_pull_secrets: tuple[str, ...] = spec(
-        ListOf(forms.OBJECT_NAME), (), "2.5", "Kubernetes secrets for private registries.", effect=False
+        ListOf(forms.OBJECT_NAME), (), "2.5", "Kubernetes secrets for private registries.", effect="kubernetes"
     )
     expose: Expose = spec(
         Record(Expose), Expose(), "2.7", "Reach an application in the container from outside.", effect=False
     )
     environment: Environment = spec(Record(Environment), Environment(), "2.0", "Environment variables of the script.")
     annotations: Mapping[str, str] = spec(
-        MapOf(Text(), forms.LABEL_NAME, forms.LABEL_RULE), {}, "2.3", "Kubernetes annotations of jobs.", effect=False
+        MapOf(Text(), forms.LABEL_NAME, forms.LABEL_RULE),
+        {},
+        "2.3",
+        "Kubernetes annotations of jobs.",
+        effect="kubernetes",
     )
     vo: str = spec(Text(), "", "3", "Virtual organisation of the owner.", effect=False)
     labels: Mapping[str, str] = spec(
@@ -97,7 +102,7 @@ class Service:
         {},
         "2.3",
         "Kubernetes labels of jobs.",
-        effect=False,
+        effect="kubernetes",
     )
     storage_providers: Mapping[str, Mapping[str, Mapping[str, Any]]] = spec(
         STORAGE_PROVIDERS, {}, "2.0", "Access to stores other than the server's own."
@@ -131,6 +136,9 @@ class Service:
     )
     concurrency: int = spec(
         Int(0, 100000), 0, "fedcloud", "Most jobs of the service at a time; 0 is no limit of its own."
+    )
+    kubernetes: Kubernetes | None = spec(
+        Maybe(Record(Kubernetes)), None, "fedcloud", "How jobs stand in a cluster.", effect="kubernetes", omit=True
     )
     filter: str = spec(
         Text(), "", "fedcloud", "JMESPath expression on the event; only events for which it is true start a run."

@@ -37,13 +37,14 @@ def read_service(
     strict: bool = True,
     providers: Sequence[str] = (OWN_STORE,),
     rules: Sequence[Rule] = (),
+    launcher: str = "",
 ) -> tuple[Service, tuple[str, ...]]:
     """Like ``parse_service``, and what has no effect on this server, one sentence each."""
     reader = Reader(keep_unknown=not strict, zeros=not strict)
     service, problems = check_service(reader, data, providers, rules)
     if problems:
         raise FdlError(relocate(problem, place) for problem in problems)
-    warnings = tuple(f"{under(place, path)} {text}" for path, text in warnings_of(service))
+    warnings = tuple(f"{under(place, path)} {text}" for path, text in warnings_of(service, launcher))
     return normalise(service), warnings
 
 

@@ -19,7 +19,8 @@ lines; in a document of the API it is the content. Memory and CPU are Kubernetes
 `0.5`), durations are seconds or forms such as `30s`, `5m`, `1h30m`.
 
 "Since" is the version of OSCAR that brought a field, the series alone where a minor version is not recorded; `fedcloud`
-marks our additions. Fields marked † are accepted and kept, but have no effect on this server yet, and the plan says so.
+marks our additions. Fields marked † are accepted and kept, but have no effect on this server yet, those marked § only
+where jobs run in Kubernetes; the plan says so.
 Values marked ‡ are secret: they are never shown again. All spellings of older versions are read: they are named with
 the field that took their place.
 
@@ -48,7 +49,8 @@ def _section(table: Table) -> str:
 
 
 def _row(table: Table, field: Spec) -> str:
-    marks = ("" if field.effect else " †") + (" ‡" if field.secret or _holds_secrets(field.kind) else "")
+    effect = " §" if isinstance(field.effect, str) else "" if field.effect else " †"
+    marks = effect + (" ‡" if field.secret or _holds_secrets(field.kind) else "")
     meaning = " ".join([field.meaning, *_older(table, field)])
     cells = (f"`{field.name}`{marks}", _type(field.kind), _default(field), field.since, meaning)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -60,10 +60,14 @@ def validate(
     return problems
 
 
-def warnings_of(service: Service) -> Iterator[tuple[str, str]]:
-    """What is set but has no effect on this server: place and the rest of the sentence."""
+def warnings_of(service: Service, launcher: str = "") -> Iterator[tuple[str, str]]:
+    """What is set but has no effect on this server: place and the rest of the sentence.
+
+    launcher: the server's kind of launcher; "" is unknown, so that fields for a certain one are not named.
+    """
     for field in SERVICE.table.fields:
-        if not field.effect and getattr(service, field.name) != field.default:
+        without = not field.effect or (launcher and field.effect not in (True, launcher))
+        if without and getattr(service, field.name) != field.default:
             yield field.name, "has no effect on this server"
     kind, _dot, name = OWN_STORE.partition(".")
     if name in service.storage_providers.get(kind, {}):

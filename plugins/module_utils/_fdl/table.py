@@ -67,7 +67,8 @@ class Spec:
     """The declaration of one field.
 
     since: version of OSCAR that brought it, or ``fedcloud`` for our additions. aliases: other spellings of the name.
-    secret: values are never shown. effect: whether this server acts on it. omit: leave an empty value out of documents.
+    secret: values are never shown. effect: whether this server acts on it, or the launcher with which alone it does.
+    omit: leave an empty value out of documents.
     """
 
     name: str
@@ -77,7 +78,7 @@ class Spec:
     meaning: str
     required: bool
     secret: bool
-    effect: bool
+    effect: bool | str
     omit: bool
     aliases: tuple[str, ...]
 
@@ -90,7 +91,7 @@ def spec(
     *,
     required: bool = False,
     secret: bool = False,
-    effect: bool = True,
+    effect: bool | str = True,
     omit: bool = False,
     aliases: tuple[str, ...] = (),
 ) -> Any:

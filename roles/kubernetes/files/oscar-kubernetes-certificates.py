@@ -4,9 +4,9 @@
 
 Usage: oscar-kubernetes-certificates [--days N]
 
-The restart stops the containers of the static Pods one by one; the kubelet starts each again at once. Files and manifests stay
-where they are, so an interruption leaves nothing half done. The authorities (ten years) are only warned about: to renew them is a
-decision of the administrator.
+The restart stops the containers of the static Pods one by one; the kubelet starts each again at once. Files and
+manifests stay where they are, so an interruption leaves nothing half done. The authorities (ten years) are only warned
+about: to renew them is a decision of the administrator.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ store_log() { # and beside it, for a launcher that may lose sight of the Job, ho
     o_log=${OSCAR_LOG_PATH##*/}
     mkdir "$o_root/kept" && mv "$o_root/log" "$o_root/kept/$o_log"
     [ -z "${OSCAR_RECORD-}" ] || cp "$OSCAR_RESULT" "$o_root/kept/${o_log%.log}.result"
-    RCLONE_TIMEOUT=10s "$OSCAR_RCLONE" copy --no-check-dest "$o_root/kept" "$OSCAR_LOG_REMOTE:${OSCAR_LOG_PATH%/*}"
+    RCLONE_TIMEOUT=10s "$OSCAR_RCLONE" copy --no-check-dest "$o_root/kept" "$OSCAR_LOG_REMOTE:${OSCAR_LOG_PATH%/*}/"
 }
 
 clean() {

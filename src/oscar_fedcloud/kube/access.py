@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import yaml
 
@@ -39,7 +41,14 @@ async def _load(kubeconfig: str, context: str) -> Configuration:
             config.load_incluster_config(client_configuration=access)  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
         raise KubeConfigError(f"{where} cannot be used: {error}") from error
+    access.proxy = access.proxy or _proxy_of(access.host or "")
     return access
+
+
+def _proxy_of(host: str) -> str | None:
+    """The proxy that the environment names for this address, looked up once and not at each request."""
+    parts = urlsplit(host)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
 def tls_of(access: Configuration) -> ssl.SSLContext:

@@ -2,12 +2,13 @@
 """Requests to the Kubernetes API.
 
 Access (kubeconfig, tokens that change, exec plugins) is the library's; the requests are plain ones on aiohttp, on which
-the library itself stands. Its generated classes would cost more time for a Job than the API server needs to create one.
+the library itself stands: a Job's body is encoded once for each revision, and no answer is turned into model classes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +32,7 @@ APPLY_PATCH = "application/apply-patch+yaml"
 _KEEP_ALIVE = 300.0  # s that an unused connection stays, so that a file that comes alone finds one
 _CONNECT = 10.0  # s
 _BUSY_TRIES = 8  # how often a request is sent while the server says that it is too busy
+_LARGE = 1024 * 1024  # bytes of a body that is sent in pieces
 _PAGE = "500"  # objects of a list in one answer
 
 
@@ -68,7 +70,7 @@ class KubeClient:
 
     def _make_session(self, access: Configuration, connections: int) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=connections, ssl=tls_of(access), keepalive_timeout=_KEEP_ALIVE)
-        return aiohttp.ClientSession(access.host, connector=connector, trust_env=True, auto_decompress=True)
+        return aiohttp.ClientSession(access.host, connector=connector)  # trust_env would read ~/.netrc each time
 
     async def close(self) -> None:
         """Close all connections."""
@@ -206,7 +208,7 @@ class KubeClient:
             async with session.request(
                 method,
                 path,
-                data=data,
+                data=io.BytesIO(data) if data is not None and len(data) > _LARGE else data,
                 params=_given(query),
                 headers=headers,
                 timeout=timeout,

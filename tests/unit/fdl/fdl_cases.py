@@ -154,6 +154,16 @@ FULL: dict[str, Any] = {
     "retry": {"attempts": 3, "backoff": 5.0, "backoff_max": 60.0, "infrastructure": 2},
     "timeout": 3600,
     "concurrency": 4,
+    "kubernetes": {
+        "cpu_limit": True,
+        "gpus": 2,
+        "node_selector": {"disk": "ssd"},
+        "tolerations": [{"key": "gpu", "operator": "Exists", "value": "", "effect": "NoSchedule"}],
+        "image_pull_policy": "Always",
+        "pod_security": "baseline",
+        "run_as_user": 1001,
+        "run_as_group": 1002,
+    },
     "filter": "s3.object.size > `0`",
     "callback": "https://example.org/done",
 }

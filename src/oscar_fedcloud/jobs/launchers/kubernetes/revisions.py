@@ -11,7 +11,13 @@ from datetime import UTC, datetime
 import structlog
 
 from oscar_fedcloud.jobs.launchers.kubernetes.objects import Metadata, Named
-from oscar_fedcloud.jobs.launchers.kubernetes.template import DOCUMENT_LABEL, SELECTOR, SERVICE_LABEL, Template
+from oscar_fedcloud.jobs.launchers.kubernetes.template import (
+    DOCUMENT_LABEL,
+    REVISION_LABEL,
+    SELECTOR,
+    SERVICE_LABEL,
+    Template,
+)
 from oscar_fedcloud.kube import KubeClient, KubeError, Resource
 
 log = structlog.get_logger(__name__)
@@ -53,7 +59,7 @@ class Revisions:
         """Remove what belongs to no current revision of a service and is needed by no Job. Raises KubeError."""
         async with self._writing:
             for resource in self.resources:
-                found, _ = await self.client.list_versioned(resource, Named, SELECTOR)
+                found, _ = await self.client.list_versioned(resource, Named, f"{SELECTOR},{REVISION_LABEL}")
                 jobs = needed()
                 for each in found:
                     if not self._stays(each.metadata, current, jobs):

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from oscar_fedcloud.config import KubernetesConfig
-from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.fdl import Kubernetes, Service, Toleration
 from oscar_fedcloud.jobs.launchers.kubernetes.variables import variables_file
 from oscar_fedcloud.jobs.launchers.plan import RUNNER
 from oscar_fedcloud.model import JobSpec, LaunchError, digest, event_id
@@ -37,7 +37,10 @@ _WORK = "/oscar/work"
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # of the tools image, for images without one
 _ANNOTATIONS_MAX = 250 * 1024  # bytes; Kubernetes allows 256 KiB
 _CONFIG_MAP_MAX = 1000 * 1024  # bytes; Kubernetes allows 1 MiB
-_DEAD_NODE = 30  # s until the Pod of a dead node counts as lost
+_DEAD_NODE = [  # its Pods count as lost after 30 s
+    {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
+    for state in ("not-ready", "unreachable")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +153,16 @@ def _data(files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
 
 def _pod(job: JobSpec, name: str, settings: KubernetesConfig, tools: Tools) -> dict[str, Any]:
     service, resources = job.service, _resources(job, settings)
-    pod_security, container_security = security(settings.pod_security, settings.run_as_user)
+    wanted = service.kubernetes or Kubernetes()
+    pod_security, container_security = security(
+        wanted.pod_security or settings.pod_security, wanted.run_as_user, wanted.run_as_group, settings.run_as_user
+    )
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security,
-        "tolerations": _tolerations(),
+        "tolerations": [*_DEAD_NODE, *map(_toleration, wanted.tolerations)],
         "volumes": _volumes(name, settings, tools),
         "containers": [
             {
@@ -179,6 +185,10 @@ def _pod(job: JobSpec, name: str, settings: KubernetesConfig, tools: Tools) -> d
         pod["initContainers"] = [_copying(settings, resources, container_security)]
     if job.timeout:
         pod["activeDeadlineSeconds"] = max(1, round(job.timeout))
+    if wanted.node_selector:
+        pod["nodeSelector"] = dict(wanted.node_selector)
+    if wanted.image_pull_policy:
+        pod["containers"][0]["imagePullPolicy"] = wanted.image_pull_policy
     if service.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": secret} for secret in service.image_pull_secrets]
     return pod
@@ -190,31 +200,32 @@ def _resources(job: JobSpec, settings: KubernetesConfig) -> dict[str, dict[str, 
     requests, limits = {"cpu": service.cpu, "memory": str(job.memory)}, {"memory": str(job.memory)}
     if service.ephemeral_storage_request:
         requests["ephemeral-storage"] = service.ephemeral_storage_request
-    if service.enable_gpu:
-        limits[settings.gpu_resource] = "1"
+    wanted = service.kubernetes or Kubernetes()
+    if wanted.cpu_limit:
+        limits["cpu"] = service.cpu
+    if gpus := wanted.gpus or int(service.enable_gpu):
+        limits[settings.gpu_resource] = str(gpus)
     return {"requests": requests, "limits": limits}
 
 
-def security(level: str, user: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def security(level: str, user: int, group: int, default_user: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The security contexts of a Pod and of its containers, for a level of the Pod Security Standards."""
     pod: dict[str, Any] = {"seccompProfile": {"type": "RuntimeDefault"}}
     container: dict[str, Any] = {"allowPrivilegeEscalation": False}
     if level == "restricted":
-        pod |= {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": user}
+        user = user or default_user
+        pod["runAsNonRoot"] = True
         container["capabilities"] = {"drop": ["ALL"]}
+    if user:
+        pod["runAsUser"] = user
+    if group or user:
+        pod["runAsGroup"] = group or user
     return pod, container
 
 
-def _tolerations() -> list[dict[str, Any]]:
-    return [
-        {
-            "key": f"node.kubernetes.io/{state}",
-            "operator": "Exists",
-            "effect": "NoExecute",
-            "tolerationSeconds": _DEAD_NODE,
-        }
-        for state in ("not-ready", "unreachable")
-    ]
+def _toleration(wanted: Toleration) -> dict[str, str]:
+    fields = {"key": wanted.key, "operator": wanted.operator, "value": wanted.value, "effect": wanted.effect}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _volumes(name: str, settings: KubernetesConfig, tools: Tools) -> list[dict[str, Any]]:

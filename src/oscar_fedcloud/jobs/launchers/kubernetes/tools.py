@@ -104,7 +104,7 @@ class ToolsProbe:
             await asyncio.sleep(_LOOK)
 
     def _body(self) -> dict[str, Any]:
-        pod, container = security(self.config.pod_security, self.config.run_as_user)
+        pod, container = security("restricted", 0, 0, self.config.run_as_user)
         image = {"reference": self.config.tools_image, "pullPolicy": "IfNotPresent"}
         spec = {
             "restartPolicy": "Never",

@@ -92,11 +92,14 @@ class Watcher:
         """It was made, or was there before."""
         if job in self.expected:
             self.expected[job] = time.monotonic()
+            if job in self._ending:  # asked for while it was being made
+                self._spawn(self._delete(job))
             self._judge(job)
 
     def forget(self, job: str) -> None:
         """It was not made, or its end has been recorded."""
         self.expected.pop(job, None)
+        self._ending.pop(job, None)
 
     async def find(self, jobs: set[str]) -> set[str]:
         """Those of an earlier life that exist, or existed and left a record; their end will be reported."""
@@ -121,7 +124,8 @@ class Watcher:
         """Delete the Job, and report this as its end unless it comes to another one before."""
         if job in self.expected and job not in self._ending:
             self._ending[job] = completion
-            self._spawn(self._delete(job))
+            if self.expected[job] < float("inf"):
+                self._spawn(self._delete(job))
 
     # -- the picture -----------------------------------------------------------------------------------------------
 
@@ -219,7 +223,7 @@ class Watcher:
         elif pod is not None:
             await self._save_log(job, pod)
         self._report(completion)
-        if job in self.jobs and completion.state is AttemptState.LOST:
+        if job in self.jobs and not (pod and pod.ended):  # nothing of it may begin or go on
             await self._delete(job)
 
     async def _save_log(self, job: str, pod: Pod) -> None:
@@ -237,7 +241,6 @@ class Watcher:
     def _report(self, completion: Completion) -> None:
         job = completion.job
         self.forget(job)
-        self._ending.pop(job, None)
         for what in ("end", "image", "container", "node", "pod"):
             self._since.pop((job, what), None)
         if job not in self.jobs:
