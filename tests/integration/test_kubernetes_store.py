@@ -207,6 +207,34 @@ async def test_what_was_not_taken_over_to_the_end_is_taken_over_again(
     assert store.objects.knows(found["metadata"]["uid"], found["metadata"]["generation"], "a")
 
 
+async def test_secrets_are_hidden_even_if_the_status_changes_meanwhile(
+    store: KubernetesStore, http: httpx.Client
+) -> None:
+    await write(store, entry("a"))
+    second = entry("a", 2, environment={"secrets": {"P": "plain"}})
+    edit(http, "a", {"spec": {"environment": {"secrets": {"P": "plain"}}}})
+    found = shown(http, "a")
+    await store.objects.report("a", entry("a"), "ready", "", "")
+    edit(http, "a", {"metadata": {"labels": {"team": "x"}}})
+    await store.objects.accept(second, found)
+    found = shown(http, "a")
+    assert found["spec"]["environment"]["secrets"] == {"P": "hidden"}
+    assert found["metadata"]["labels"] == {"team": "x"}
+    assert store.objects.knows(found["metadata"]["uid"], found["metadata"]["generation"], "a")
+
+
+async def test_secrets_of_a_newer_document_wait_for_the_next_look(store: KubernetesStore, http: httpx.Client) -> None:
+    await write(store, entry("a"))
+    second = entry("a", 2, environment={"secrets": {"P": "plain"}})
+    edit(http, "a", {"spec": {"environment": {"secrets": {"P": "plain"}}}})
+    found = shown(http, "a")
+    edit(http, "a", {"spec": {"timeout": 5}})
+    await store.objects.accept(second, found)
+    found = shown(http, "a")
+    assert found["spec"]["timeout"] == 5
+    assert not store.objects.knows(found["metadata"]["uid"], found["metadata"]["generation"], "a")
+
+
 async def test_inputs_are_kept_in_the_status(store: KubernetesStore, kube: KubeServer) -> None:
     source = "minio.default/data/in/"
     made = entry("a", input=[{"storage_provider": "minio", "path": "data/in"}])

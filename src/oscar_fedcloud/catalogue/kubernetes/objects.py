@@ -48,6 +48,10 @@ class Seen:
     generation: int
     version: str
 
+    def same_document(self, other: Seen) -> bool:
+        """Whether only its status, labels and the like may differ."""
+        return (self.uid, self.generation) == (other.uid, other.generation)
+
     @staticmethod
     def of(found: Mapping[str, Any]) -> Seen:
         """The same of an object."""
@@ -197,13 +201,19 @@ class Objects:
         before, seen = self.seen.get(name), Seen.of(found)
         if before is None or before.uid != seen.uid:
             self.statuses[name] = dict(found.get("status") or {})
-        hidden = without_secrets(found)
-        if hidden is not None:
+        current: Mapping[str, Any] | None = found
+        while current is not None and Seen.of(current).same_document(seen):
+            hidden = without_secrets(current)
+            if hidden is None:
+                return Seen.of(current)
             try:
                 return Seen.of(await self._request("PUT", self.services.path(name), hidden))
             except KubeError as error:
                 if error.status not in (404, 409):
-                    raise  # else it has changed again: the next look hides what is to be hidden
+                    raise
+            current = await self.fetch(
+                name
+            )  # with another status or label; or another document, and is looked at again
         return seen
 
     # -- parts -----------------------------------------------------------------------------------------------------
