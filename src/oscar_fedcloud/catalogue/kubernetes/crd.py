@@ -68,7 +68,8 @@ _COLUMNS = (
 
 
 def _column(name: str, kind: str, path: str, priority: int) -> dict[str, Any]:
-    return {"name": name, "type": kind, "jsonPath": path, "priority": priority}
+    shown = {"priority": priority} if priority else {}  # the server drops a zero, and kubectl would apply it for ever
+    return {"name": name, "type": kind, "jsonPath": path, **shown}
 
 
 def _object_schema() -> Schema:
