@@ -30,7 +30,7 @@ $(VENV)/.ansible:
 
 $(VENV)/.dev: $(VENV)/.ansible pyproject.toml
 	@echo "Adding the project and its test tools to $(VENV) ..."
-	@$(BIN)/pip install --quiet --editable '.[standalone,postgresql,test,lint]'
+	@$(BIN)/pip install --quiet --editable '.[standalone,kubernetes,postgresql,test,lint]'
 	@touch $@
 
 quickstart: $(VENV)/.ansible  ## start a server on this machine and run a picture through it
