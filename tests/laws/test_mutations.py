@@ -102,7 +102,7 @@ MUTATIONS = [
         "write again what is unchanged",
         "test_declaring_again_writes_nothing",
         "catalogue/catalogue.py",
-        "        if not changes:\n",
+        "        if not changes and service.name not in self.refused:\n",
         "        if False:\n",
     ),
     Mutation(
