@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Renew the certificates of a kubeadm control plane that are about to expire, and restart what holds them in memory.
 
@@ -43,7 +42,7 @@ def restart(component: str) -> None:
     before = containers(component)
     for container in before:
         run("ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGTERM", container)
-    for _ in range(120):
+    for _second in range(120):
         if set(containers(component)) - set(before):
             return
         time.sleep(1)
