@@ -83,7 +83,7 @@ test-site: site-up  ## the whole site on virtual machines, by its playbooks (TIE
 	@echo "Next: make site-down"
 
 molecule: site-parts $(VENV)/.dev  ## make a whole site, again, reboot it and look at its machines (root)
-	@$(BIN)/pip install --quiet 'molecule>=25' 'pytest-testinfra>=10'
+	@$(BIN)/pip install --quiet --editable '.[site]'
 	@PATH="$(CURDIR)/$(BIN):$$PATH" molecule test --scenario-name site
 
 bench: parts $(VENV)/.dev  ## measure; the figures go to docs/performance.md

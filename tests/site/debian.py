@@ -6,22 +6,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from run import run
+from run import SiteError, run
 from settings import DEBIAN
-
-PUBLIC = f"""\
-deb http://deb.debian.org/debian {DEBIAN} main
-deb http://deb.debian.org/debian {DEBIAN}-updates main
-deb http://deb.debian.org/debian-security {DEBIAN}-security main
-"""
 
 
 def sources() -> str:
-    """The package sources, as lines of a ``sources.list``."""
+    """The package sources of this machine, as lines of a ``sources.list``. Raises SiteError."""
     listing = "deb $(REPO_URI) $(RELEASE) $(COMPONENT)|$(ORIGIN)"
     lines = run("apt-get", "indextargets", "--format", listing, "Created-By: Packages").splitlines()
     ours = {line.removesuffix("|Debian") for line in lines if line.endswith("|Debian") and f" {DEBIAN}" in line}
-    return "".join(f"{line}\n" for line in sorted(ours)) or PUBLIC
+    if not ours:
+        raise SiteError(
+            f"The test site takes its machines' packages from those of this one, which must be Debian {DEBIAN}."
+        )
+    return "".join(f"{line}\n" for line in sorted(ours))
 
 
 def bootstrap(target: Path, packages: Sequence[str], *options: str) -> None:

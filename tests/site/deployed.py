@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,10 @@ class Deployed:
 
     ansible: Ansible
     folder: Path
-    variables: dict[str, Any] = field(default_factory=dict)
 
     def play(self, name: str, *options: str, must: bool = True, **variables: Any) -> Run:
         """Run ``fedcloud.oscar.<name>``; its output goes to a file as it comes."""
-        given = {"ingress_ca_dest": str(CA_FILE), **self.variables, **variables}
+        given = {"ingress_ca_dest": str(CA_FILE), **variables}
         run = self.ansible.run(
             ROOT / "playbooks" / f"{name}.yml", "-i", str(INVENTORY), "-e", json.dumps(given), *options
         )
