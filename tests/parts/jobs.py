@@ -141,23 +141,29 @@ class Runner:
             "OSCAR_RESULT": str(self.folder / "result"),
             **variables,
         }
-        self.process = subprocess.Popen(
-            [*shell, str(RUNNER)],
-            env={os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [*shell, str(RUNNER)],
+                env={os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def output(self) -> str:
+        """What it has printed so far."""
+        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
 
     def wait(self, timeout: float = 90) -> Ended:
         """Wait for its end, and tidy up."""
-        output, _ = self.process.communicate(timeout=timeout)
+        self.process.wait(timeout)
+        output = self.output()
         lines = (self.folder / "result").read_text().splitlines()
         result = dict(line.split("=", 1) for line in lines)
         assert result["exit"] == str(self.process.returncode)
         left = [path.name for path in (self.folder / "tmp").iterdir()]
         shutil.rmtree(self.folder)
-        return Ended(self.process.returncode, output.decode(errors="replace"), result["phase"], result["reason"], left)
+        return Ended(self.process.returncode, output, result["phase"], result["reason"], left)
 
 
 def run(spec: JobSpec, shell: tuple[str, ...] = ("/bin/sh",), **variables: str) -> Ended:
