@@ -10,8 +10,9 @@ export ANSIBLE_INVENTORY_UNPARSED_WARNING := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST_ARGS ?=
 BENCH ?=
-# With "upgrade", the mirror holds versions to upgrade from and to as well.
-SITE_PARTS ?= minio kubernetes-api site
+TIER ?= full
+# All tests of the site also need versions to upgrade from and to.
+SITE_PARTS ?= minio kubernetes-api site$(if $(filter smoke,$(TIER)),, upgrade)
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart stop check parts test install-test lint sanity site-parts site-up site-status site-down test-site molecule bench release clean
@@ -79,7 +80,8 @@ site-down: $(VENV)/.dev  ## stop the test site and throw its machines away (its 
 	@$(BIN)/python tests/site down
 
 test-site: site-up  ## the whole site on virtual machines, by its playbooks (TIER=smoke for the short way; root)
-	@$(BIN)/pytest -m site --exitfirst tests/site $(PYTEST_ARGS)
+	@$(BIN)/pip install --quiet --editable '.[site]'
+	@TIER=$(TIER) $(BIN)/pytest -m site --exitfirst tests/site $(PYTEST_ARGS)
 	@echo "Next: make site-down"
 
 molecule: site-parts $(VENV)/.dev  ## make a whole site, again, reboot it and look at its machines (root)

@@ -11,9 +11,14 @@ import pytest
 from deployed import Deployed, names_known
 from parts.ansible_run import Ansible
 
+# A site is made, used, looked at, hurt, saved, made again from its backup, upgraded, taken down, made role by role.
+ORDER = ("bad_inventories", "smoke", "jobs", "machines", "faults", "backup", "upgrade", "teardown", "roles_alone")
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """``TIER=smoke`` leaves the tests out that are marked ``full``."""
+    """Put the parts in order. ``TIER=smoke`` leaves the tests out that are marked ``full``."""
+    names = [f"test_{name}" for name in ORDER]
+    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else -1)
     if os.environ.get("TIER") == "smoke":
         full = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=full)

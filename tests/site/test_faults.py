@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a busy site die and come back, machines come and go, and the whole is made again from a backup."""
+"""Parts of a busy site die and come back, and machines come and go."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 from deployed import FRONT, WORKERS, Deployed
@@ -56,18 +54,3 @@ def test_secrets_are_rotated_while_files_come(site: Deployed) -> None:
     assert site.ssh(FRONT, "cat /etc/minio/secrets/webhook-tokens") != before
     assert_each_once(site, "rotated", 2)
     assert {job["via"] for job in site.jobs(service="rotated")} == {"fast"}
-
-
-def test_a_destroyed_site_is_made_again_from_its_backup(site: Deployed, tmp_path: Path) -> None:
-    site.declare(service("saved", COPY))
-    put(site, "saved", "in/0")
-    before = site.wait_jobs(1, service="saved")
-    site.play("backup", backup_dest=str(tmp_path), backup_name="site", backup_etcd=False)
-    assert (tmp_path / "site.tar.gz").stat().st_mode & 0o077 == 0
-    site.machine("reset", FRONT, *WORKERS)
-    run = site.play("restore", backup_file=str(tmp_path / "site.tar.gz"))
-    assert "no bucket of a service" in run.output
-    assert site.jobs(service="saved") == before
-    put(site, "saved", "in/1")
-    jobs = site.wait_jobs(2, service="saved")
-    assert {job["state"] for job in jobs} == {"succeeded"}

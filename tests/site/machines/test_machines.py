@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 from testinfra.host import Host
 
+pytestmark = pytest.mark.site
 PUBLIC = {22, 80, 443}
 ADMINISTRATION = {6443}  # the API of Kubernetes, from the networks of administrators
 SECRETS = ("/etc/minio/secrets", "/etc/oscar/secrets")
