@@ -16,14 +16,15 @@ from oscar_fedcloud.catalogue.changes import Changes
 from oscar_fedcloud.catalogue.entries import Store
 from oscar_fedcloud.catalogue.listing import Lister
 from oscar_fedcloud.catalogue.reconciler import Intervals, Reconciler
-from oscar_fedcloud.config import Config
+from oscar_fedcloud.config import Config, KubernetesConfig
 from oscar_fedcloud.core_types import Declared
 from oscar_fedcloud.jobs.callbacks import Callbacks
 from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
 from oscar_fedcloud.jobs.requests import Requests
+from oscar_fedcloud.jobs.shapes import BacklogRow, backlog_rows
 from oscar_fedcloud.jobs.specs import Specs
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
-from oscar_fedcloud.model import Launcher, Prefix, Provider, Recording, RunState, StorageEvent
+from oscar_fedcloud.model import Launcher, Prefix, Provider, Recording, StorageEvent
 from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.foreign import foreign_provider
 from oscar_fedcloud.sources.poll import Poller
@@ -233,18 +234,8 @@ class Core:
         """What happened since start, beside what the ledger counts."""
         return {"found_by_listing": self.lister.found, "rules_written": self.reconciler.repairs}
 
-    def backlog(self) -> list[dict[str, Any]]:
-        """What would start now if there were room, by service, for whoever provides room."""
-        waiting = self.ledger.counts()
-        return [
-            {
-                "service": name,
-                "queued": states.get(RunState.QUEUED, 0),
-                "running": states.get(RunState.RUNNING, 0),
-                "cpu": service.cpu_cores,
-                "memory": service.memory_bytes,
-                "gpu": int(service.enable_gpu),
-            }
-            for name, states in sorted(waiting.items())
-            if (service := self.catalogue.services.get(name)) and states.get(RunState.QUEUED, 0)
-        ]
+    async def backlog(self) -> list[BacklogRow]:
+        """Jobs that would start now if there were room, by what they ask for. Raises LedgerUnavailable."""
+        launcher = self.config.launcher
+        settings = launcher if isinstance(launcher, KubernetesConfig) else KubernetesConfig()
+        return backlog_rows(await self.dispatcher.backlog(), self.catalogue.services, settings.gpu_resource)

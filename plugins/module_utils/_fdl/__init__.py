@@ -29,13 +29,14 @@ from .parts import (
 )
 from .pods import Kubernetes, Toleration
 from .problem import HIDDEN, MISSING, FdlError, FdlProblem, make_problem
-from .quantity import parse_cpu, parse_duration, parse_quantity
+from .quantity import LARGEST, parse_amount, parse_cpu, parse_duration, parse_quantity
 from .reference import markdown
 from .rules import Rule, validate, warnings_of
 from .schema import json_schema
 
 __all__ = [
     "HIDDEN",
+    "LARGEST",
     "MISSING",
     "Change",
     "Environment",
@@ -68,6 +69,7 @@ __all__ = [
     "markdown",
     "match",
     "normalise",
+    "parse_amount",
     "parse_cpu",
     "parse_duration",
     "parse_fdl",

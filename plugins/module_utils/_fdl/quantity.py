@@ -20,17 +20,22 @@ _FACTORS.update({letter: Decimal(1000) ** power for power, letter in enumerate("
 _FACTORS.update({letter + "i": Decimal(1024) ** power for power, letter in enumerate("MGTPE", 2)})
 
 
+def parse_amount(value: str | Number) -> Decimal:
+    """The exact amount of a Kubernetes quantity. Raises ValueError when the value is not one or is negative."""
+    return _amount(_text(value))
+
+
 def parse_quantity(value: str | Number) -> int:
     """Bytes of a Kubernetes memory quantity such as ``256Mi``, ``1.5G``, ``1e9`` or 1024, rounded up.
 
     Raises ValueError when the value is not a quantity or is negative.
     """
-    return int(_amount(_text(value)).to_integral_value(ROUND_CEILING))
+    return int(parse_amount(value).to_integral_value(ROUND_CEILING))
 
 
 def parse_cpu(value: str | Number) -> float:
     """Cores of a Kubernetes CPU quantity such as ``500m``, ``0.2`` or 2. Raises ValueError when it is not one."""
-    return float(_amount(_text(value)))
+    return float(parse_amount(value))
 
 
 def parse_duration(value: str | Number) -> float:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Protocol
 
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.core_types import Answer, Change, Declared, Plan
+from oscar_fedcloud.jobs.shapes import BacklogRow
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.model import Prefix, Run, StorageEvent
 
@@ -131,5 +132,5 @@ class Core(Protocol):
     def counters(self) -> Mapping[str, int]:
         """What happened since start, beside what the ledger counts."""
 
-    def backlog(self) -> list[dict[str, Any]]:
-        """What would start now if there were room. Blocks."""
+    async def backlog(self) -> list[BacklogRow]:
+        """Jobs that would start now if there were room, by what they ask for. Raises LedgerUnavailable."""

@@ -158,8 +158,8 @@ async def why(call: Call) -> Response:
 
 
 async def backlog(call: Call) -> Response:
-    """What would start now if there were room."""
-    return answer(views.Backlog(await asyncio.to_thread(call.core.backlog)))
+    """What would start now if there were room, for whoever provides room."""
+    return answer(views.Backlog([present.backlog_row(row) for row in await call.core.backlog()]))
 
 
 _LIST = (

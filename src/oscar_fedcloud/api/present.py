@@ -10,6 +10,7 @@ from typing import Any
 from oscar_fedcloud.api import views
 from oscar_fedcloud.core_types import Declared, Plan
 from oscar_fedcloud.fdl import to_document
+from oscar_fedcloud.jobs.shapes import BacklogRow
 from oscar_fedcloud.model import Attempt, Run, StorageEvent
 
 
@@ -44,6 +45,17 @@ def plan_view(plan: Plan, warnings: Sequence[str] = ()) -> views.PlanView:
         for item in plan.items
     ]
     return views.PlanView(plan.changed, items, [*warnings, *plan.warnings])
+
+
+def backlog_row(row: BacklogRow) -> views.BacklogRow:
+    """A row of the backlog as clients see it."""
+    return views.BacklogRow(
+        count=sum(row.services.values()),
+        services=dict(row.services),
+        requests=dict(row.requests),
+        node_selector=dict(row.node_selector),
+        tolerations=[dict(each) for each in row.tolerations],
+    )
 
 
 def _job_fields(run: Run) -> dict[str, Any]:

@@ -226,10 +226,20 @@ class Replayed(Struct, frozen=True):
     events: int
 
 
-class Backlog(Struct, frozen=True):
-    """What would start now if there were room."""
+class BacklogRow(Struct, frozen=True):
+    """Jobs that would start now if there were room for them, and that ask the same of a node."""
 
-    backlog: list[dict[str, Any]]
+    count: int
+    services: Annotated[dict[str, int], Meta(description="how many of each service")]
+    requests: Annotated[dict[str, str], Meta(description="what each asks for, as Kubernetes quantities")]
+    node_selector: dict[str, str]
+    tolerations: Annotated[list[dict[str, str]], Meta(description="as in the specification of a Pod")]
+
+
+class Backlog(Struct, frozen=True):
+    """What would start now if there were room: within all limits, and without what is a Job already."""
+
+    backlog: list[BacklogRow]
 
 
 class Part(Struct, frozen=True, omit_defaults=True):

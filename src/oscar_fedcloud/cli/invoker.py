@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
-import logging
-import os
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import structlog
 
 from oscar_fedcloud import __version__
 from oscar_fedcloud.catalogue.entries import StoreError
+from oscar_fedcloud.cli.service import address_family, lock_data, notify_systemd, set_up_logging
 from oscar_fedcloud.config import Config, ConfigError, load
 from oscar_fedcloud.ledger.errors import LedgerUnavailable
 
@@ -46,41 +43,12 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     set_up_logging(options.log_level)
     try:
-        lock = lock_data(config.data)
+        lock = lock_data(config.data, "invoker.lock")
     except BlockingIOError:
         print(f"oscar-invoker: another invoker runs on {config.data_dir}", file=sys.stderr)
         return 1
     with lock:
         return run(config)
-
-
-def set_up_logging(level: str) -> None:
-    """One line of JSON per event on standard error."""
-    number = logging.getLevelNamesMapping()[level.upper()]
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
-    logging.getLogger("urllib3").setLevel(
-        logging.ERROR
-    )  # every repeat would be a line; we report what fails in the end
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-
-
-def lock_data(folder: Path) -> IO[str]:
-    """Hold the data folder for this process alone. Raises BlockingIOError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = open(folder / "invoker.lock", "a", encoding="ascii")  # noqa: SIM115  held while the daemon lives
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return lock
 
 
 def run(config: Config) -> int:
@@ -106,7 +74,7 @@ async def _serve(config: Config) -> bool:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "work"))
     core = build_core(config)
     hooks = build_hooks(core)
-    listener = socket.create_server((config.host, config.port), family=_family(config.host), backlog=2048)
+    listener = socket.create_server((config.host, config.port), family=address_family(config.host), backlog=2048)
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(core, hooks),
@@ -135,19 +103,6 @@ async def _serve(config: Config) -> bool:
 async def _stop_when_failed(core: Core, server: uvicorn.Server) -> None:
     await core.failed.wait()
     server.should_exit = True
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def notify_systemd(message: str) -> None:
-    """Tell the service manager, if one started us (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(message.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Dispatcher:
         self._timers: dict[str, float] = {}  # service -> when its next waiting run is due
         self._wake = asyncio.Event()
         self._served = ""
-        self._launches: set[asyncio.Task[None]] = set()
+        self._launches: dict[asyncio.Task[None], str] = {}  # under way -> its service
         self._slots = asyncio.Semaphore(_LAUNCHES_AT_ONCE)
 
     async def recover(self) -> None:
@@ -137,7 +137,7 @@ class Dispatcher:
             now = time.time()
             self._ring(now)
             total = self.max_running - self.running.total()
-            room = self._room() if total > 0 else {}
+            room = self._room(self._ready) if total > 0 else {}
             if not room:
                 return
             self._ready.difference_update(room)
@@ -162,9 +162,9 @@ class Dispatcher:
             del self._timers[name]
         self._ready.update(rung)
 
-    def _room(self) -> dict[str, int]:
-        """Free places of each service that may have due work, beginning behind the one served last."""
-        names = sorted(self._ready)
+    def _room(self, services: Iterable[str]) -> dict[str, int]:
+        """Free places of each of these services that has any, beginning behind the one served last."""
+        names = sorted(services)
         names = [name for name in names if name > self._served] + [name for name in names if name <= self._served]
         room: dict[str, int] = {}
         for name in names:
@@ -186,10 +186,22 @@ class Dispatcher:
                 timers[name] = later
         return due, timers
 
+    async def backlog(self) -> Counter[str]:
+        """Runs by service that would have their Job now if there were room for it, within all limits, and have none.
+
+        These are the ones that may begin, and those that began a moment ago. Raises LedgerUnavailable.
+        """
+        now, total = time.time(), self.max_running - self.running.total()
+        waiting = await asyncio.to_thread(self.ledger.services_waiting) if total > 0 else {}
+        room = self._room(name for name, when in waiting.items() if when <= now)
+        due, _ = await asyncio.to_thread(self._candidates, room, total, now)
+        starts = decide.choose(due, room, total).starts
+        return Counter(run.service for run in starts) + Counter(self._launches.values())
+
     def _launch(self, run: Run, attempt: Attempt) -> None:
         task = asyncio.create_task(self._start(run, attempt), name=f"launch {attempt.job}")
-        self._launches.add(task)
-        task.add_done_callback(self._launches.discard)
+        self._launches[task] = run.service
+        task.add_done_callback(self._launches.pop)
 
     async def _start(self, run: Run, attempt: Attempt) -> None:
         try:

@@ -15,6 +15,7 @@ import httpx
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.core_types import Answer, Change, Conflict, Declared, NotFound, Plan, PlanItem
 from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, diff_documents, find_loops, to_document
+from oscar_fedcloud.jobs.shapes import BacklogRow, backlog_rows
 from oscar_fedcloud.ledger import Ledger, Verdict
 from oscar_fedcloud.model import (
     AttemptState,
@@ -263,5 +264,6 @@ class MemoryCore:
     def counters(self) -> dict[str, int]:
         return {"found_by_listing": 0}
 
-    def backlog(self) -> list[dict[str, Any]]:
-        return [{"service": name, "queued": counts.get("queued", 0)} for name, counts in self.ledger.counts().items()]
+    async def backlog(self) -> list[BacklogRow]:
+        counts = {name: counts.get("queued", 0) for name, counts in self.ledger.counts().items()}
+        return backlog_rows(counts, {name: one.service for name, one in self.declared.items()}, "nvidia.com/gpu")

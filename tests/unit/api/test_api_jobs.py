@@ -211,7 +211,14 @@ async def test_counts_and_backlog(admin: httpx.AsyncClient, core: MemoryCore, ad
     core.end(core.begin(await add("in/b.jpg")), RunState.SUCCEEDED)
     assert (await admin.get("/v2/services/grayify")).json()["counts"] == {"queued": 1, "succeeded": 1}
     assert (await admin.get("/v2/services")).json()["services"][0]["counts"] == {"queued": 1, "succeeded": 1}
-    assert (await admin.get("/v2/backlog")).json() == {"backlog": [{"service": "grayify", "queued": 1}]}
+    row = {
+        "count": 1,
+        "services": {"grayify": 1},
+        "requests": {"cpu": "0.2", "memory": str(256 * 2**20)},
+        "node_selector": {},
+        "tolerations": [],
+    }
+    assert (await admin.get("/v2/backlog")).json() == {"backlog": [row]}
 
 
 class TestDeadLetters:

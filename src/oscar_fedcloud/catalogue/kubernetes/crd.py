@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from oscar_fedcloud.catalogue.kubernetes.names import GROUP, KIND, PLURAL, VERSION
 from oscar_fedcloud.fdl import json_schema
+from oscar_fedcloud.kube.manifests import to_yaml
 
 Schema = dict[str, Any]
 
@@ -28,8 +27,7 @@ _HEADER = """\
 
 def manifest() -> str:
     """The definition as YAML."""
-    text: str = yaml.dump(definition(), Dumper=_Indented, sort_keys=False, width=150, allow_unicode=True)
-    return _HEADER + text
+    return _HEADER + to_yaml(definition())
 
 
 def definition() -> dict[str, Any]:
@@ -175,13 +173,3 @@ _STATUS: Schema = {
         },
     },
 }
-
-
-class _Indented(yaml.SafeDumper):
-    """Indents lists, as our other YAML does, and repeats instead of referring."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True

@@ -16,9 +16,10 @@ from typing import Any, Literal
 import msgspec
 
 from oscar_fedcloud.config import KubernetesConfig
-from oscar_fedcloud.fdl import Kubernetes, Service, Toleration
+from oscar_fedcloud.fdl import Kubernetes, Service
 from oscar_fedcloud.jobs.launchers.kubernetes.variables import variables_file
 from oscar_fedcloud.jobs.launchers.plan import RUNNER
+from oscar_fedcloud.jobs.shapes import requests_of, toleration_of
 from oscar_fedcloud.model import JobSpec, LaunchError, digest, event_id
 
 PREFIX = "oscar.fedcloud.eu"
@@ -162,7 +163,7 @@ def _pod(job: JobSpec, name: str, settings: KubernetesConfig, tools: Tools) -> d
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security,
-        "tolerations": [*_DEAD_NODE, *map(_toleration, wanted.tolerations)],
+        "tolerations": [*_DEAD_NODE, *map(toleration_of, wanted.tolerations)],
         "volumes": _volumes(name, settings, tools),
         "containers": [
             {
@@ -195,16 +196,13 @@ def _pod(job: JobSpec, name: str, settings: KubernetesConfig, tools: Tools) -> d
 
 
 def _resources(job: JobSpec, settings: KubernetesConfig) -> dict[str, dict[str, str]]:
-    """What is asked of the node. Staging counts within the memory, and a Job may use more CPU than it asks for."""
-    service = job.service
-    requests, limits = {"cpu": service.cpu, "memory": str(job.memory)}, {"memory": str(job.memory)}
-    if service.ephemeral_storage_request:
-        requests["ephemeral-storage"] = service.ephemeral_storage_request
-    wanted = service.kubernetes or Kubernetes()
-    if wanted.cpu_limit:
-        limits["cpu"] = service.cpu
-    if gpus := wanted.gpus or int(service.enable_gpu):
-        limits[settings.gpu_resource] = str(gpus)
+    """What is asked of the node. A Job may use more CPU than it asks for."""
+    requests = requests_of(job.service, settings.gpu_resource)
+    limits = {"memory": requests["memory"]}
+    if (job.service.kubernetes or Kubernetes()).cpu_limit:
+        limits["cpu"] = requests["cpu"]
+    if settings.gpu_resource in requests:
+        limits[settings.gpu_resource] = requests.pop(settings.gpu_resource)  # of these, a limit is a request
     return {"requests": requests, "limits": limits}
 
 
@@ -221,11 +219,6 @@ def security(level: str, user: int, group: int, default_user: int) -> tuple[dict
     if group or user:
         pod["runAsGroup"] = group or user
     return pod, container
-
-
-def _toleration(wanted: Toleration) -> dict[str, str]:
-    fields = {"key": wanted.key, "operator": wanted.operator, "value": wanted.value, "effect": wanted.effect}
-    return {name: value for name, value in fields.items() if value}
 
 
 def _volumes(name: str, settings: KubernetesConfig, tools: Tools) -> list[dict[str, Any]]:

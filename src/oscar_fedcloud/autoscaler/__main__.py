@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prints the manifest of the CustomResourceDefinition, roles/autoscaler/files/kubernetes/crd.yaml."""
+
+import sys
+
+from oscar_fedcloud.autoscaler.crd import manifest
+
+if __name__ == "__main__":
+    sys.stdout.write(manifest())

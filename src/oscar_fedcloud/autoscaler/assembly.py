@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Putting the parts together: for the daemon, and for a single look from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oscar_fedcloud.autoscaler.backlog import Invoker
+from oscar_fedcloud.autoscaler.clouds import build
+from oscar_fedcloud.autoscaler.config import Config
+from oscar_fedcloud.autoscaler.context import Context
+from oscar_fedcloud.autoscaler.controller import Controller
+from oscar_fedcloud.autoscaler.events import Event, EventPoster
+from oscar_fedcloud.autoscaler.figures import Figures
+from oscar_fedcloud.autoscaler.health_book import HealthBook
+from oscar_fedcloud.autoscaler.history import History
+from oscar_fedcloud.autoscaler.lease import Lease
+from oscar_fedcloud.autoscaler.machines import MachineStore
+from oscar_fedcloud.autoscaler.model import Pool, Rules, Snapshot
+from oscar_fedcloud.autoscaler.observe import Observer
+from oscar_fedcloud.autoscaler.userdata import find_cluster
+from oscar_fedcloud.config import ConfigError
+from oscar_fedcloud.kube import KubeClient, KubeUnavailable
+
+_FIRST_LOOK = 30.0  # s until all lists of the cluster must be read
+
+
+async def make_controller(
+    config: Config,
+    client: KubeClient,
+    *,
+    dry_run: bool = False,
+    record_to: Path | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> Controller:
+    """The autoscaler of a configuration; its clouds are not open yet. Raises ConfigError."""
+    observer = make_observer(config, client)
+    identity = f"{socket.gethostname()}:{config.data_dir}"
+    lease = None if dry_run else Lease(client, config.namespace, identity, config.lease_duration)
+
+    def uid_of(event: Event) -> str:
+        found = observer.pod(event.about) if event.kind == "Pod" else None
+        return found.uid if found else ""
+
+    context = Context(
+        client=client,
+        config=config,
+        cluster=await find_cluster(config),
+        clouds={name: build(name, config.cluster, settings) for name, settings in config.clouds.items()},
+        machines=MachineStore(client),
+        health=HealthBook(client, config.namespace),
+        events=EventPoster(client, uid_of),
+        figures=Figures(),
+        history=History(await asyncio.to_thread(_history_file, config)),
+        may_act=lambda: lease is None or lease.held,
+        wake=observer.changed.set,
+    )
+    return Controller(context, observer, lease, dry_run=dry_run, record_to=record_to, tick=tick)
+
+
+def _history_file(config: Config) -> Path:
+    folder = Path(config.data_dir)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"data_dir is {config.data_dir}, which cannot be written to")
+    return folder / "history.db"
+
+
+def make_observer(config: Config, client: KubeClient) -> Observer:
+    """What watches the cluster and asks the invoker. Raises ConfigError."""
+    given = config.invoker
+    return Observer(
+        client, invoker=Invoker(given.url, given.user, lambda: given.password, given.verify) if given else None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How things stand, and what decides about them."""
+
+    snapshot: Snapshot
+    pools: Sequence[Pool]
+    rules: Rules
+
+
+async def look(config: Config) -> Look:
+    """Look once, without changing anything. Raises ConfigError, KubeError."""
+    client = KubeClient(config.kubeconfig)
+    try:
+        observer = make_observer(config, client)
+        machines, health = MachineStore(client), HealthBook(client, config.namespace)
+        await machines.load()
+        await health.load()
+        watching = asyncio.create_task(observer.run())
+        try:
+            await _until_ready(observer)
+            snapshot = observer.snapshot(time.time(), machines=machines.views(), health=health.views())
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+        return Look(snapshot, config.model_pools(), config.rules())
+    finally:
+        await client.close()
+
+
+async def _until_ready(observer: Observer) -> None:
+    try:
+        async with asyncio.timeout(_FIRST_LOOK):
+            while not observer.ready:  # noqa: ASYNC110  read once, by a command
+                await asyncio.sleep(0.05)
+    except TimeoutError as error:
+        raise KubeUnavailable(0, "NoAnswer", f"the cluster could not be read in {_FIRST_LOOK:g} s") from error

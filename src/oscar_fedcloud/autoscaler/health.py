@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What failures and quotas mean for the use of a pool: each failure closes it for longer, a success opens it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from oscar_fedcloud.autoscaler.model import PoolHealth
+
+
+def failed(health: PoolHealth, now: float, reason: str, first: float = 30.0, most: float = 1800.0) -> PoolHealth:
+    """After a failed launch: closed for ``first`` seconds, doubled by each further failure up to ``most``."""
+    rest = min(most, first * 2.0 ** min(health.failures, 60))
+    return replace(health, closed_until=now + rest, failures=health.failures + 1, reason=reason)
+
+
+def worked(health: PoolHealth) -> PoolHealth:
+    """After a machine joined."""
+    return replace(health, closed_until=0.0, failures=0, reason="")
+
+
+def with_room(health: PoolHealth, room: int | None, reason: str = "") -> PoolHealth:
+    """With what the quota lets, asked beforehand; reason: what is short."""
+    return replace(health, room=room, reason=reason or health.reason)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leader election by a Lease of ``coordination.k8s.io``: of several autoscalers one acts.
+
+As in client-go, times of another machine are never compared with ours: a lease has run out when it has not changed for
+its duration as we have seen it. The holder stops acting well before others may take over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from oscar_fedcloud.autoscaler.names import MANAGER
+from oscar_fedcloud.kube import KubeClient, KubeError, Resource
+
+log = structlog.get_logger(__name__)
+
+
+class Lease:
+    """Our share in the election. on_change: called with whether we lead, each time that changes.
+
+    identity: the same after a restart on the same machine, so that a restart need not wait for the lease to run out;
+    two processes of one identity must be kept apart by a lock file. duration: seconds. clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        namespace: str,
+        identity: str,
+        duration: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.client = client
+        self.identity = identity
+        self.duration = duration
+        self.clock = clock
+        self.changed = asyncio.Event()
+        self._resource = Resource("coordination.k8s.io/v1", "leases", namespace)
+        self._renewed = -duration  # when our last renewal was sent that succeeded
+        self._seen: tuple[str, float] = ("", 0.0)  # version of another's lease, and since when we have seen it
+        self._led = False
+
+    @property
+    def held(self) -> bool:
+        """Whether we may act now."""
+        return self.clock() - self._renewed < self.duration * 2 / 3
+
+    async def run(self) -> None:
+        """Take part for ever."""
+        while True:
+            await self.attempt()
+            await asyncio.sleep(self.duration / 5)
+
+    async def attempt(self) -> None:
+        """Take or renew the lease if we may."""
+        sent = self.clock()
+        try:
+            async with asyncio.timeout(self.duration / 3):
+                if await self._take():
+                    self._renewed = sent
+        except (KubeError, TimeoutError) as error:
+            log.warning("lease not renewed", error=str(error) or "no answer in time")
+        if self.held != self._led:
+            self._led = self.held
+            log.info("leading" if self._led else "not leading", identity=self.identity)
+            self.changed.set()
+
+    async def _take(self) -> bool:
+        try:
+            found = await self.client.get(self._resource, MANAGER)
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            return await self._write(None)
+        return await self._write(found) if self._may_take(found) else False
+
+    def _may_take(self, found: dict[str, Any]) -> bool:
+        spec, version = found.get("spec", {}), found["metadata"]["resourceVersion"]
+        if spec.get("holderIdentity") in (None, "", self.identity):
+            return True
+        if self._seen[0] != version:
+            self._seen = (version, self.clock())
+        return self.clock() - self._seen[1] >= float(spec.get("leaseDurationSeconds", self.duration))
+
+    async def _write(self, found: dict[str, Any] | None) -> bool:
+        """Write ourselves as the holder over what was found; False when someone else was faster."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        former = (found or {}).get("spec", {})
+        mine = former.get("holderIdentity") == self.identity
+        spec = {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": max(1, round(self.duration)),
+            "acquireTime": former["acquireTime"] if mine and "acquireTime" in former else now,
+            "renewTime": now,
+            "leaseTransitions": former.get("leaseTransitions", 0) + (0 if mine else 1),
+        }
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": MANAGER}, "spec": spec}
+        try:
+            if found is None:
+                await self.client.create(self._resource, body)
+            else:
+                body["metadata"] = {"name": MANAGER, "resourceVersion": found["metadata"]["resourceVersion"]}
+                await self.client.replace(self._resource, MANAGER, body)
+        except KubeError as error:
+            if error.status != 409:
+                raise
+            return False
+        return True
+
+    async def release(self) -> None:
+        """Give the lease back, so that another need not wait. Errors do not matter: it runs out by itself."""
+        if not self.held:
+            return
+        self._renewed = -self.duration
+        try:
+            found = await self.client.get(self._resource, MANAGER)
+            if found["spec"].get("holderIdentity") == self.identity:
+                found["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+                await self.client.replace(self._resource, MANAGER, found)
+        except KubeError as error:
+            log.warning("lease not given back", error=error.message)

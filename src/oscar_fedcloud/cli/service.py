@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What our daemons share: how they log, talk to the service manager and hold their data folder."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+
+def set_up_logging(level: str) -> None:
+    """One line of JSON per event on standard error."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
+    # every repeat would be a line; we report what fails in the end
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def lock_data(folder: Path, name: str) -> IO[str]:
+    """Hold the data folder for this process alone, by a lock file of this name. Raises BlockingIOError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = open(folder / name, "a", encoding="ascii")  # noqa: SIM115  held while the daemon lives
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
+
+
+def address_family(host: str) -> socket.AddressFamily:
+    """Whether an address to listen on is one of IPv6."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def notify_systemd(message: str) -> None:
+    """Tell the service manager, if one started us (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(message.encode(), "\0" + address[1:] if address.startswith("@") else address)

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real ``oscar-autoscaler`` at a real control plane, with machines that become nodes as kubelets make them."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from parts.clouds import CommandPlace
+from parts.daemon import eventually
+from parts.kube import ROOT, KubeServer
+from parts.minio import free_port
+
+MANIFESTS = ROOT / "roles" / "autoscaler" / "files" / "kubernetes"
+ACCOUNT = "system:serviceaccount:oscar:oscar-autoscaler"
+NAMESPACE = "work"
+_MERGE = {"Content-Type": "application/merge-patch+json"}
+_ENDED = ("Succeeded", "Failed")
+
+
+def prepare(kube: KubeServer) -> Path:
+    """What the role applies, and the kubeconfig of the service account in it."""
+    kube.apply(MANIFESTS / "crd.yaml")
+    kube.apply(MANIFESTS / "rbac.yaml")
+    with kube.client() as client:
+        client.post("/api/v1/namespaces", json={"metadata": {"name": NAMESPACE}})
+        account = "/api/v1/namespaces/oscar/serviceaccounts/oscar-autoscaler/token"
+        answer = client.post(account, json={"spec": {"expirationSeconds": 24 * 3600}})
+        answer.raise_for_status()
+        eventually(lambda: client.get(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default").is_success)
+    return kube.write_kubeconfig("autoscaler", {"token": answer.json()["status"]["token"]})
+
+
+class Autoscaler:
+    """The daemon as a process."""
+
+    def __init__(self, folder: Path, kubeconfig: Path, place: CommandPlace, **settings: Any) -> None:
+        self.folder = folder
+        self.config_file = folder / "autoscaler.yml"
+        self.log_file = folder / "autoscaler.log"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.settings: dict[str, Any] = {
+            "cluster": "oscar",
+            "kubeconfig": str(kubeconfig),
+            "data_dir": str(folder / "data"),
+            "listen": f"127.0.0.1:{self.port}",
+            "clouds": {"here": place.settings()},
+            "pools": [pool()],
+            "join": {"server": "10.0.0.1:6443"},
+            "scan_interval": 1.0,
+            "cloud_interval": 1.0,
+            **settings,
+        }
+        self.write()
+
+    def write(self, **changes: Any) -> None:
+        """Write the configuration, with changes."""
+        self.settings |= changes
+        self.config_file.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
+
+    def start(self, timeout: float = 30.0) -> Autoscaler:
+        """Start the daemon and wait until it is ready."""
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(self.command("run"), stdout=log, stderr=subprocess.STDOUT, env=self._env())
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
+                    return self
+            time.sleep(0.05)
+        self.end(signal.SIGKILL)
+        raise RuntimeError(f"the autoscaler did not become ready:\n{self.log_file.read_text()[-4000:]}")
+
+    def command(self, *words: str) -> list[str]:
+        """The command line of one of its commands."""
+        return [sys.executable, "-m", "oscar_fedcloud.cli.autoscaler", *words, "--config", str(self.config_file)]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command and wait for it."""
+        return subprocess.run(self.command(*words), capture_output=True, text=True, env=self._env(), check=False)
+
+    def _env(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def end(self, sig: signal.Signals = signal.SIGTERM) -> int | None:
+        """End the daemon; its exit code."""
+        if self.process is None:
+            return None
+        self.process.send_signal(sig)
+        code = self.process.wait(30)
+        self.process = None
+        return code
+
+    def hang_up(self) -> None:
+        """Have the configuration read again."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+
+    def get(self, path: str) -> httpx.Response:
+        """What it answers."""
+        return httpx.get(f"{self.url}{path}", timeout=10)
+
+    def figure(self, name: str) -> float:
+        """A figure of the metrics, summed over its labels."""
+        lines = self.get("/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+
+def pool(name: str = "small", **settings: Any) -> dict[str, Any]:
+    """A pool of nodes with two processors; times are short."""
+    return {
+        "name": name,
+        "cloud": "here",
+        "template": {"kind": name},
+        "capacity": {"cpu": 2, "memory": "4Gi"},
+        "max": 10,
+        "idle": 1.0,
+        "start_limit": 60.0,
+        **settings,
+    }
+
+
+class Cluster:
+    """The control plane as the tests use it: Jobs, Pods, nodes, machines."""
+
+    def __init__(self, kube: KubeServer) -> None:
+        self.kube = kube
+        self.http = kube.client()
+
+    def objects(self, path: str, **query: str) -> list[dict[str, Any]]:
+        """All objects of a collection, such as ``/api/v1/nodes``."""
+        answer = self.http.get(path, params=query)
+        answer.raise_for_status()
+        found: list[dict[str, Any]] = answer.json()["items"]
+        return found
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Nodes by name."""
+        return {each["metadata"]["name"]: each for each in self.objects("/api/v1/nodes")}
+
+    def machines(self) -> dict[str, str]:
+        """Phase of each OscarMachine."""
+        found = self.objects("/apis/oscar.fedcloud.eu/v1/oscarmachines")
+        return {each["metadata"]["name"]: each.get("status", {}).get("phase", "asked") for each in found}
+
+    def tokens(self) -> list[str]:
+        """Names of the bootstrap tokens."""
+        found = self.objects("/api/v1/namespaces/kube-system/secrets")
+        return [each["metadata"]["name"] for each in found if each["type"] == "bootstrap.kubernetes.io/token"]
+
+    def pods(self) -> list[dict[str, Any]]:
+        """The Pods of our namespace."""
+        return self.objects(f"/api/v1/namespaces/{NAMESPACE}/pods")
+
+    def events(self, reason: str) -> list[dict[str, Any]]:
+        """Events of one reason, on Pods of our namespace."""
+        return [each for each in self.objects(f"/api/v1/namespaces/{NAMESPACE}/events") if each["reason"] == reason]
+
+    def job(self, name: str, pods: int, cpu: str = "1", **spec: Any) -> None:
+        """Start a Job of several Pods at once."""
+        container = {"name": "c", "image": "example.org/c:1", "resources": {"requests": {"cpu": cpu}}}
+        template = {"spec": {"restartPolicy": "Never", "containers": [container], **spec}}
+        body = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": name},
+            "spec": {"parallelism": pods, "completions": pods, "template": template},
+        }
+        self.http.post(f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", json=body).raise_for_status()
+
+    def pod(self, name: str, node: str, labels: dict[str, str] | None = None, **metadata: Any) -> None:
+        """A Pod that goes to a node past the scheduler."""
+        spec = {"nodeName": node, "containers": [{"name": "c", "image": "example.org/c:1"}]}
+        body = {"metadata": {"name": name, "labels": labels or {}, **metadata}, "spec": spec}
+        self.http.post(f"/api/v1/namespaces/{NAMESPACE}/pods", json=body).raise_for_status()
+
+    def end_pods(self) -> None:
+        """All Pods that have a node come to their end, once their kubelet has them running."""
+        placed = set(self.placed())
+
+        def running() -> bool:
+            phases = {each["metadata"]["name"]: each["status"]["phase"] for each in self.pods()}
+            return all(phases.get(name) != "Pending" for name in placed)
+
+        eventually(running, 30)
+        for name in placed:
+            self.say(name, "Succeeded")
+
+    def say(self, pod: str, phase: str) -> None:
+        """Set the phase of a Pod, as its kubelet would."""
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/status"
+        self.http.patch(path, json={"status": {"phase": phase}}, headers=_MERGE)
+
+    def placed(self) -> dict[str, str]:
+        """Pods that have a node and have not ended -> their node."""
+        return {
+            each["metadata"]["name"]: each["spec"]["nodeName"]
+            for each in self.pods()
+            if each["spec"].get("nodeName") and each["status"]["phase"] not in _ENDED
+        }
+
+    def clear(self) -> None:
+        """Take everything away that a test may have left."""
+        for path in (
+            f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs",
+            f"/api/v1/namespaces/{NAMESPACE}/pods",
+            "/apis/oscar.fedcloud.eu/v1/oscarmachines",
+            "/api/v1/nodes",
+            "/api/v1/namespaces/oscar/configmaps",
+        ):
+            options = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+            self.http.request("DELETE", path, json=options)
+        self.http.delete("/apis/coordination.k8s.io/v1/namespaces/oscar/leases/oscar-autoscaler")
+        for token in self.tokens():
+            self.http.delete(f"/api/v1/namespaces/kube-system/secrets/{token}")
+        eventually(lambda: not self.pods(), 30)
+
+
+class Kubelets:
+    """Turns each VM of a cloud into a Ready node, from its user data alone, and runs what the scheduler gives it.
+
+    killed: Pods of Jobs that had not ended when their VM vanished, by the cloud's own list. refused: machines whose
+    token was not valid. joins: whether a VM becomes a node, by its name.
+    """
+
+    def __init__(self, cluster: Cluster, place: CommandPlace, joins: Callable[[str], bool] = lambda name: True) -> None:
+        self.cluster = Cluster(cluster.kube)
+        self.place = place
+        self.joins = joins
+        self.killed: list[str] = []
+        self.refused: list[str] = []
+        self._known: set[str] = set()
+        self._placed: dict[str, str] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Kubelets:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+        self.cluster.http.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            with contextlib.suppress(httpx.HTTPError, StopIteration, json.JSONDecodeError):  # away, or being written
+                self._round()
+
+    def _round(self) -> None:
+        there = set(self.place.names())
+        for name in self._known - there:
+            self.killed += [pod for pod, node in self._placed.items() if node == name]
+            self._known.discard(name)
+        for name in there - self._known:
+            if self.joins(name):
+                self._join(name)
+                self._known.add(name)
+        self._placed = self.cluster.placed()
+        for each in self.cluster.pods():
+            if each["spec"].get("nodeName") in self._known and each["status"]["phase"] == "Pending":
+                self.cluster.say(each["metadata"]["name"], "Running")
+
+    def _join(self, name: str) -> None:
+        """What cloud-init, kubeadm and the kubelet do."""
+        join = join_configuration(self.place.user_data(name))
+        if not self._token_is_valid(join["discovery"]["bootstrapToken"]["token"]):
+            self.refused.append(name)
+            return
+        registration = join["nodeRegistration"]
+        arguments = {each["name"]: each["value"] for each in registration["kubeletExtraArgs"]}
+        labels = dict(each.split("=") for each in arguments["node-labels"].split(","))
+        node = {
+            "metadata": {"name": registration["name"], "labels": {**labels, "kubernetes.io/hostname": name}},
+            "spec": {"taints": registration["taints"], "providerID": arguments["provider-id"]},
+        }
+        self.cluster.http.post("/api/v1/nodes", json=node).raise_for_status()
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": now, "lastTransitionTime": now}
+        size = {"cpu": "2", "memory": "4Gi", "pods": "110"}
+        status = {"capacity": size, "allocatable": size, "conditions": [ready]}
+        path = f"/api/v1/nodes/{name}/status"
+        self.cluster.http.patch(path, json={"status": status}, headers=_MERGE).raise_for_status()
+        # what the controller of nodes does, which does not run here: a Ready node loses the taint of one that is not
+        taints = {"spec": {"taints": registration["taints"] or None}}
+        self.cluster.http.patch(f"/api/v1/nodes/{name}", json=taints, headers=_MERGE).raise_for_status()
+
+    def _token_is_valid(self, token: str) -> bool:
+        identity, _, secret = token.partition(".")
+        found = self.cluster.http.get(f"/api/v1/namespaces/kube-system/secrets/bootstrap-token-{identity}")
+        if not found.is_success:
+            return False
+        data = {name: base64.b64decode(value).decode() for name, value in found.json()["data"].items()}
+        return data["token-secret"] == secret and datetime.fromisoformat(data["expiration"]) > datetime.now(UTC)
+
+
+def join_configuration(user_data: str) -> dict[str, Any]:
+    """The kubeadm configuration in the user data of a machine."""
+    files = {each["path"]: each["content"] for each in yaml.safe_load(user_data)["write_files"]}
+    found: dict[str, Any] = yaml.safe_load(files["/etc/oscar-node/join.yaml"])
+    return found
+
+
+@contextlib.contextmanager
+def stays(check: Callable[[], bool], seconds: float) -> Iterator[None]:
+    """Run the block; then, for some time, the check must hold."""
+    yield
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert check()
+        time.sleep(0.1)

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What would start now if there were room: within the limits, and without what is a Job already."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from oscar_fedcloud.autoscaler.backlog import parse
+from oscar_fedcloud.autoscaler.objects import PodSpec
+from oscar_fedcloud.autoscaler.shapes import shape_of
+from oscar_fedcloud.config import KubernetesConfig
+from oscar_fedcloud.fdl import Retry, Service, from_document
+from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
+from oscar_fedcloud.jobs.launchers.kubernetes.template import make_template
+from oscar_fedcloud.jobs.shapes import backlog_rows
+from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.model import AttemptState, Completion, EventOutcome, JobSpec, Recording, Run, StorageEvent
+
+
+class SlowLauncher:
+    """Starts Jobs when it is let, and ends them when it is told to."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.started: list[str] = []
+        self.ends: asyncio.Queue[Completion] = asyncio.Queue()
+
+    async def start(self, spec: str) -> None:
+        await self.open.wait()
+        self.started.append(spec)
+
+    async def completions(self) -> AsyncIterator[Completion]:
+        while True:
+            yield await self.ends.get()
+
+    async def acknowledge(self, job: str) -> None:
+        """Nothing is kept of it."""
+
+    async def close(self) -> None:
+        """Nothing runs."""
+
+
+def event(number: int) -> StorageEvent:
+    return StorageEvent("minio.default", "bucket", f"in/{number}", f"r{number}", number)
+
+
+class Daemon:
+    """A dispatcher with services of these limits."""
+
+    def __init__(self, ledger: Ledger, max_running: int, **limits: int) -> None:
+        self.ledger, self.launcher = ledger, SlowLauncher()
+        site = Site(
+            policy=lambda name: Policy(limits[name], Retry(), "") if name in limits else None,
+            spec=lambda run, attempt: f"{run.service}/{run.event.key}",  # type: ignore[arg-type, return-value]
+            on_changed_input=lambda event: None,
+            on_end=lambda: None,
+        )
+        self.dispatcher = Dispatcher(ledger, self.launcher, site, max_running)  # type: ignore[arg-type]
+
+    async def queue(self, service: str, *numbers: int) -> None:
+        for number in numbers:
+            await self.ledger.record(Recording(event(number), (service,), EventOutcome.MATCHED))
+
+    async def backlog(self) -> dict[str, int]:
+        return dict(await self.dispatcher.backlog())
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
+    yield opened
+    opened.close()
+
+
+async def test_within_the_limits_of_services_and_of_the_site(ledger: Ledger) -> None:
+    daemon = Daemon(ledger, 4, grayify=2, plants=0)
+    await daemon.queue("grayify", *range(5))
+    await daemon.queue("unready", 6, 7)
+    assert await daemon.backlog() == {"grayify": 2}
+    await daemon.queue("plants", *range(10, 20))
+    assert await daemon.backlog() == {"grayify": 2, "plants": 2}
+
+
+async def test_without_what_waits_for_its_time_or_for_its_object(ledger: Ledger) -> None:
+    daemon = Daemon(ledger, 100, grayify=0)
+    older, newer = event(1), StorageEvent("minio.default", "bucket", "in/1", "r2", 2)
+    for each in (older, newer):
+        await ledger.record(Recording(each, ("grayify",), EventOutcome.MATCHED))
+    assert await daemon.backlog() == {"grayify": 1}, "the newer revision takes the place of the older"
+
+
+async def test_what_has_begun_counts_until_it_is_a_job(ledger: Ledger) -> None:
+    daemon = Daemon(ledger, 100, grayify=0)
+    await daemon.queue("grayify", 1, 2, 3)
+    daemon.dispatcher.wake(["grayify"])
+    tasks = [asyncio.create_task(work) for work in (daemon.dispatcher.dispatch(), daemon.dispatcher.watch())]
+    try:
+        await until(lambda: daemon.dispatcher.running["grayify"] == 3)
+        assert await daemon.backlog() == {"grayify": 3}
+        daemon.launcher.open.set()
+        await until(lambda: len(daemon.launcher.started) == 3)
+        await asyncio.sleep(0)
+        assert await daemon.backlog() == {}
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await daemon.dispatcher.close()
+
+
+async def test_a_full_site_has_no_backlog_and_an_end_makes_room(ledger: Ledger) -> None:
+    daemon = Daemon(ledger, 1, grayify=0)
+    daemon.launcher.open.set()
+    await daemon.queue("grayify", 1, 2)
+    daemon.dispatcher.wake(["grayify"])
+    tasks = [asyncio.create_task(work) for work in (daemon.dispatcher.dispatch(), daemon.dispatcher.watch())]
+    try:
+        await until(lambda: len(daemon.launcher.started) == 1)
+        assert await daemon.backlog() == {}
+        job = next(iter(ledger.running()))[1].job
+        daemon.launcher.ends.put_nowait(Completion(job, AttemptState.SUCCEEDED, 0))
+        await until(lambda: len(daemon.launcher.started) == 2)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await daemon.dispatcher.close()
+
+
+async def until(condition: Any) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.005)
+
+
+# -- shapes ------------------------------------------------------------------------------------------------------------
+
+FIELDS: list[dict[str, Any]] = [
+    {},
+    {"cpu": "1.5", "memory": "2Gi", "ephemeral_storage_request": "5Gi"},
+    {"enable_gpu": True},
+    {
+        "kubernetes": {
+            "gpus": 2,
+            "cpu_limit": True,
+            "node_selector": {"kind": "gpu"},
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        }
+    },
+]
+
+
+def service(name: str, **fields: Any) -> Service:
+    return from_document({"name": name, "image": "i:1", "script": "true\n", **fields})
+
+
+def test_services_that_ask_for_the_same_share_a_row() -> None:
+    services = {name: service(name) for name in ("a", "b")} | {"c": service("c", cpu="2")}
+    rows = backlog_rows({"a": 2, "b": 3, "c": 1, "gone": 7}, services, "nvidia.com/gpu")
+    assert [(row.services, row.requests["cpu"]) for row in rows] == [({"a": 2, "b": 3}, "0.2"), ({"c": 1}, "2")]
+
+
+@pytest.mark.parametrize("fields", FIELDS)
+@pytest.mark.parametrize("tools", ["image", "copy"])
+def test_a_row_has_the_shape_of_the_pod_that_will_come(fields: dict[str, Any], tools: Any) -> None:
+    """So that the autoscaler packs both together, and a Job's Pod takes the place that was made for it."""
+    asked = service("grayify", **fields)
+    settings = KubernetesConfig()
+    run = Run("r1", "grayify", event(1), "queued", "", 0, 0, 0, 0.0, 0.0, None)  # type: ignore[arg-type]
+    job = JobSpec("j", asked, "1", b"", run, 1, {}, {}, asked.memory_bytes, asked.cpu_cores, 0.0)
+    pod = msgspec.json.decode(make_template(job, settings, tools).pod, type=PodSpec)
+    row = msgspec.to_builtins(backlog_rows({"grayify": 1}, {"grayify": asked}, settings.gpu_resource)[0])
+    assert parse(msgspec.json.encode({"backlog": [row]}))[0].shape == shape_of(pod, "oscar-services")
