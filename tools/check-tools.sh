@@ -46,6 +46,7 @@ if [ "$purpose" = site ]; then
     need nft nftables nft --version
     need ip iproute2 ip -Version
     need ssh openssh-client command -v ssh ssh-keygen
+    need sshd openssh-server test -x /usr/sbin/sshd
     need "the list of certificate authorities" ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
 fi
 

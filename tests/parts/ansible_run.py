@@ -114,7 +114,7 @@ class Ansible:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            timeout=600,
+            timeout=1800,
             check=False,
         )
         lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []

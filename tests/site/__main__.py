@@ -7,6 +7,7 @@ Usage: python tests/site up|down|status|reset|power-on|power-off|ssh ...   (as r
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
+import cloud  # noqa: E402
 import guests  # noqa: E402
 import keys  # noqa: E402
 import site_state  # noqa: E402
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on where this one stopped.", file=sys.stderr)
         return 130
-    return 0
+    return int(getattr(options, "status", 0))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     command("power-on", power_on, "start virtual machines that are off", hosts="+")
     off = command("power-off", power_off, "cut the power of virtual machines; their disks are kept", hosts="+")
     off.add_argument("--orderly", action="store_true", help="let them shut down first")
+    programs = command("cloud", cloud_program, "what the cloud of the test site does for the autoscaler", hosts=None)
+    programs.add_argument("program", choices=cloud.PROGRAMS)
     ssh = command("ssh", login, "log in to a virtual machine, or run a command there", hosts=None)
     ssh.add_argument("host")
     ssh.add_argument("command", nargs=argparse.REMAINDER)
@@ -96,6 +100,11 @@ def power_on(options: argparse.Namespace) -> None:
 def power_off(options: argparse.Namespace) -> None:
     for host in guests.named(options.hosts):
         guests.power_off(host, hard=not options.orderly)
+
+
+def cloud_program(options: argparse.Namespace) -> None:
+    with changing_the_site() if options.program != "list" else contextlib.nullcontext():
+        options.status = cloud.serve(options.program)
 
 
 def login(options: argparse.Namespace) -> None:

@@ -11,8 +11,12 @@ import pytest
 from deployed import Deployed, names_known
 from parts.ansible_run import Ansible
 
-# A site is made, used, looked at, hurt, saved, made again from its backup, upgraded, taken down, made role by role.
-ORDER = ("bad_inventories", "smoke", "jobs", "machines", "faults", "backup", "upgrade", "teardown", "roles_alone")
+# A site is made, used, looked at, hurt, saved, made again from its backup, upgraded, taken down, made role by role,
+# and made without workers.
+ORDER = (
+    *("bad_inventories", "smoke", "jobs", "machines", "faults", "backup", "upgrade", "teardown"),
+    *("roles_alone", "autoscaler"),
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

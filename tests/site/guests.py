@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -40,15 +40,20 @@ def state(host: Host) -> str:
 
 def power_on(hosts: Sequence[Host]) -> None:
     """Start these virtual machines, new where there is none, and wait until they can be reached."""
-    started = [host for host in hosts if processes.pid(host.name) is None]
-    for host in started:
-        say(f"Starting {host.name} ({host.address}) ...")
-        cgroups.remove(host.name)
-        if not host.folder.exists():
-            _create(host)
-        processes.start(host.name, ["unshare", "--mount", sys.executable, HERE / "supervisor.py", host.name])
+    for host in hosts:
+        if processes.pid(host.name) is None:
+            say(f"Starting {host.name} ({host.address}) ...")
+            start(host)
     for host in hosts:
         wait_until(f"{host.name} answers to ssh", partial(_answers_or_died, host), seconds=180)
+
+
+def start(host: Host, seed: Mapping[str, str] | None = None) -> None:
+    """Start a virtual machine and do not wait. seed: files that its cloud gives a new one for cloud-init."""
+    cgroups.remove(host.name)
+    if not host.folder.exists():
+        _create(host, seed or {})
+    processes.start(host.name, ["unshare", "--mount", sys.executable, HERE / "supervisor.py", host.name])
 
 
 def power_off(host: Host, hard: bool = True) -> None:
@@ -71,7 +76,7 @@ def remove(host: Host) -> None:
         shutil.rmtree(host.folder)
 
 
-def _create(host: Host) -> None:
+def _create(host: Host, seed: Mapping[str, str]) -> None:
     disk = host.folder.with_name(f".{host.name}.new")
     shutil.rmtree(disk, ignore_errors=True)
     for name in ("root", "upper", "work", "containerd"):
@@ -90,6 +95,8 @@ def _create(host: Host) -> None:
     write(upper / "etc/resolv.conf", _resolv_conf())
     address = f"{host.address}/{NETWORK.split('/')[1]}"
     write(upper / "etc/default/site-network", f"ADDRESS={address}\nGATEWAY={CONTROLLER}\n")
+    for name, text in seed.items():
+        write(upper / "var/lib/cloud/seed/nocloud" / name, text, mode=0o600)
     disk.rename(host.folder)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import cloud
 import guests
 import keys
 import mirror
@@ -34,6 +35,7 @@ def start(hosts: Sequence[Host]) -> None:
 
 def down() -> None:
     """Stop everything, throw the virtual machines away and leave the network as it was."""
+    cloud.down()
     for host in HOSTS:
         guests.remove(host)
     mirror.down()

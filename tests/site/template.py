@@ -16,6 +16,7 @@ FILES = HERE / "guest"
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "python3-apt"),
     *("ca-certificates", "iproute2", "iputils-ping", "kmod", "netbase", "procps", "sudo"),
+    "cloud-init",  # rests unless the machine's cloud gives it something to do
 )
 
 
@@ -47,6 +48,7 @@ def _configure(disk: Path) -> None:
         shutil.copy(unit, disk / "etc/systemd/system")
         run("systemctl", f"--root={disk}", "enable", unit.name)
     shutil.copy(FILES / "site-mounts", disk / "usr/local/sbin")
+    shutil.copy(FILES / "cloud.cfg", disk / "etc/cloud/cloud.cfg.d/99_site.cfg")
     # Every machine makes its own identity and gets its own host key.
     (disk / "etc/machine-id").write_text("")
     for key in (disk / "etc/ssh").glob("ssh_host_*"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,16 @@ def test_a_large_file_passes_a_small_job_and_an_empty_one_too(site: Deployed, tm
     assert outputs(site, "large") == {"out/large": size, "out/empty": 0}
 
 
+@pytest.fixture(scope="module")
+def hasty(site: Deployed) -> Iterator[None]:
+    """An invoker that does not wait long for an image or a node, and then as before."""
+    patience = {"launcher": {"image_timeout": 15, "schedule_timeout": 15}}
+    site.play("site", "--tags", "invoker", invoker_settings=patience)
+    yield
+    site.play("site", "--tags", "invoker")
+
+
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(
     ("name", "script", "more", "said"),
     [
@@ -75,7 +86,7 @@ def test_a_large_file_passes_a_small_job_and_an_empty_one_too(site: Deployed, tm
 def test_people_understand_why_a_job_failed(
     site: Deployed, name: str, script: str, more: dict[str, object], said: str
 ) -> None:
-    site.declare(service(name, script, **more))
+    site.declare(service(name, script, retry={"attempts": 1, "infrastructure": 0}, **more))
     put(site, name, "in/a")
     (job,) = site.wait_jobs(1, timeout=600, service=name)
     assert job["state"] == "failed"

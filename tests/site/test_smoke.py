@@ -96,7 +96,7 @@ def test_a_worker_that_loses_its_power_loses_no_file(site: Deployed) -> None:
         put(site, "slow", f"in/{number}")
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        pods = site.kubectl("pods -n oscar-services -l oscar.fedcloud/service=slow")["items"]
+        pods = site.kubectl("pods -n oscar-services -l oscar.fedcloud.eu/service=slow")["items"]
         if {pod["spec"].get("nodeName") for pod in pods if pod["status"]["phase"] == "Running"} == set(WORKERS):
             break
         time.sleep(1)
