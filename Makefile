@@ -15,7 +15,7 @@ TIER ?= full
 SITE_PARTS ?= minio kubernetes-api site$(if $(filter smoke,$(TIER)),, upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart stop check parts test install-test lint sanity site-parts site-up site-status site-down test-site molecule bench release clean
+.PHONY: help quickstart stop check parts test install-test lint sanity site-parts site-up site-status site-down test-site scale-parts test-scale molecule bench release clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -84,11 +84,18 @@ test-site: site-up  ## the whole site on virtual machines, by its playbooks (TIE
 	@TIER=$(TIER) $(BIN)/pytest -m site --exitfirst tests/site $(PYTEST_ARGS)
 	@echo "Next: make site-down"
 
+scale-parts: check
+	@"$(PYTHON)" tools/build_parts.py kubernetes-api scale
+
+test-scale: scale-parts $(VENV)/.dev  ## the autoscaler with 1,000 nodes and 30,000 Pods, which kwok plays (SCALE_NODES, SCALE_PODS)
+	@$(BIN)/pytest -m scale tests/scale $(PYTEST_ARGS)
+	@echo "Next: make bench BENCH=autoscale"
+
 molecule: site-parts $(VENV)/.dev  ## make a whole site, again, reboot it and look at its machines (root)
 	@$(BIN)/pip install --quiet --editable '.[site]'
 	@PATH="$(CURDIR)/$(BIN):$$PATH" molecule test --scenario-name site
 
-bench: parts $(VENV)/.dev  ## measure; the figures go to docs/performance.md
+bench: parts scale-parts $(VENV)/.dev  ## measure; the figures go to docs/performance.md
 	@$(BIN)/python tests/bench $(BENCH)
 	@echo "Next: compare with docs/performance.md"
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the real servers of the tests from their Go modules, once for each version, into a cache outside the tree.
 
-Usage: build_parts.py [GROUP ...]   Groups: minio, kubernetes-api (both: what `make test` needs), site, upgrade
+Usage: build_parts.py [GROUP ...]   Groups: minio, kubernetes-api (both: what `make test` needs), scale, site, upgrade
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def kubernetes(name: str, version: str, programs: Sequence[str], folder: str = "
     )
 
 
-API_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kubectl")
-OTHER_PROGRAMS = ("kube-proxy", "kube-scheduler", "kubeadm", "kubelet")
+API_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+OTHER_PROGRAMS = ("kube-proxy", "kubeadm", "kubelet")
 CNI_PLUGINS = {
     "main": ("bridge", "loopback", "ptp"),
     "ipam": ("host-local",),
@@ -103,6 +103,7 @@ FLANNEL = Build(
     with_c=True,  # for its backend "udp"
 )
 COREDNS = Build("coredns", "github.com/coredns/coredns", VERSIONS["coredns"], {"coredns": ""})
+KWOK = Build("kwok", "sigs.k8s.io/kwok", VERSIONS["kwok"], {"kwok": "/cmd/kwok"})
 
 GROUPS: Mapping[str, Sequence[Build]] = {
     "minio": [MINIO],
@@ -111,6 +112,7 @@ GROUPS: Mapping[str, Sequence[Build]] = {
         kubernetes("kubernetes", VERSIONS["kubernetes"], OTHER_PROGRAMS),
         *(ETCDCTL, CONTAINERD, CNI, COREDNS, FLANNEL, FLANNEL_CNI),
     ],
+    "scale": [KWOK],
     "upgrade": [
         kubernetes("kubernetes-before", VERSIONS["kubernetes-before"], (*API_PROGRAMS, *OTHER_PROGRAMS), "before/"),
         MINIO_NEXT,

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the invoker on the real parts and prints medians. Nothing here asserts a figure.
 
-Usage: python tests/bench [webhook] [latency] [declare] [start] [kubernetes] [autoscaler]   (all when none is named)
+Usage: python tests/bench [webhook] [latency] [declare] [start] [kubernetes] [autoscaler] [autoscale]
+
+All when none is named.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
+import autoscale  # noqa: E402
 import autoscaler  # noqa: E402
 import cluster  # noqa: E402
 import declare  # noqa: E402
@@ -26,6 +29,7 @@ BENCHES = {
     "start": start.main,
     "kubernetes": cluster.main,
     "autoscaler": autoscaler.main,
+    "autoscale": autoscale.main,
 }
 
 

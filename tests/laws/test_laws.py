@@ -16,6 +16,9 @@ from minio import Minio, S3Error
 from parts.daemon import eventually
 from parts.site import Site, file_service
 
+from oscar_fedcloud.autoscaler.decide import decide
+from oscar_fedcloud.autoscaler.model import MachineView, NodeView, Pool, Snapshot
+
 COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'
 
 
@@ -181,3 +184,20 @@ def test_data_outlives_its_service(site: Site) -> None:
     site.daemon.apply(file_service("law7", COPY))
     site.daemon.remove("law7", data="delete")
     assert not client.bucket_exists("law7")
+
+
+def test_the_autoscaler_never_kills_work() -> None:
+    """A cordoned node goes after a pause, without Jobs, while the API server answers; the rest is in tests/unit."""
+
+    def steps(cordoned: float = 60.0, jobs: int = 0, trustworthy: bool = True) -> list[str]:
+        idle_since = None if jobs else 0.0
+        node = NodeView("a", "small", True, False, {}, (), {"cpu": 1000}, jobs=jobs, idle_since=idle_since)
+        machine = MachineView("a", "small", "draining", since=1000.0 - cordoned, asked=0.0)
+        snapshot = Snapshot(1000.0, (), {"a": node}, {"a": machine}, trustworthy=trustworthy)
+        decision = decide(snapshot, [Pool("small", "cloud", {}, {"cpu": 1000})])
+        return [removal.step for removal in decision.removals]
+
+    assert steps() == ["remove"]
+    assert steps(jobs=1) == ["uncordon"]
+    assert steps(trustworthy=False) == []
+    assert steps(cordoned=1.0) == []

@@ -113,8 +113,32 @@ MUTATIONS = [
         'delete_data=change.data == "delete"',
         "delete_data=True",
     ),
+    Mutation(
+        8,
+        "remove a node on which a Job runs",
+        "test_the_autoscaler_never_kills_work",
+        "autoscaler/shrink.py",
+        "    if node.jobs:\n",
+        "    if False:\n",
+    ),
+    Mutation(
+        8,
+        "remove nodes while the API server is away",
+        "test_the_autoscaler_never_kills_work",
+        "autoscaler/plan.py",
+        "    if not snapshot.trustworthy:\n",
+        "    if False:\n",
+    ),
+    Mutation(
+        8,
+        "remove a node as soon as it is cordoned",
+        "test_the_autoscaler_never_kills_work",
+        "autoscaler/shrink.py",
+        "return self._age(machine) >= self.rules.cordon_pause",
+        "return True",
+    ),
 ]
-LAWS_SO_FAR = {1, 2, 3, 4, 5, 6, 7}
+LAWS_SO_FAR = {1, 2, 3, 4, 5, 6, 7, 8}
 
 
 def test_every_law_has_a_test_and_a_mutation() -> None:

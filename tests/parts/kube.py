@@ -206,7 +206,13 @@ class KubeServer:
         ]
 
     def _scheduler(self) -> list[str]:
-        return [f"--kubeconfig={self.folder / 'scheduler.conf'}", "--leader-elect=false", "--secure-port=0"]
+        return [
+            f"--kubeconfig={self.folder / 'scheduler.conf'}",
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--kube-api-qps=300",
+            "--kube-api-burst=500",
+        ]
 
     # -- use -------------------------------------------------------------------------------------------------------
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from oscar_fedcloud.kube import KubeError, KubeUnavailable, Resource
 
 Object = dict[str, Any]
+T = TypeVar("T")
 
 
 class KubeMemory:
@@ -53,6 +56,12 @@ class KubeMemory:
             found = [each for path, each in self.objects.items() if "/pods/" in path]
         node = fields.removeprefix("spec.nodeName=")
         return [copy.deepcopy(each) for each in found if not fields or each["spec"].get("nodeName") == node]
+
+    async def list_versioned(
+        self, resource: Resource, kind: type[T], labels: str = "", fields: str = ""
+    ) -> tuple[list[T], str]:
+        found = await self.list_objects(resource, labels, fields)
+        return [msgspec.convert(each, kind) for each in found], str(self._version)
 
     async def create(self, resource: Resource, body: Object) -> Object:
         name = body["metadata"]["name"]

@@ -150,9 +150,10 @@ class Bench:
 
     def pod(self, name: str, node: str, owner: str = "", phase: str = "Running", **metadata: Any) -> None:
         """A Pod on a node. owner: kind of its controller."""
+        volumes = metadata.pop("volumes", [])
         owners = [{"kind": owner, "name": "o", "controller": True}] if owner else []
         metadata = {"name": name, "namespace": "work", "ownerReferences": owners, **metadata}
-        body = {"metadata": metadata, "spec": {"nodeName": node}, "status": {"phase": phase}}
+        body = {"metadata": metadata, "spec": {"nodeName": node, "volumes": volumes}, "status": {"phase": phase}}
         self.kube.put(Resource("v1", "pods", "work"), body)
 
     def phase(self, name: str) -> str:

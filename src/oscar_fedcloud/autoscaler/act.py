@@ -25,20 +25,20 @@ class Actor:
         self.context = context
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def carry_out(self, decision: Decision, waits: Mapping[str, float]) -> None:
-        """Start all that a decision says. waits: since when Pods are unschedulable, s since the epoch.
+    def carry_out(self, decision: Decision, noticed: float | None = None) -> None:
+        """Start all that a decision says. noticed: when what led to it was, s since the epoch.
 
         When it returns, every machine is counted and every one in hand is marked, so that the next decision can come.
         """
         for order in decision.launches:
-            self.launch(order, min((waits[pod] for pod in order.pods if pod in waits), default=None))
+            self.launch(order, noticed)
         self._remove(decision.removals)
         for refusal in decision.refusals:
             self._refuse(refusal)
 
-    def launch(self, order: Launch, waiting_since: float | None = None) -> bool:
+    def launch(self, order: Launch, noticed: float | None = None) -> bool:
         """Count machines from now on and start asking for them; False when their pool or cloud is not there."""
-        batch = launch.prepare(self.context, order, waiting_since)
+        batch = launch.prepare(self.context, order, noticed)
         if batch is not None:
             self._task(launch.carry_out(self.context, batch), f"launch {order.pool}")
         return batch is not None

@@ -64,6 +64,7 @@ class Controller:
         self.sampler = Sampler(context.history, context.figures, self._service_of)
         self.decision = Decision()
         self._loaded = False
+        self._noticed = 0.0  # when the first of the changes in hand was noticed
         self._syncs: dict[str, sync.CloudSync] = {}
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -124,6 +125,7 @@ class Controller:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._pause()):
                 await changed.wait()
+        self._noticed = self.context.clock()
         for _ in range(_WINDOWS):
             changed.clear()
             await asyncio.sleep(self.context.config.batch_window)
@@ -149,7 +151,7 @@ class Controller:
         self._say(snapshot)
         if not self.dry_run:
             self.actor.greet(snapshot.nodes)
-            self.actor.carry_out(self.decision, self.observer.waits)
+            self.actor.carry_out(self.decision, self._noticed)
 
     def snapshot(self) -> Snapshot:
         """How things stand, with our own machines as we know them."""

@@ -1,35 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """What runs on a node, read from the API server and not from a watch, and how it leaves.
 
-The first rule of all: a node on which work runs is not touched. Work is a Pod of a Job, a Pod that no controller would
-make again, and a Pod that says it is not safe to evict. The others leave through the Eviction API, which honours
-PodDisruptionBudgets, and have their own grace period.
+The first rule of all: a node on which work runs is not touched. Which Pods are work is said in ``pods``, for decisions
+and for this last look alike. The others leave through the Eviction API, which honours PodDisruptionBudgets, and have
+their own grace period.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from oscar_fedcloud.autoscaler.names import PODS
+from oscar_fedcloud.autoscaler.pods import Pod
 from oscar_fedcloud.kube import KubeClient, KubeError, Resource
 
-SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
-_MIRROR = "kubernetes.io/config.mirror"
-_ENDED = ("Succeeded", "Failed")
 _PAUSE = 1.0  # s between looks at Pods that are leaving
-
-Pod = Mapping[str, Any]
+_WHY = {"job": "of a Job has not ended", "held": "must not be evicted"}
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The Pods of a node that matter. blockers: why it must stay, a sentence each. movable: (namespace, name)."""
+    """The Pods of a node that matter. blockers: why it must stay, a sentence each. movable: ``namespace/name``."""
 
     blockers: tuple[str, ...]
-    movable: tuple[tuple[str, str], ...]
+    movable: tuple[str, ...]
 
     @property
     def empty(self) -> bool:
@@ -39,56 +35,17 @@ class Contents:
 
 def contents(pods: Sequence[Pod]) -> Contents:
     """What the Pods of one node mean for its removal."""
-    blockers, movable = [], []
-    for pod in pods:
-        if _stays_with_node(pod):
-            continue
-        if why := blocker(pod):
-            blockers.append(f"Pod {pod['metadata']['namespace']}/{pod['metadata']['name']} {why}")
-        else:
-            movable.append((pod["metadata"]["namespace"], pod["metadata"]["name"]))
-    return Contents(tuple(blockers), tuple(movable))
-
-
-def _stays_with_node(pod: Pod) -> bool:
-    metadata = pod["metadata"]
-    return (
-        pod.get("status", {}).get("phase") in _ENDED
-        or _MIRROR in metadata.get("annotations", {})
-        or _controller(pod) == "DaemonSet"
+    alive = [pod for pod in pods if not pod.ended]
+    return Contents(
+        tuple(f"Pod {pod.key} {_WHY[pod.role]}" for pod in alive if pod.role in _WHY),
+        tuple(pod.key for pod in alive if pod.role == "movable"),
     )
-
-
-def blocker(pod: Pod) -> str:
-    """Why a Pod keeps its node, as the end of a sentence; "" = it may be evicted."""
-    safe = pod["metadata"].get("annotations", {}).get(SAFE_TO_EVICT, "")
-    kind = _controller(pod)
-    if kind == "Job":
-        return "of a Job has not ended"
-    if safe == "false":
-        return f"has {SAFE_TO_EVICT}=false"
-    if safe == "true":
-        return ""
-    if not kind:
-        return "has no controller that would make it again"
-    if any("emptyDir" in volume and volume["emptyDir"].get("medium") != "Memory" for volume in _volumes(pod)):
-        return "keeps data in an emptyDir of the node"
-    return ""
-
-
-def _volumes(pod: Pod) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pod.get("spec", {}).get("volumes") or []
-    return found
-
-
-def _controller(pod: Pod) -> str:
-    owners = pod["metadata"].get("ownerReferences", [])
-    return next((owner["kind"] for owner in owners if owner.get("controller")), "")
 
 
 async def look(client: KubeClient, node: str) -> Contents:
     """What is on the node now: a consistent read. Raises KubeError."""
-    return contents(await client.list_objects(PODS, fields=f"spec.nodeName={node}"))
+    pods, _ = await client.list_versioned(PODS, Pod, fields=f"spec.nodeName={node}")
+    return contents(pods)
 
 
 async def drain(client: KubeClient, node: str, limit: float) -> Contents:
@@ -97,12 +54,12 @@ async def drain(client: KubeClient, node: str, limit: float) -> Contents:
     It ends at once when a blocker shows up. Raises KubeError.
     """
     found = await look(client, node)
-    asked: set[tuple[str, str]] = set()
+    asked: set[str] = set()
     try:
         async with asyncio.timeout(limit):
             while found.movable and not found.blockers:
                 waiting = [pod for pod in found.movable if pod not in asked]
-                results = await asyncio.gather(*(_evict(client, *pod) for pod in waiting))
+                results = await asyncio.gather(*(_evict(client, pod) for pod in waiting))
                 asked.update(pod for pod, accepted in zip(waiting, results, strict=True) if accepted)
                 await asyncio.sleep(_PAUSE)
                 found = await look(client, node)
@@ -111,8 +68,9 @@ async def drain(client: KubeClient, node: str, limit: float) -> Contents:
     return found
 
 
-async def _evict(client: KubeClient, namespace: str, name: str) -> bool:
+async def _evict(client: KubeClient, pod: str) -> bool:
     """Ask for the eviction of a Pod; False when a PodDisruptionBudget forbids it for now."""
+    namespace, _, name = pod.partition("/")
     body = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",

@@ -30,7 +30,7 @@ class Figures:
         )
         self.reacted = Histogram(
             one("reaction_seconds"),
-            "From the first Pod of a batch being unschedulable to the request to the cloud",
+            "From noticing that Pods wait to the request to the cloud",
             buckets=_REACT,
             registry=registry,
         )

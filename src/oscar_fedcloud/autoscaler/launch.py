@@ -32,8 +32,8 @@ _TOKEN_MARGIN = 120.0  # s that a token is valid beyond the time that a start ma
 class Batch:
     """Machines of one pool that are asked for together. resumed: stopped ones of ours that are started again.
 
-    again: they were asked for before, and nobody knows whether that was heard. waiting_since: s since the epoch, of the
-    Pod that waits longest.
+    again: they were asked for before, and nobody knows whether that was heard. noticed: when what led to
+    it was, s since the epoch.
     """
 
     pool: PoolConfig
@@ -43,10 +43,10 @@ class Batch:
     reason: str = ""
     pods: tuple[str, ...] = ()
     again: bool = False
-    waiting_since: float | None = None
+    noticed: float | None = None
 
 
-def prepare(context: Context, launch: Launch, waiting_since: float | None = None) -> Batch | None:
+def prepare(context: Context, launch: Launch, noticed: float | None = None) -> Batch | None:
     """Count the machines of a launch from now on. None = its pool or cloud is not there any more."""
     pool = context.pool(launch.pool)
     cloud = context.clouds.get(pool.cloud) if pool else None
@@ -59,7 +59,7 @@ def prepare(context: Context, launch: Launch, waiting_since: float | None = None
         context.machines.expect(MachineView(name, pool.name, "asked", now, now), cloud.name)
     context.health.taken((each.name for each in context.config.pools if each.cloud == cloud.name), len(names))
     context.busy.update(names, resumed)
-    return Batch(pool, cloud, names, resumed, launch.reason, launch.pods, waiting_since=waiting_since)
+    return Batch(pool, cloud, names, resumed, launch.reason, launch.pods, noticed=noticed)
 
 
 async def carry_out(context: Context, batch: Batch) -> None:
@@ -105,8 +105,8 @@ async def _ask(context: Context, batch: Batch, given: Mapping[str, str]) -> None
         return
     try:
         context.check_lead()
-        if batch.waiting_since is not None:
-            context.figures.reacted.observe(max(0.0, context.clock() - batch.waiting_since))
+        if batch.noticed is not None:
+            context.figures.reacted.observe(max(0.0, context.clock() - batch.noticed))
         log.info(
             "asking for machines", pool=batch.pool.name, machines=[each.name for each in requests], reason=batch.reason
         )

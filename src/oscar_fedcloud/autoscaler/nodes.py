@@ -21,12 +21,13 @@ _STANDING = frozenset(f"node.kubernetes.io/{key}" for key in ("not-ready", "unre
 
 @dataclass(slots=True)
 class NodeState:
-    """A node, or what is known of it before it was seen itself. busy: Pods that keep it from being idle."""
+    """A node, or what is known of it before it was seen. taken: what its Pods ask for. roles: how many have each."""
 
     view: NodeView | None = None  # as of the node's object; free and Pods are filled in by ``look``
     allocatable: dict[str, int] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
-    busy: int = 0
+    taken: dict[str, int] = field(default_factory=dict)
+    roles: Counter[str] = field(default_factory=Counter)
     idle_since: float | None = None
     shown: NodeView | None = None  # the last view made, None = it is out of date
     used: dict[str, int] | None = None  # the same of ``usage``
@@ -35,9 +36,7 @@ class NodeState:
         """Take over the node's object; True if where Pods may go changed."""
         before, self.view = self.view, view_of(node)
         self.allocatable = available(node.status.allocatable or {})
-        self.outdate()
-        if self.idle_since is None and not self.busy:
-            self.idle_since = now
+        self._changed(now)
         return before is None or (before.ready, before.schedulable) != (self.view.ready, self.view.schedulable)
 
     def put(self, pod: Pod, now: float) -> None:
@@ -45,26 +44,32 @@ class NodeState:
         before = self.pods.get(pod.key)
         self.pods[pod.key] = pod
         if before is None or (before.shape, before.role, before.labels) != (pod.shape, pod.role, pod.labels):
-            self.outdate()
-            self._count(_keeps(pod) - (before is not None and _keeps(before)), now)
+            if before is not None:
+                self._count(before, -1)
+            self._count(pod, 1)
+            self._changed(now)
 
     def remove(self, key: str, now: float) -> None:
         """A Pod is gone."""
         pod = self.pods.pop(key, None)
         if pod is not None:
-            self.outdate()
-            self._count(-_keeps(pod), now)
+            self._count(pod, -1)
+            self._changed(now)
+
+    def _count(self, pod: Pod, times: int) -> None:
+        add(self.taken, pod.shape.requests, times)
+        self.roles[pod.role] += times
+
+    def _changed(self, now: float) -> None:
+        self.outdate()
+        if self.roles["job"] or self.roles["held"]:
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = now
 
     def outdate(self) -> None:
         """What was shown is not true any more."""
         self.shown = self.used = None
-
-    def _count(self, change: int, now: float) -> None:
-        self.busy += change
-        if self.busy:
-            self.idle_since = None
-        elif self.idle_since is None:
-            self.idle_since = now
 
     def look(self, keys: Set[str]) -> NodeView | None:
         """The view of the node; None = it does not exist. keys: of the labels that anti-affinity looks at."""
@@ -85,24 +90,22 @@ class NodeState:
         return self.used
 
     def _make(self, view: NodeView, keys: Set[str]) -> NodeView:
-        used: dict[str, int] = {}
-        pods = self.pods.values()
-        for pod in pods:
-            add(used, pod.shape.requests)
-        return replace(
+        made = replace(
             view,
-            free={name: value - used.get(name, 0) for name, value in self.allocatable.items()},
-            jobs=sum(pod.role == "job" for pod in pods),
-            held=sum(pod.role == "held" for pod in pods),
+            free={name: value - self.taken.get(name, 0) for name, value in self.allocatable.items()},
+            jobs=self.roles["job"],
+            held=self.roles["held"],
+            idle_since=self.idle_since,
+        )
+        if not keys and not self.roles["movable"]:
+            return made
+        pods = self.pods.values()
+        return replace(
+            made,
             movable=tuple(with_labels(pod, keys) for key, pod in sorted(self.pods.items()) if pod.role == "movable"),
             pinned=tuple(sorted({each for pod in pods for each in pod.shape.apart})),
             pod_labels=tuple(sorted({found for pod in pods if (found := looked_at(pod.labels, keys))})),
-            idle_since=self.idle_since,
         )
-
-
-def _keeps(pod: Pod) -> bool:
-    return pod.role in ("job", "held")
 
 
 def looked_at(labels: LabelSet, keys: Set[str]) -> LabelSet:

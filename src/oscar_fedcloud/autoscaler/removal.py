@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import msgspec
 import structlog
 
 from oscar_fedcloud.autoscaler import drain, tokens
@@ -18,6 +19,8 @@ from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError, Machine
 from oscar_fedcloud.autoscaler.context import Context, NotLeading
 from oscar_fedcloud.autoscaler.events import Event
 from oscar_fedcloud.autoscaler.names import CORDONED, NODES
+from oscar_fedcloud.autoscaler.nodes import view_of
+from oscar_fedcloud.autoscaler.objects import Node
 from oscar_fedcloud.kube import KubeError
 
 log = structlog.get_logger(__name__)
@@ -63,6 +66,9 @@ async def _emptied(context: Context, machine: str) -> bool:
         node = await node_of(context, machine)
         if node is not None and is_ready(node) and not node["spec"].get("unschedulable"):
             await _keep(context, machine, "somebody uncordoned the node")
+            return False
+        if node is not None and (why := view_of(msgspec.convert(node, Node)).protected):
+            await _keep(context, machine, why)
             return False
         found = await drain.drain(context.client, machine, context.config.drain_limit)
         if not found.empty:

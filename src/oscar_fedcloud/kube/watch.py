@@ -73,8 +73,8 @@ async def watch(
     """A Snapshot, then each Change; another Snapshot when changes were missed. Never ends, never raises KubeError.
 
     kind: what objects are decoded to: ``dict``, or a ``msgspec.Struct`` with the fields that matter (much faster).
-    on_trouble: called with what is wrong when the watch is interrupted, and with "" when it goes on. gather: seconds for
-    which nothing more is read after something came: where much changes all the time, that saves most of the wake-ups.
+    on_trouble: called with what is wrong when the watch is interrupted, and with "" when it goes on.
+    gather: seconds for which nothing more is read after something came, so that many changes wake us less often.
     """
     tell = on_trouble or _say_nothing
     version, pause = "", 0.0

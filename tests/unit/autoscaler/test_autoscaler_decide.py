@@ -53,6 +53,15 @@ def test_no_room_on_nodes_that_take_no_pods(broken: dict[str, bool]) -> None:
     assert launched(decide(found, [pool()], Rules(unready_share=1.0))) == {"small": 1}
 
 
+def test_what_a_cloud_may_never_have_heard_of_is_not_waited_for() -> None:
+    """A request that hangs does not keep Pods from the next pool; a machine that boots is not asked for twice."""
+    pools, away = [pool(cloud="away"), pool("other")], frozenset({"away"})
+    asked = snapshot([demand(1)], machines=[machine("small-1", phase="asked")], clouds_away=away)
+    assert launched(decide(asked, pools)) == {"other": 1}
+    starting = replace(asked, machines={"small-1": machine("small-1", phase="starting")})
+    assert launched(decide(starting, pools)) == {}
+
+
 @pytest.mark.parametrize("phase", ["asked", "starting"])
 def test_machines_on_their_way_count(phase) -> None:
     machines = [machine("small-1", phase=phase), machine("small-2", phase=phase)]
@@ -157,7 +166,7 @@ def test_labels_that_every_kubelet_sets() -> None:
 
 
 def test_priority_then_price_then_waste() -> None:
-    first, cheap, dear = pool("first", priority=1), pool("cheap", price=1.0), pool("dear", price=2.0)
+    first, cheap, dear = pool("first", priority=1), pool("cheap", price=1.0), pool("a-dear", price=2.0)
     found = snapshot([demand(4)])
     assert launched(decide(found, [dear, cheap, first])) == {"first": 1}
     assert launched(decide(found, [dear, cheap])) == {"cheap": 1}
@@ -266,7 +275,7 @@ def test_minimum_and_spares_are_kept_ready() -> None:
 
 def test_scheduled_minimum() -> None:
     """NOW is a Friday, 08:00 UTC."""
-    scheduled = pool(minimums=(("0 7 * * mon-fri", 3), ("0 18 * * *", 0)))
+    scheduled = pool(minimums=(("0 7 * * mon-fri", 3), ("0 18 * * *", 0), ("0 20 1 1 *", 7)))
     assert launched(decide(snapshot(), [scheduled])) == {"small": 3}
     assert launched(decide(snapshot(now=NOW + 10 * 3600), [scheduled])) == {}
     assert launched(decide(snapshot(now=NOW + 24 * 3600), [scheduled])) == {}, "Saturday"

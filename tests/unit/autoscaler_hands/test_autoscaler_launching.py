@@ -10,7 +10,7 @@ import yaml
 from parts.memory_cloud import Bench
 
 from oscar_fedcloud.autoscaler import launch, sync
-from oscar_fedcloud.autoscaler.clouds.protocol import CloudError, NoRoom
+from oscar_fedcloud.autoscaler.clouds.protocol import CloudError, MachineRequest, NoRoom
 from oscar_fedcloud.autoscaler.model import Launch
 from oscar_fedcloud.autoscaler.names import MACHINES, TOKENS
 
@@ -31,6 +31,12 @@ async def compare(bench: Bench, **nodes: bool) -> None:
     await sync.CloudSync(bench.context, bench.cloud).run(nodes)
 
 
+def token_of(request: MachineRequest) -> str:
+    join = yaml.safe_load(yaml.safe_load(request.user_data)["write_files"][-1]["content"])
+    assert join["nodeRegistration"]["name"] == request.name
+    return str(join["discovery"]["bootstrapToken"]["token"])
+
+
 def tokens(bench: Bench) -> int:
     return sum(path.startswith(f"{TOKENS.path()}/") for path in bench.kube.objects)
 
@@ -47,10 +53,7 @@ async def test_everything_is_written_before_the_one_request_to_the_cloud(bench: 
 
 async def test_each_machine_has_a_token_of_its_own(bench: Bench) -> None:
     await ask(bench, 5)
-    documents = [yaml.safe_load(each.user_data) for each in bench.cloud.batches[0]]
-    joins = [yaml.safe_load(each["write_files"][-1]["content"]) for each in documents]
-    assert len({join["discovery"]["bootstrapToken"]["token"] for join in joins}) == 5
-    assert {join["nodeRegistration"]["name"] for join in joins} == set(bench.cloud.names())
+    assert len({token_of(each) for each in bench.cloud.batches[0]}) == 5
 
 
 def test_machines_count_before_anything_is_awaited(bench: Bench) -> None:
@@ -106,6 +109,11 @@ async def test_a_request_that_got_lost_is_repeated_with_the_same_names(bench: Be
     assert bench.cloud.names() == sorted(names)
     assert [each.again for each in bench.cloud.batches[0]] == [True] * 4
     assert tokens(bench) == 4
+    for each in bench.cloud.batches[0]:  # the token that it gets is the one that is valid
+        identity, _, secret = token_of(each).partition(".")
+        found = bench.kube.has(TOKENS, f"bootstrap-token-{identity}")
+        assert found is not None
+        assert found["stringData"]["token-secret"] == secret
 
 
 async def test_nothing_is_repeated_while_the_cloud_cannot_be_listed(bench: Bench) -> None:

@@ -79,6 +79,22 @@ async def test_without_an_answer_the_lead_is_lost(kube: KubeMemory) -> None:
     assert not one.held
 
 
+async def test_of_two_that_try_at_once_one_wins(kube: KubeMemory) -> None:
+    time = Time()
+    one, two = lease(kube, time, "one"), lease(kube, time, "two")
+    await one.attempt()
+    await one.release()
+
+    def somebody_is_faster(line: str) -> bool:
+        if line.startswith("REPLACE"):
+            kube.objects[line.partition(" ")[2]]["metadata"]["resourceVersion"] = "another"
+        return False
+
+    kube.fails = somebody_is_faster
+    await two.attempt()
+    assert not two.held
+
+
 @given(st.lists(st.tuples(st.sampled_from(["one", "two", "three"]), st.floats(0, 20)), max_size=60))
 async def test_never_do_two_lead(steps: list[tuple[str, float]]) -> None:
     kube, time = KubeMemory([]), Time()

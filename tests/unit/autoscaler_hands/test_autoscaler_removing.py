@@ -14,6 +14,7 @@ from oscar_fedcloud.autoscaler import drain, removal, sync
 from oscar_fedcloud.autoscaler.names import NODES
 
 NAME = "oscar-small-bbbbb"
+SAFE = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 
 
 @pytest.fixture
@@ -63,9 +64,10 @@ async def test_machines_of_one_cloud_are_deleted_in_one_request(bench: Bench) ->
 BLOCKERS: list[tuple[dict[str, Any], str]] = [
     ({"owner": "Job"}, "of a Job has not ended"),
     ({"owner": "Job", "phase": "Pending"}, "of a Job has not ended"),
-    ({"owner": "Job", "annotations": {drain.SAFE_TO_EVICT: "true"}}, "of a Job has not ended"),
-    ({"owner": ""}, "has no controller"),
-    ({"owner": "ReplicaSet", "annotations": {drain.SAFE_TO_EVICT: "false"}}, "safe-to-evict=false"),
+    ({"owner": "Job", "annotations": {SAFE: "true"}}, "of a Job has not ended"),
+    ({"owner": ""}, "must not be evicted"),
+    ({"owner": "ReplicaSet", "annotations": {SAFE: "false"}}, "must not be evicted"),
+    ({"owner": "ReplicaSet", "volumes": [{"name": "data", "emptyDir": {}}]}, "must not be evicted"),
 ]
 
 
@@ -99,7 +101,7 @@ async def test_what_goes_with_its_node_does_not_keep_it(bench: Bench, pod: dict[
     assert bench.cloud.names() == []
 
 
-@pytest.mark.parametrize("pod", [{"owner": "ReplicaSet"}, {"annotations": {drain.SAFE_TO_EVICT: "true"}}])
+@pytest.mark.parametrize("pod", [{"owner": "ReplicaSet"}, {"annotations": {SAFE: "true"}}])
 async def test_what_may_leave_is_evicted_first(bench: Bench, pod: dict[str, Any]) -> None:
     await cordoned(bench)
     bench.pod("web", NAME, **pod)
@@ -139,6 +141,16 @@ async def test_a_job_that_comes_while_the_cloud_is_listed_keeps_its_node(bench: 
 
 async def test_a_node_that_somebody_uncordoned_stays(bench: Bench) -> None:
     await bench.machine(NAME, "draining")
+    await removal.remove(bench.context, [NAME], "idle")
+    assert bench.cloud.names() == [NAME]
+    assert bench.phase(NAME) == "joined"
+
+
+async def test_a_node_that_somebody_protects_in_the_pause_stays(bench: Bench) -> None:
+    await cordoned(bench)
+    node = bench.kube.has(NODES, NAME)
+    assert node is not None
+    node["metadata"]["annotations"] = {"cluster-autoscaler.kubernetes.io/scale-down-disabled": "true"}
     await removal.remove(bench.context, [NAME], "idle")
     assert bench.cloud.names() == [NAME]
     assert bench.phase(NAME) == "joined"
@@ -255,8 +267,10 @@ async def test_a_vm_that_vanished_takes_its_node_with_it_but_not_at_once(bench: 
     node["status"]["conditions"][0]["status"] = "Unknown"
     looks = sync.CloudSync(bench.context, bench.cloud)
     await looks.run({NAME: False})
+    bench.now += 299
+    await looks.run({NAME: False})
     assert bench.phase(NAME) == "joined"
-    bench.now += 301
+    bench.now += 2
     await looks.run({NAME: False})
     assert bench.phase(NAME) == "failed"
     await looks.run({NAME: False})
