@@ -81,7 +81,7 @@ def _singles(folder: Path) -> None:
         _start(site)
         for number in range(SINGLES):
             site.cluster.http.post(PODS_PATH, json=_pod(f"p{number}", cpu="1")).raise_for_status()
-            eventually(lambda: site.record.count("bound") > number, 60)  # noqa: B023  called at once
+            eventually(lambda: site.record.check().bound > number, 60)  # noqa: B023  called at once
             since = site.record.pods[f"{NAMESPACE}/p{number}"].unschedulable
             waits.append((site.farm.asked[number].at - since) * 1000)
             time.sleep(random.uniform(0.5, 1.0))
@@ -102,7 +102,7 @@ def _burst(folder: Path, name: str, make: Callable[[Cluster, str, int], None]) -
         begin = time.time()
         for kind in kinds:
             make(site.cluster, kind, BURST // len(kinds))
-        eventually(lambda: site.record.count("bound") == BURST, PATIENCE)
+        eventually(lambda: site.record.check().bound == BURST, PATIENCE)
         asked = {kind: [each for each in site.farm.asked if each.pool == f"pool-{kind}"] for kind in kinds}
         first, last = ((find(each.at for each in site.farm.asked) - begin) * 1000 for find in (min, max))
         unschedulable = [seen.unschedulable for seen in site.record.pods.values() if seen.unschedulable]
@@ -137,7 +137,7 @@ def _fill(site: Site, names: list[str]) -> None:
     eventually(lambda: len(site.cluster.nodes()) == NODES, PATIENCE)
     for name in names:
         site.cluster.job(f"job-{name}", PODS // NODES, cpu="100m", nodeName=name)
-    eventually(lambda: site.record.count("bound") == PODS // NODES * NODES, PATIENCE)
+    eventually(lambda: site.record.check().bound == PODS // NODES * NODES, PATIENCE)
     _wait_until_still(site)
 
 

@@ -167,6 +167,7 @@ class KubeServer:
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
+            "--quota-backend-bytes=8589934592",  # for tens of thousands of Pods
         ]
 
     def _api(self) -> list[str]:

@@ -71,6 +71,7 @@ class PodRecord:
         self.pods: dict[str, Seen] = {}
         self.deleted_nodes: dict[str, int] = {}
         self.events = 0
+        self.bound = self.ended = 0  # how many Pods are, or were
         self.failure = ""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -88,18 +89,17 @@ class PodRecord:
 
     # -- what is asked of it ---------------------------------------------------------------------------------------
 
-    def count(self, what: str) -> int:
-        """How many Pods are ``bound`` or ``ended``."""
-        if self.failure:
-            raise AssertionError(self.failure)
-        return sum(bool(getattr(seen, what)) for seen in list(self.pods.values()))
+    def check(self) -> PodRecord:
+        """Itself. Raises AssertionError when something may be missing in it."""
+        assert not self.failure, self.failure
+        return self
 
     def killed(self, gone: Mapping[str, int]) -> list[str]:
-        """Pods that had not ended at the revision at which their node was gone."""
+        """Pods that had not ended at the revision at which their node was gone, or came to it later still."""
         return [
             f"{name} on {seen.node}: bound at {seen.bound}, ended at {seen.ended}, node gone at {gone[seen.node]}"
             for name, seen in self.pods.items()
-            if seen.node in gone and seen.bound <= gone[seen.node] and not 0 < seen.ended <= gone[seen.node]
+            if seen.node in gone and not 0 < seen.ended <= gone[seen.node]
         ]
 
     # -- watching --------------------------------------------------------------------------------------------------
@@ -129,8 +129,10 @@ class PodRecord:
         seen = self.pods.setdefault(f"{pod.metadata.namespace}/{pod.metadata.name}", Seen())
         if pod.spec.node_name and not seen.bound:
             seen.node, seen.bound = pod.spec.node_name, revision
+            self.bound += 1
         if not seen.ended and (event.type == "DELETED" or status.phase in _ENDED):
             seen.ended = revision
+            self.ended += 1
         if not seen.unschedulable and any(each.reason == "Unschedulable" for each in status.conditions):
             seen.unschedulable = time.time()
 

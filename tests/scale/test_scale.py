@@ -85,7 +85,7 @@ def test_from_nothing_to_a_thousand_nodes_and_back_without_a_kill(
     autoscaler: Autoscaler, cluster: Cluster, record: PodRecord, kwok: Kwok, farm: Farm
 ) -> None:
     jobs = burst(cluster)
-    eventually(lambda: record.count("bound") == jobs, PATIENCE)
+    eventually(lambda: record.check().bound == jobs, PATIENCE)
     for kind in KINDS:  # no Pod has room to spare, so the needed number of nodes is known
         assert NODES // len(KINDS) <= len(farm.names(f"pool-{kind}")) <= NODES // len(KINDS) + 1
     now = farm.revision()
@@ -93,10 +93,11 @@ def test_from_nothing_to_a_thousand_nodes_and_back_without_a_kill(
     kwok.stop()
     kwok.start(ENDS)
     jobs += latecomers(cluster, farm)
-    eventually(lambda: record.count("ended") == jobs, PATIENCE)
+    eventually(lambda: record.check().ended == jobs, PATIENCE)
     eventually(lambda: not farm.names() and not cluster.machines() and not cluster.nodes(), PATIENCE)
     assert not cluster.tokens()
-    assert record.killed(farm.removed) == record.killed(record.deleted_nodes) == []
+    assert record.killed(farm.removed) == []
+    assert record.killed(record.deleted_nodes) == []
     asked = [name for request in farm.asked for name in request.names]
     assert len(asked) == len(set(asked))
     assert set(asked) == set(farm.removed) == set(record.deleted_nodes) >= {seen.node for seen in record.pods.values()}

@@ -132,6 +132,7 @@ def _mode(path: str) -> str:
 
 # kubeadm leaves kubelet.conf behind when it is through; a join that was cut off is undone and done again.
 _UNIT = f"""\
+# SPDX-License-Identifier: Apache-2.0
 [Unit]
 Description=Join the Kubernetes cluster
 Wants=network-online.target

@@ -245,7 +245,7 @@ class KubeClient:
 
 async def headers_of(access: Configuration, content_type: str = "") -> dict[str, str]:
     """Headers of a request; the library renews a token that has run out."""
-    headers = {"Accept": "application/json", "User-Agent": f"oscar-invoker/{__version__}"}
+    headers = {"Accept": "application/json", "User-Agent": f"oscar-fedcloud/{__version__}"}
     if content_type:
         headers["Content-Type"] = content_type
     if token := await access.get_api_key_with_prefix("BearerToken"):
