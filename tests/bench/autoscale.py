@@ -28,7 +28,7 @@ from parts.pod_record import PodRecord
 SINGLES, BURST = 40, 500
 NODES = int(os.environ.get("SCALE_NODES", "1000"))
 PODS = int(os.environ.get("SCALE_PODS", "30000"))
-CHURN, SECONDS = 34, 30  # Pods a second that come, run and are deleted: three events each
+CHURN, SECONDS = 25, 30  # Pods a second that come, run and are deleted: four events each
 PATIENCE = 120 + PODS / 10
 PODS_PATH = f"/api/v1/namespaces/{NAMESPACE}/pods"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import socketserver
-import sys
 import threading
 import time
 import uuid
@@ -65,9 +64,8 @@ class Farm:
 
     def settings(self) -> dict[str, Any]:
         """What stands in the autoscaler's configuration."""
-        client = [sys.executable, "-I", "-S", str(Path(__file__).with_name("farm_client.py"))]
-        port = str(self._server.server_address[1])
-        verbs = {verb: [*client, port, verb] for verb in ("add", "list", "remove")}
+        client, port = str(Path(__file__).with_name("farm_client.sh")), str(self._server.server_address[1])
+        verbs = {verb: ["/bin/bash", client, port, verb] for verb in ("add", "list", "remove")}
         return {"type": "command", "timeout": 60.0, **verbs}
 
     def names(self, pool: str = "") -> list[str]:
@@ -140,8 +138,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
-        verb, _, document = self.rfile.read().partition(b"\n")
-        at = time.time()
+        verb, document, at = self.rfile.readline().decode().strip(), self.rfile.readline(), time.time()
         assert isinstance(self.server, _Server)
-        work = getattr(self.server.farm, verb.decode())
+        work = getattr(self.server.farm, verb)
         self.wfile.write(json.dumps(work(json.loads(document), at)).encode())

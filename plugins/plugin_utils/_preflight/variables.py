@@ -51,7 +51,7 @@ def _check(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[str]:
             yield from _check(f"{name}[{index}]", item, element)
     elif kind == "dict":
         yield from _check_mapping(name, value, option.get("options"))
-    else:
+    elif kind != "bool":  # a switch may be named like a value, as minio_rotate_root_password is
         right = kinds.wrong(name, value)
         if right:
             yield f"{name} is {_shown(name, value)}; it must be {right}."

@@ -54,7 +54,7 @@ class State:
         """A Pod came, changed or went."""
         before = self._pods.pop(pod.key, None)
         if before is None and pod.job:
-            self.jobs.has_pods(pod.job)
+            self.jobs.has_pod(pod.job, pod.key)
         gone = change == "DELETED" or pod.ended
         if before and before.node and (gone or before.node != pod.node):
             self._leave(before)

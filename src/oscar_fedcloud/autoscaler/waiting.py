@@ -69,11 +69,11 @@ class WaitingPods:
 
 
 class WaitingJobs:
-    """Jobs of which no Pod has been made yet, and the invoker's backlog without those that became Jobs since."""
+    """Pods that young Jobs have not got yet, and the invoker's backlog without what became a Job since."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, tuple[Shape, int, float]] = {}
-        self._with_pods: set[str] = set()
+        self._seen: dict[str, set[str]] = {}  # Job -> its Pods so far
         self._backlog: Sequence[BacklogRow] = ()
         self._made: list[tuple[float, str]] = []  # Jobs that the backlog in use may count: when they came, service
         self._asked = 0.0  # when the backlog was asked for; 0.0 = never
@@ -85,23 +85,21 @@ class WaitingJobs:
             self._made.append((now, service))
         status, spec = job.status, job.spec
         ended = any(each.status == "True" and each.type in ("Complete", "Failed") for each in status.conditions or ())
-        begun = job.metadata.key in self._with_pods or status.active or status.succeeded or status.failed
-        if spec.suspend or ended or begun:
+        count = min(spec.parallelism, spec.completions or spec.parallelism)
+        if spec.suspend or ended or status.succeeded or status.failed or status.active >= count:
             self._jobs.pop(job.metadata.key, None)
         else:
-            count = min(spec.parallelism, spec.completions or spec.parallelism)
             shape = shape_of(spec.template.spec, job.metadata.namespace)
             self._jobs[job.metadata.key] = (shape, count, job.metadata.created)
 
-    def has_pods(self, key: str) -> None:
-        """The first Pod of a Job was seen, maybe before the Job was."""
-        self._with_pods.add(key)
-        self._jobs.pop(key, None)
+    def has_pod(self, key: str, pod: str) -> None:
+        """A Pod of a Job was seen, maybe before the Job was. It counts by itself from now on."""
+        self._seen.setdefault(key, set()).add(pod)
 
     def remove(self, key: str) -> None:
         """A Job is gone."""
         self._jobs.pop(key, None)
-        self._with_pods.discard(key)
+        self._seen.pop(key, None)
 
     def ask(self, now: float) -> None:
         """The backlog is about to be asked for."""
@@ -117,11 +115,12 @@ class WaitingJobs:
     def demand(self, now: float) -> Iterator[Demand]:
         """Pods that will be there in a moment."""
         young: Counter[Shape] = Counter()
-        for shape, count, created in self._jobs.values():
+        for key, (shape, count, created) in self._jobs.items():
             if now - created < _YOUNG:
-                young[shape] += count
+                young[shape] += max(0, count - len(self._seen.get(key, ())))
         for shape, count in young.items():
-            yield Demand(shape, count)
+            if count:
+                yield Demand(shape, count)
         yield from self._of_backlog()
 
     def _of_backlog(self) -> Iterator[Demand]:

@@ -218,6 +218,19 @@ def test_a_pod_may_be_seen_before_its_job(state: State) -> None:
     assert sum(each.count for each in look(state).demand) == 1
 
 
+def test_the_pods_that_a_parallel_job_has_not_got_yet_count(state: State) -> None:
+    parallel = job("j1")
+    parallel.spec.parallelism = 5
+    state.job("ADDED", parallel)
+    assert sum(each.count for each in look(state).demand) == 5
+    for number in range(3):
+        state.pod("ADDED", pod(f"p{number}", job="j1"))
+    assert sum(each.count for each in look(state).demand) == 5, "three Pods, and two that are still to come"
+    parallel.status.active = 5
+    state.job("MODIFIED", parallel)
+    assert sum(each.count for each in look(state).demand) == 3
+
+
 @pytest.mark.parametrize(
     "status", [{"succeeded": 1}, {"failed": 1}, {"conditions": [{"type": "Failed", "status": "True"}]}]
 )

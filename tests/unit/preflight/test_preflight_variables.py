@@ -100,6 +100,13 @@ def test_good_variables_are_no_problem() -> None:
     assert problems({}) == []
 
 
+def test_a_switch_is_not_taken_for_what_its_name_ends_in() -> None:
+    switches = {"minio_rotate_root_password": False}
+    assert preflight.variable_problems(switches, ["minio"], "192.0.2.0/25") == preflight.variable_problems(
+        {}, ["minio"], "192.0.2.0/25"
+    )
+
+
 @pytest.mark.parametrize(("name", "value", "rest"), BAD, ids=[f"{row[0]}-{n}" for n, row in enumerate(BAD)])
 def test_bad_variable_gives_one_sentence(name: str, value: object, rest: str) -> None:
     assert problems(GOOD | {name: value}) == [name + rest]
