@@ -73,6 +73,7 @@ MINIO_NEXT = Build(
     ldflags="-s -w -X github.com/minio/minio/cmd.ReleaseTag=RELEASE.2026-11-01T00-00-00Z",
 )
 ETCD = Build("etcd", "go.etcd.io/etcd/server/v3", VERSIONS["etcd"], {"etcd": ""})
+ETCDCTL = Build("etcdctl", "go.etcd.io/etcd/etcdctl/v3", VERSIONS["etcd"], {"etcdctl": ""})
 CONTAINERD = Build(
     "containerd",
     "github.com/containerd/containerd/v2",
@@ -109,7 +110,7 @@ GROUPS: Mapping[str, Sequence[Build]] = {
     "kubernetes-api": [kubernetes("kubernetes-api", VERSIONS["kubernetes"], API_PROGRAMS), ETCD],
     "site": [
         kubernetes("kubernetes", VERSIONS["kubernetes"], OTHER_PROGRAMS),
-        *(CONTAINERD, CNI, COREDNS, FLANNEL, FLANNEL_CNI),
+        *(ETCDCTL, CONTAINERD, CNI, COREDNS, FLANNEL, FLANNEL_CNI),
     ],
     "scale": [KWOK],
     "upgrade": [

@@ -59,8 +59,10 @@ def parser() -> argparse.ArgumentParser:
     command("power-on", power_on, "start virtual machines that are off", hosts="+")
     off = command("power-off", power_off, "cut the power of virtual machines; their disks are kept", hosts="+")
     off.add_argument("--orderly", action="store_true", help="let them shut down first")
-    programs = command("cloud", cloud_program, "what the cloud of the test site does for the autoscaler", hosts=None)
-    programs.add_argument("program", choices=cloud.PROGRAMS)
+    programs = command(
+        "cloud", cloud_program, "let the front end use the cloud of the test site, and what that does", None
+    )
+    programs.add_argument("program", choices=("up", "down", *cloud.PROGRAMS))
     ssh = command("ssh", login, "log in to a virtual machine, or run a command there", hosts=None)
     ssh.add_argument("host")
     ssh.add_argument("command", nargs=argparse.REMAINDER)
@@ -104,7 +106,12 @@ def power_off(options: argparse.Namespace) -> None:
 
 def cloud_program(options: argparse.Namespace) -> None:
     with changing_the_site() if options.program != "list" else contextlib.nullcontext():
-        options.status = cloud.serve(options.program)
+        if options.program == "up":
+            cloud.up()
+        elif options.program == "down":
+            cloud.down()
+        else:
+            options.status = cloud.serve(options.program)
 
 
 def login(options: argparse.Namespace) -> None:

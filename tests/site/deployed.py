@@ -143,7 +143,8 @@ class Deployed:
 
     def jobs(self, **query: Any) -> list[dict[str, Any]]:
         with self.client() as client:
-            found: list[dict[str, Any]] = client.get("/v2/jobs", params={"limit": 1000, **query}).json()["jobs"]
+            answer = client.get("/v2/jobs", params={"limit": 1000, **query}).raise_for_status()
+            found: list[dict[str, Any]] = answer.json()["jobs"]
             return found
 
     def wait_jobs(self, count: int, timeout: float = 180, **query: Any) -> list[dict[str, Any]]:

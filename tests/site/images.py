@@ -80,8 +80,8 @@ def _kubernetes(version: str, folder: Path, network: Path) -> list[Image]:
             found.append(Image(name, {"coredns": BIN / "coredns"}, [], {"Entrypoint": ["/coredns"]}))
         else:
             below = [network] if component == "kube-proxy" else []
-            binary = (BIN if component == "etcd" else folder) / component
-            found.append(Image(name, {f"usr/local/bin/{component}": binary}, below, {}))
+            programs = [BIN / "etcd", BIN / "etcdctl"] if component == "etcd" else [folder / component]
+            found.append(Image(name, {f"usr/local/bin/{file.name}": file for file in programs}, below, {}))
     return found
 
 

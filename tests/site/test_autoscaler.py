@@ -53,7 +53,7 @@ def the_cloud(site: Deployed) -> Iterator[None]:
         site.machine("power-off", worker)
     site.machine("reset", FRONT)
     site.forget()
-    cloud.up()
+    site.machine("cloud", "up")
     known = f"[{CONTROLLER}]:{cloud.PORT} {keys.public(cloud.HOST_KEY)}"
     site.ssh(FRONT, f"mkdir -p /etc/site-cloud && echo {shlex.quote(known)} > /etc/site-cloud/known_hosts")
     program = shlex.quote(PROGRAM)
@@ -61,7 +61,7 @@ def the_cloud(site: Deployed) -> Iterator[None]:
     yield
     for name in list(cloud.machines()):
         site.machine("power-off", cloud.machines()[name]["host"])
-    cloud.down()
+    site.machine("cloud", "down")
 
 
 def assert_nothing_is_left(site: Deployed) -> None:

@@ -8,11 +8,11 @@ facts, on ansible-core 2.16. See https://imdocs.readthedocs.io.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
+import yaml
 from deployed import CA_FILE, FRONT, INVENTORY, WORKERS, Deployed, changed
-from parts.ansible_run import Ansible, Run
+from parts.ansible_run import ROOT, Ansible, Run
 from test_smoke import COPY, put, service
 
 pytestmark = [pytest.mark.site, pytest.mark.full]
@@ -55,25 +55,32 @@ def manager(site: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Ansible
     )
 
 
-def play(site: Deployed, manager: Ansible, host: str, role: str, variables: dict[str, object]) -> Run:
-    """Run one role on one host, by a play for all hosts that is limited to it."""
-    book = manager.folder / f"{host}-{role}.yml"
-    given = {"ingress_ca_dest": str(CA_FILE), **variables}
-    book.write_text(
-        json.dumps([{"hosts": "front_end:workers", "roles": [{"role": f"fedcloud.oscar.{role}"}]}]), encoding="utf-8"
-    )
-    run = manager.run(book, "-i", str(INVENTORY), "--limit", host, "-e", json.dumps(given))
-    Path(site.folder / f"{host}-{role}.log").write_text(run.output, encoding="utf-8")
-    assert run.code == 0, run.output[-8000:]
-    return run
+def run(
+    site: Deployed, manager: Ansible, host: str, name: str, plays: list[dict[str, object]], variables: object
+) -> Run:
+    """Run plays for all hosts, limited to one."""
+    book = manager.folder / f"{host}-{name}.yml"
+    book.write_text(json.dumps([{**play, "hosts": "front_end:workers"} for play in plays]), encoding="utf-8")
+    done = manager.run(book, "-i", str(INVENTORY), "--limit", host, "-e", json.dumps(variables))
+    (site.folder / f"{host}-{name}.log").write_text(done.output, encoding="utf-8")
+    assert done.code == 0, done.output[-8000:]
+    return done
 
 
 @pytest.mark.parametrize(("host", "role", "variables"), PLAYS, ids=[f"{role}-{host}" for host, role, _ in PLAYS])
 def test_a_role_runs_alone(
     site: Deployed, manager: Ansible, host: str, role: str, variables: dict[str, object]
 ) -> None:
-    play(site, manager, host, role, variables)
-    assert changed(play(site, manager, host, role, variables)) == []
+    given = {"ingress_ca_dest": str(CA_FILE), **variables}
+    run(site, manager, host, role, [{"roles": [{"role": f"fedcloud.oscar.{role}"}]}], given)
+
+
+@pytest.mark.parametrize(("host", "recipe"), [(FRONT, "front_end"), *((worker, "workers") for worker in WORKERS)])
+def test_the_plays_of_the_recipes_find_nothing_to_change(
+    site: Deployed, manager: Ansible, host: str, recipe: str
+) -> None:
+    plays = yaml.safe_load((ROOT / "recipes" / "plays" / f"{recipe}.yml").read_text(encoding="utf-8"))
+    assert changed(run(site, manager, host, recipe, plays, {"ingress_ca_dest": str(CA_FILE)})) == []
 
 
 def test_they_make_a_working_site(site: Deployed) -> None:

@@ -13,7 +13,7 @@ from settings import ROOT, SITE, WWW
 
 TARGET = WWW / "wheels"
 DEPENDENCIES = SITE / "dependencies"
-EXTRAS = "kubernetes,postgresql"
+EXTRAS = "kubernetes,postgresql,autoscaler"
 # What Debian 12 runs; wheels for older C libraries run there too.
 PYTHON = ("--python-version=3.11", "--implementation=cp", "--only-binary=:all:")
 PLATFORMS = tuple(f"--platform={name}_x86_64" for name in ("manylinux_2_28", "manylinux_2_17", "manylinux2014"))
