@@ -20,9 +20,9 @@ from typing import Any
 
 from parts.autoscaler import NAMESPACE, Autoscaler, Cluster, pool, prepare
 from parts.daemon import eventually
-from parts.farm import Farm
 from parts.kube import KubeServer
 from parts.kwok import Kwok
+from parts.kwok_cloud import KwokCloud
 from parts.pod_record import PodRecord
 
 SINGLES, BURST = 40, 500
@@ -40,7 +40,7 @@ class Site:
     cluster: Cluster
     record: PodRecord
     kwok: Kwok
-    farm: Farm
+    cloud: KwokCloud
     autoscaler: Autoscaler
 
 
@@ -50,11 +50,11 @@ def _site(folder: Path, pools: list[dict[str, Any]]) -> Iterator[Site]:
     folder.mkdir()
     with KubeServer(folder / "kube", audit=False, scheduler=True) as kube:
         cluster, kubeconfig = Cluster(kube), prepare(kube)
-        with Kwok(kube) as kwok, PodRecord(kube) as record, Farm(cluster, pools) as farm:
+        with Kwok(kube) as kwok, PodRecord(kube) as record, KwokCloud(cluster, pools) as cloud:
             times = {"scan_interval": 10.0, "cloud_interval": 15.0}
-            autoscaler = Autoscaler(folder, kubeconfig, farm, pools=pools, **times)
+            autoscaler = Autoscaler(folder, kubeconfig, cloud, pools=pools, **times)
             try:
-                yield Site(cluster, record, kwok, farm, autoscaler)
+                yield Site(cluster, record, kwok, cloud, autoscaler)
             finally:
                 autoscaler.end(signal.SIGKILL)
 
@@ -83,7 +83,7 @@ def _singles(folder: Path) -> None:
             site.cluster.http.post(PODS_PATH, json=_pod(f"p{number}", cpu="1")).raise_for_status()
             eventually(lambda: site.record.check().bound > number, 60)  # noqa: B023  called at once
             since = site.record.pods[f"{NAMESPACE}/p{number}"].unschedulable
-            waits.append((site.farm.asked[number].at - since) * 1000)
+            waits.append((site.cloud.asked[number].at - since) * 1000)
             time.sleep(random.uniform(0.5, 1.0))
     percentiles = statistics.quantiles(waits, n=100, method="inclusive")
     print(
@@ -103,13 +103,13 @@ def _burst(folder: Path, name: str, make: Callable[[Cluster, str, int], None]) -
         for kind in kinds:
             make(site.cluster, kind, BURST // len(kinds))
         eventually(lambda: site.record.check().bound == BURST, PATIENCE)
-        asked = {kind: [each for each in site.farm.asked if each.pool == f"pool-{kind}"] for kind in kinds}
-        first, last = ((find(each.at for each in site.farm.asked) - begin) * 1000 for find in (min, max))
+        asked = {kind: [each for each in site.cloud.asked if each.pool == f"pool-{kind}"] for kind in kinds}
+        first, last = ((find(each.at for each in site.cloud.asked) - begin) * 1000 for find in (min, max))
         unschedulable = [seen.unschedulable for seen in site.record.pods.values() if seen.unschedulable]
         told = "" if not unschedulable else f", Pods unschedulable after {(min(unschedulable) - begin) * 1000:.0f} ms"
     print(
         f"{BURST} Pods at once, {name}: {' + '.join(str(len(each)) for each in asked.values())} batches of two pools, "
-        f"{sum(len(each.names) for each in site.farm.asked)} nodes for {BURST // 10}; "
+        f"{sum(len(each.names) for each in site.cloud.asked)} nodes for {BURST // 10}; "
         f"the first request after {first:.0f} ms, the last after {last:.0f} ms{told}",
         flush=True,
     )
@@ -133,7 +133,7 @@ def _many_jobs(cluster: Cluster, kind: str, pods: int) -> None:
 def _fill(site: Site, names: list[str]) -> None:
     """All nodes, and on each the same number of Pods of a Job, past the scheduler."""
     for name in names:
-        site.farm.start(name, "one")
+        site.cloud.start(name, "one")
     eventually(lambda: len(site.cluster.nodes()) == NODES, PATIENCE)
     for name in names:
         site.cluster.job(f"job-{name}", PODS // NODES, cpu="100m", nodeName=name)

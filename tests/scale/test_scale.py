@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from parts.autoscaler import Autoscaler, Cluster, pool, prepare
 from parts.daemon import eventually
-from parts.farm import Farm
 from parts.kube import KubeServer
 from parts.kwok import Kwok
+from parts.kwok_cloud import KwokCloud
 from parts.pod_record import PodRecord
 
 pytestmark = pytest.mark.scale
@@ -68,41 +68,41 @@ def kwok(kube: KubeServer) -> Iterator[Kwok]:
 
 
 @pytest.fixture
-def farm(cluster: Cluster) -> Iterator[Farm]:
-    with Farm(cluster, pools()) as found:
+def cloud(cluster: Cluster) -> Iterator[KwokCloud]:
+    with KwokCloud(cluster, pools()) as found:
         yield found
 
 
 @pytest.fixture
-def autoscaler(tmp_path: Path, kube: KubeServer, farm: Farm) -> Iterator[Autoscaler]:
-    found = Autoscaler(tmp_path, prepare(kube), farm, pools=pools(), cloud_interval=5.0)
+def autoscaler(tmp_path: Path, kube: KubeServer, cloud: KwokCloud) -> Iterator[Autoscaler]:
+    found = Autoscaler(tmp_path, prepare(kube), cloud, pools=pools(), cloud_interval=5.0)
     found.start()
     yield found
     found.end(signal.SIGKILL)
 
 
 def test_from_nothing_to_a_thousand_nodes_and_back_without_a_kill(
-    autoscaler: Autoscaler, cluster: Cluster, record: PodRecord, kwok: Kwok, farm: Farm
+    autoscaler: Autoscaler, cluster: Cluster, record: PodRecord, kwok: Kwok, cloud: KwokCloud
 ) -> None:
     jobs = burst(cluster)
     eventually(lambda: record.check().bound == jobs, PATIENCE)
     for kind in KINDS:  # no Pod has room to spare, so the needed number of nodes is known
-        assert NODES // len(KINDS) <= len(farm.names(f"pool-{kind}")) <= NODES // len(KINDS) + 1
-    now = farm.revision()
-    assert len(record.killed(dict.fromkeys(farm.names(), now))) == jobs  # that is what a kill would look like
+        assert NODES // len(KINDS) <= len(cloud.names(f"pool-{kind}")) <= NODES // len(KINDS) + 1
+    now = cloud.revision()
+    assert len(record.killed(dict.fromkeys(cloud.names(), now))) == jobs  # that is what a kill would look like
     kwok.stop()
     kwok.start(ENDS)
-    jobs += latecomers(cluster, farm)
+    jobs += latecomers(cluster, cloud)
     eventually(lambda: record.check().ended == jobs, PATIENCE)
-    eventually(lambda: not farm.names() and not cluster.machines() and not cluster.nodes(), PATIENCE)
+    eventually(lambda: not cloud.names() and not cluster.machines() and not cluster.nodes(), PATIENCE)
     assert not cluster.tokens()
-    assert record.killed(farm.removed) == []
+    assert record.killed(cloud.removed) == []
     assert record.killed(record.deleted_nodes) == []
-    asked = [name for request in farm.asked for name in request.names]
+    asked = [name for request in cloud.asked for name in request.names]
     assert len(asked) == len(set(asked))
-    assert set(asked) == set(farm.removed) == set(record.deleted_nodes) >= {seen.node for seen in record.pods.values()}
-    assert any(seen.bound > min(farm.removed.values()) for seen in record.pods.values())  # work came while nodes went
-    assert not farm.failed
+    assert set(asked) == set(cloud.removed) == set(record.deleted_nodes) >= {seen.node for seen in record.pods.values()}
+    assert any(seen.bound > min(cloud.removed.values()) for seen in record.pods.values())  # work came while nodes went
+    assert not cloud.failed
 
 
 def burst(cluster: Cluster) -> int:
@@ -114,11 +114,11 @@ def burst(cluster: Cluster) -> int:
     return each * len(KINDS)
 
 
-def latecomers(cluster: Cluster, farm: Farm) -> int:
+def latecomers(cluster: Cluster, cloud: KwokCloud) -> int:
     """A Pod each second, for one kind after the other, until a third of the nodes has gone; how many Pods."""
     count, deadline = 0, time.monotonic() + PATIENCE
-    while len(farm.removed) < NODES / 3:
-        assert time.monotonic() < deadline, f"only {len(farm.removed)} nodes have gone"
+    while len(cloud.removed) < NODES / 3:
+        assert time.monotonic() < deadline, f"only {len(cloud.removed)} nodes have gone"
         run(cluster, f"late-{count}", 1, KINDS[count % len(KINDS)])
         count += 1
         time.sleep(1.0)

@@ -34,7 +34,7 @@ class Asked:
     names: tuple[str, ...]
 
 
-class Farm:
+class KwokCloud:
     """pools: those of the autoscaler's configuration, by which nodes get their labels and their size.
 
     asked: the requests for machines. removed: machines that it was told to delete -> the API server's revision then.
@@ -49,10 +49,10 @@ class Farm:
         self.failed: list[Exception] = []
         self._boots = ThreadPoolExecutor(8)
         self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.farm = self
+        self._server.cloud = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
-    def __enter__(self) -> Farm:
+    def __enter__(self) -> KwokCloud:
         self._thread.start()
         return self
 
@@ -64,7 +64,7 @@ class Farm:
 
     def settings(self) -> dict[str, Any]:
         """What stands in the autoscaler's configuration."""
-        client, port = str(Path(__file__).with_name("farm_client.sh")), str(self._server.server_address[1])
+        client, port = str(Path(__file__).with_name("kwok_cloud_client.sh")), str(self._server.server_address[1])
         verbs = {verb: ["/bin/bash", client, port, verb] for verb in ("add", "list", "remove")}
         return {"type": "command", "timeout": 60.0, **verbs}
 
@@ -133,12 +133,12 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 64
-    farm: Farm
+    cloud: KwokCloud
 
 
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         verb, document, at = self.rfile.readline().decode().strip(), self.rfile.readline(), time.time()
         assert isinstance(self.server, _Server)
-        work = getattr(self.server.farm, verb)
+        work = getattr(self.server.cloud, verb)
         self.wfile.write(json.dumps(work(json.loads(document), at)).encode())
