@@ -53,12 +53,12 @@ def test_kubernetes_is_upgraded_while_jobs_run(site: Deployed) -> None:
 
 def test_minio_is_upgraded(site: Deployed) -> None:
     """The next MinIO is the same source under another version, since only one can be built."""
-    before = site.ssh(FRONT, "/usr/local/bin/minio --version")
+    before = site.ssh(FRONT, "/opt/minio/current/bin/minio --version")
     new = WWW / "files" / "minio-next"
     site.play(
         "upgrade", "--tags", "minio", minio_url="http://10.77.0.1:8081/files/minio-next", minio_checksum=sha256(new)
     )
-    assert site.ssh(FRONT, "/usr/local/bin/minio --version") != before
+    assert site.ssh(FRONT, "/opt/minio/current/bin/minio --version") != before
     site.play("upgrade", "--tags", "minio")
 
 
@@ -79,6 +79,11 @@ def test_an_invoker_that_cannot_run_goes_back(site: Deployed, tmp_path: Path) ->
     assert "did not become ready" in run.output
     assert site.ssh(FRONT, "readlink /opt/oscar/current") == running
     assert site.ssh(FRONT, HEALTH)
+
+
+@pytest.mark.parametrize("part", ["preflight", "firewall", "kubernetes", "minio", "invoker", "ingress"])
+def test_a_part_of_the_site_runs_by_its_tag(site: Deployed, part: str) -> None:
+    site.play("site", "--tags", part)
 
 
 def test_nothing_is_left_to_change(site: Deployed) -> None:
