@@ -17,7 +17,7 @@ from test_smoke import COPY, service
 from versions import VERSIONS
 
 pytestmark = [pytest.mark.site, pytest.mark.full]
-HEALTH = "curl --silent --fail http://127.0.0.1:8080/readyz"
+HEALTH = "python3 -c 'import urllib.request as web; web.urlopen(\"http://127.0.0.1:8080/readyz\")'"
 
 
 def kubelets(site: Deployed) -> set[str]:
@@ -78,7 +78,7 @@ def test_an_invoker_that_cannot_run_goes_back(site: Deployed, tmp_path: Path) ->
     assert run.code != 0
     assert "did not become ready" in run.output
     assert site.ssh(FRONT, "readlink /opt/oscar/current") == running
-    assert site.ssh(FRONT, HEALTH)
+    site.ssh(FRONT, HEALTH)
 
 
 @pytest.mark.parametrize("part", ["preflight", "firewall", "kubernetes", "minio", "invoker", "ingress"])
