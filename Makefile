@@ -80,7 +80,6 @@ site-down: $(VENV)/.dev  ## stop the test site and throw its machines away (its 
 	@$(BIN)/python tests/site down
 
 test-site: site-up  ## the whole site on virtual machines, by its playbooks (TIER=smoke for the short way; root)
-	@$(BIN)/pip install --quiet --editable '.[site]'
 	@TIER=$(TIER) $(BIN)/pytest -m site --exitfirst tests/site $(PYTEST_ARGS)
 	@echo "Next: make site-down"
 
