@@ -130,12 +130,17 @@ class CommandPlace(Place):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _records(self) -> list[dict[str, Any]]:
-        return [json.loads(file.read_text()) for file in (self.folder / "vms").glob("*.json")]
+        found = []
+        for file in (self.folder / "vms").glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):  # it has just been removed
+                found.append(json.loads(file.read_text()))
+        return found
 
     def _behave(self, **changes: Any) -> None:
         file = self.folder / "cloud.json"
         before = json.loads(file.read_text()) if file.exists() else {}
-        file.write_text(json.dumps(before | changes))
+        file.with_suffix(".new").write_text(json.dumps(before | changes))
+        file.with_suffix(".new").replace(file)
 
 
 class ImPlace(Place):

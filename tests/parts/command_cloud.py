@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -18,7 +19,18 @@ BEHAVIOUR = json.loads((FOLDER / "cloud.json").read_text())
 
 
 def machines() -> dict[Path, dict[str, Any]]:
-    return {file: json.loads(file.read_text()) for file in sorted((FOLDER / "vms").glob("*.json"))}
+    found = {}
+    for file in sorted((FOLDER / "vms").glob("*.json")):
+        with contextlib.suppress(FileNotFoundError):  # another call removes it
+            found[file] = json.loads(file.read_text())
+    return found
+
+
+def keep(record: dict[str, Any]) -> None:
+    """Whole or not at all, since others read meanwhile."""
+    file = FOLDER / "vms" / f"{record['id']}.json"
+    file.with_suffix(".new").write_text(json.dumps(record))
+    file.with_suffix(".new").replace(file)
 
 
 def add(request: dict[str, Any]) -> None:
@@ -31,7 +43,7 @@ def add(request: dict[str, Any]) -> None:
         with (FOLDER / "launched").open("a") as file:
             file.write("1\n")
         record = {**machine, "cluster": request["cluster"], "created": time.time(), "id": str(uuid.uuid4())}
-        (FOLDER / "vms" / f"{record['id']}.json").write_text(json.dumps(record))
+        keep(record)
     if BEHAVIOUR["lost"]:
         time.sleep(60)
     print(json.dumps({"refused": {machine["name"]: "no room" for machine in new[room:]}}))
