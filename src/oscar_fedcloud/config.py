@@ -186,12 +186,12 @@ def parse(data: Any) -> Config:
 
 def _fill_secret(data: dict[str, Any], name: str) -> None:
     if path := data.get(f"{name}_file"):
-        data[name] = _read_secret(path)
+        data[name] = read_secret(path)
 
 
 def _fill_tokens(hooks: Any) -> None:
     if isinstance(hooks, dict) and (path := hooks.get("tokens_file")):
-        hooks["tokens"] = tuple(_read_secret(path).split())
+        hooks["tokens"] = tuple(read_secret(path).split())
 
 
 def _share_access(launcher: Any, catalogue: Any) -> None:
@@ -203,12 +203,14 @@ def _share_access(launcher: Any, catalogue: Any) -> None:
                 catalogue.setdefault(field, launcher[field])
 
 
-def _read_secret(path: str) -> str:
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+def read_secret(path: str) -> str:
+    """A secret's file; a relative path is that of a credential which systemd hands over. Raises ConfigError."""
     try:
-        return Path(credentials, path).read_text(encoding="utf-8").strip()
+        return Path(os.environ.get("CREDENTIALS_DIRECTORY", ""), path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"secret file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"secret file {path} is not text") from error
 
 
 def _check(config: Config) -> None:

@@ -134,11 +134,11 @@ def test_flapping_demand_leaves_neither_orphans_nor_too_many(
             time.sleep(1.0)
             assert len(place.names()) <= 3
             cluster.end_pods()
-            path = f"/apis/batch/v1/namespaces/work/jobs/work-{turn}"
+            path = f"/apis/batch/v1/namespaces/team/jobs/work-{turn}"
             if turn % 2:
                 cluster.http.request("DELETE", path, json={"propagationPolicy": "Background"})
-        for each in cluster.objects("/apis/batch/v1/namespaces/work/jobs"):
-            path = f"/apis/batch/v1/namespaces/work/jobs/{each['metadata']['name']}"
+        for each in cluster.objects("/apis/batch/v1/namespaces/team/jobs"):
+            path = f"/apis/batch/v1/namespaces/team/jobs/{each['metadata']['name']}"
             cluster.http.request("DELETE", path, json={"propagationPolicy": "Background"})
         eventually(lambda: cluster.end_pods() or empty(cluster, place), 60)
     assert kubelets.refused == []

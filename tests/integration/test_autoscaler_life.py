@@ -61,10 +61,10 @@ def test_a_pod_that_no_pool_can_serve_is_told_so(autoscaler: Autoscaler, cluster
     assert "cpu" in event["message"]
     assert not place.names()
     pod = cluster.pods()[0]["metadata"]["name"]
-    told = json.loads(autoscaler.run("explain", f"work/{pod}", "--json").stdout)
+    told = json.loads(autoscaler.run("explain", f"team/{pod}", "--json").stdout)
     assert any("cpu" in line for line in [told["outcome"], *told["details"]])
-    assert autoscaler.get(f"/explain?what=work/{pod}").json()["subject"] == f"work/{pod}"
-    assert autoscaler.run("explain", "work/nobody").returncode == 4
+    assert autoscaler.get(f"/explain?what=team/{pod}").json()["subject"] == f"team/{pod}"
+    assert autoscaler.run("explain", "team/nobody").returncode == 4
 
 
 def test_a_changed_configuration_is_taken_up_whole_or_not_at_all(
@@ -138,7 +138,7 @@ async def test_a_burst_is_one_batch_for_each_pool(
     cluster.job("burst", 300)
     cluster.job("training", 6, nodeSelector={"gpu": "yes"}, tolerations=[{"key": "gpu", "operator": "Exists"}])
     waiting = '"reason":"Unschedulable"'
-    eventually(lambda: cluster.http.get("/api/v1/namespaces/work/pods").text.count(waiting) == 306, 60)
+    eventually(lambda: cluster.http.get("/api/v1/namespaces/team/pods").text.count(waiting) == 306, 60)
     pods = {each["metadata"]["name"] for each in cluster.pods()}
     config = load(config_file)
     client = KubeClient(config.kubeconfig)

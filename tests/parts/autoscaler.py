@@ -21,7 +21,7 @@ from parts.minio import free_port
 
 MANIFESTS = ROOT / "roles" / "autoscaler" / "files" / "kubernetes"
 ACCOUNT = "system:serviceaccount:oscar:oscar-autoscaler"
-NAMESPACE = "work"
+NAMESPACE = "team"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 _ENDED = ("Succeeded", "Failed")
 

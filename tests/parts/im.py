@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -22,6 +20,7 @@ from typing import Any
 
 from parts.ansible_run import CACHE, find_python
 from parts.minio import free_port
+from parts.server import Server
 
 IM_VERSION = "2.0.0"
 # what IM needs to serve; not the whole of Ansible, which it would run on machines that the Dummy cloud does not have
@@ -81,7 +80,7 @@ def parse_radl(text: str) -> list[dict[str, Any]]:
     return list(json.loads(done.stdout))
 
 
-class ImServer:
+class ImServer(Server):
     """One server; ``stop`` or ``kill`` and ``start`` again keep its infrastructures.
 
     boot: seconds that a VM of the Dummy cloud stays pending.
@@ -89,10 +88,9 @@ class ImServer:
 
     def __init__(self, boot: float = 0.0, folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="oscar-im-"))
-        self._own_folder = folder is None
+        self.scratch = None if folder else self.folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
         self.auth_file = self.folder / "auth.dat"
         self.auth_file.write_text(AUTH)
         (self.folder / "vms").mkdir(exist_ok=True)
@@ -163,33 +161,3 @@ class ImServer:
             if time.monotonic() > deadline:
                 raise TimeoutError("VMs stay pending")
             time.sleep(0.2)
-
-    def stop(self) -> None:
-        """End the server in order."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the server as a crash would."""
-        self._end(signal.SIGKILL)
-
-    def close(self) -> None:
-        """Stop, and remove the data if the folder is our own."""
-        self.stop()
-        if self._own_folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> ImServer:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _end(self, sig: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, sig)
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
-        self._process = None

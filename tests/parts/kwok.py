@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from parts.kube import KubeServer, kube_binary
+from parts.server import Server
 
 MARK = {"kwok.x-k8s.io/node": "fake"}
 _READY = """\
@@ -27,13 +28,12 @@ conditions:
 """
 
 
-class Kwok:
-    """It can be stopped and started again: it takes up what it finds."""
+class Kwok(Server):
+    """It takes up what it finds; nodes and Pods stay as they are while it is stopped."""
 
     def __init__(self, kube: KubeServer) -> None:
         self.kube = kube
         self.folder: Path = kube.folder
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, ends: tuple[float, float] | None = None) -> Kwok:
         """Play. ends: after how many seconds Pods of Jobs end well, at least and at most; None = they go on."""
@@ -44,19 +44,6 @@ class Kwok:
         with (self.folder / "kwok.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         return self
-
-    def stop(self) -> None:
-        """Nodes and Pods stay as they are."""
-        if self._process:
-            self._process.kill()
-            self._process.wait(30)
-            self._process = None
-
-    def __enter__(self) -> Kwok:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 def _stages(ends: tuple[float, float] | None) -> list[dict[str, Any]]:

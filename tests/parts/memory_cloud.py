@@ -152,9 +152,9 @@ class Bench:
         """A Pod on a node. owner: kind of its controller."""
         volumes = metadata.pop("volumes", [])
         owners = [{"kind": owner, "name": "o", "controller": True}] if owner else []
-        metadata = {"name": name, "namespace": "work", "ownerReferences": owners, **metadata}
+        metadata = {"name": name, "namespace": "team", "ownerReferences": owners, **metadata}
         body = {"metadata": metadata, "spec": {"nodeName": node, "volumes": volumes}, "status": {"phase": phase}}
-        self.kube.put(Resource("v1", "pods", "work"), body)
+        self.kube.put(Resource("v1", "pods", "team"), body)
 
     def phase(self, name: str) -> str:
         """The phase that is written down; "" = there is no object."""

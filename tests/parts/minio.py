@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from typing import IO
 from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
 from minio.error import MinioAdminException, MinioException
+from parts.server import Server
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
@@ -39,7 +39,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-class MinioServer:
+class MinioServer(Server):
     """One server process; ``start`` and ``stop`` may be called again and again, data and address stay.
 
     hooks: base URL of the invoker's webhook, e.g. ``http://127.0.0.1:8080/hooks/minio/minio.default``; ``/fast`` and
@@ -54,7 +54,7 @@ class MinioServer:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = Path(folder or tempfile.mkdtemp(prefix="oscar-minio-"))
-        self._own_folder = folder is None
+        self.scratch = None if folder else self.folder
         self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.region = region
@@ -62,18 +62,11 @@ class MinioServer:
         self.environment = dict(environment or {})
         self.access_key, self.secret_key = "oscar-root", secrets.token_hex(16)
         self.fast_token, self.durable_token = secrets.token_hex(16), secrets.token_hex(16)
-        self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
 
     @property
     def log_file(self) -> Path:
         return self.folder / "minio.log"
-
-    @property
-    def pid(self) -> int:
-        if self._process is None:
-            raise RuntimeError("MinIO is not running")
-        return self._process.pid
 
     def start(self, timeout: float = 30.0) -> MinioServer:
         """Start the server and wait until it serves."""
@@ -87,26 +80,6 @@ class MinioServer:
         )
         self._wait_ready(time.monotonic() + timeout)
         return self
-
-    def stop(self) -> None:
-        """End the server in order (SIGTERM)."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the server as a crash would (SIGKILL)."""
-        self._end(signal.SIGKILL)
-
-    def close(self) -> None:
-        """Stop, and remove the data if the folder is our own."""
-        self.stop()
-        if self._own_folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> MinioServer:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def client(self, access_key: str = "", secret_key: str = "") -> Minio:
         """An S3 client that does not repeat requests, with the root key unless another one is given."""
@@ -165,15 +138,7 @@ class MinioServer:
         raise RuntimeError(f"MinIO did not become ready:\n{tail}")
 
     def _end(self, sig: signal.Signals) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(sig)
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
+        super()._end(sig)
         if self._log is not None:
             self._log.close()
             self._log = None

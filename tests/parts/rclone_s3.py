@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from minio import Minio
 from parts.minio import free_port
+from parts.server import Server
 
 
 def rclone_binary() -> Path:
@@ -29,38 +29,31 @@ def rclone_binary() -> Path:
     return found
 
 
-class RcloneS3:
+class RcloneS3(Server):
     """One server process on ``folder``; each sub-folder is a bucket. ``start`` and ``stop`` may be repeated.
 
     The hasher overlay remembers MD5 sums: without it every listing reads every file.
     """
 
     def __init__(self, folder: Path | str | None = None) -> None:
-        self._scratch = Path(tempfile.mkdtemp(prefix="oscar-rclone-"))
-        self.folder = Path(folder) if folder else self._scratch / "data"
+        self.scratch = Path(tempfile.mkdtemp(prefix="oscar-rclone-"))
+        self.folder = Path(folder) if folder else self.scratch / "data"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.access_key, self.secret_key = "oscar", secrets.token_hex(16)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        if self._process is None:
-            raise RuntimeError("rclone is not running")
-        return self._process.pid
 
     def start(self, timeout: float = 20.0) -> RcloneS3:
         """Start the server and wait until it answers."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
         environment |= {
             "RCLONE_CONFIG": "/dev/null",
-            "RCLONE_CACHE_DIR": str(self._scratch / "cache"),
+            "RCLONE_CACHE_DIR": str(self.scratch / "cache"),
             "RCLONE_AUTH_KEY": f'"{self.access_key},{self.secret_key}"',
         }
         remote = f':hasher,remote="{self.folder}",hashes=md5,max_age=off,auto_size=1P:'
         command = [str(rclone_binary()), "serve", "s3", remote, "--addr", f"127.0.0.1:{self.port}"]
-        with (self._scratch / "rclone.log").open("ab") as log:
+        with (self.scratch / "rclone.log").open("ab") as log:
             self._process = subprocess.Popen([*command, "--dir-cache-time", "1s"], env=environment, stderr=log)
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -71,40 +64,11 @@ class RcloneS3:
                     error.close()
                 return self
             time.sleep(0.02)
-        tail = (self._scratch / "rclone.log").read_text(errors="replace")[-2000:]
+        tail = (self.scratch / "rclone.log").read_text(errors="replace")[-2000:]
         self.stop()
         raise RuntimeError(f"rclone serve s3 did not become ready:\n{tail}")
-
-    def stop(self) -> None:
-        """End the server in order (SIGTERM)."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the server as a crash would (SIGKILL)."""
-        self._end(signal.SIGKILL)
-
-    def close(self) -> None:
-        """Stop, and remove scratch files; a folder that was given stays."""
-        self.stop()
-        shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def __enter__(self) -> RcloneS3:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def client(self) -> Minio:
         """An S3 client with the one key."""
         address = f"127.0.0.1:{self.port}"
         return Minio(address, self.access_key, self.secret_key, secure=False, region="us-east-1")
-
-    def _end(self, sig: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(sig)
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None

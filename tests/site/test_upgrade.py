@@ -81,14 +81,14 @@ def test_an_invoker_that_cannot_run_goes_back(site: Deployed, tmp_path: Path) ->
     site.ssh(FRONT, HEALTH)
 
 
-@pytest.mark.parametrize("part", ["preflight", "firewall", "kubernetes", "minio", "invoker", "ingress"])
-def test_a_part_of_the_site_runs_by_its_tag(site: Deployed, part: str) -> None:
-    site.play("site", "--tags", part)
-
-
 def test_nothing_is_left_to_change(site: Deployed) -> None:
     site.play("site")
     assert changed(site.play("site")) == []
     assert {host: site.ssh(host, "systemctl --failed --quiet") for host in (FRONT, *WORKERS)} == dict.fromkeys(
         (FRONT, *WORKERS), ""
     )
+
+
+@pytest.mark.parametrize("part", ["preflight", "firewall", "kubernetes", "minio", "invoker", "ingress"])
+def test_a_part_of_the_site_runs_by_its_tag(site: Deployed, part: str) -> None:
+    assert changed(site.play("site", "--tags", part)) == []

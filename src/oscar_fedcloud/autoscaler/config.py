@@ -6,7 +6,6 @@ Secrets stand in files of their own (``…_file``), as in the invoker's configur
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import yaml
 
 from oscar_fedcloud.autoscaler.model import Limits, Pool, Rules, Taint
 from oscar_fedcloud.autoscaler.quantities import available, parse_quantity
-from oscar_fedcloud.config import ConfigError
+from oscar_fedcloud.config import ConfigError, read_secret
 
 _PODS = 110  # that a kubelet takes unless told otherwise
 
@@ -175,14 +174,6 @@ def model_pool(pool: PoolConfig) -> Pool:
         start_limit=pool.start_limit,
         stop_instead=pool.stop_instead,
     )
-
-
-def read_secret(path: str) -> str:
-    """A secret's file; a relative path is that of a credential which systemd hands over. Raises ConfigError."""
-    try:
-        return Path(os.environ.get("CREDENTIALS_DIRECTORY", ""), path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"secret file {path} cannot be read: {error.strerror}") from error
 
 
 def load(path: str | Path) -> Config:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from oscar_fedcloud.autoscaler.model import MachinePhase
 from oscar_fedcloud.autoscaler.names import GROUP, KIND, PLURAL, VERSION
-from oscar_fedcloud.kube.manifests import to_yaml
+from oscar_fedcloud.kube.manifests import Column, custom_resource, to_yaml
 
 Schema = dict[str, Any]
 
@@ -17,13 +17,13 @@ _HEADER = """\
 ---
 """
 _COLUMNS = (
-    ("Pool", "string", ".spec.pool"),
-    ("Phase", "string", ".status.phase"),
-    ("Since", "date", ".status.since"),
-    ("Cloud", "string", ".spec.cloud"),
-    ("ID", "string", ".status.cloudId"),
-    ("Age", "date", ".metadata.creationTimestamp"),
-    ("Reason", "string", ".status.reason"),
+    Column("Pool", "string", ".spec.pool"),
+    Column("Phase", "string", ".status.phase"),
+    Column("Since", "date", ".status.since"),
+    Column("Cloud", "string", ".spec.cloud"),
+    Column("ID", "string", ".status.cloudId"),
+    Column("Age", "date", ".metadata.creationTimestamp"),
+    Column("Reason", "string", ".status.reason"),
 )
 _SPEC: Schema = {
     "type": "object",
@@ -53,31 +53,10 @@ def manifest() -> str:
 
 def definition() -> Schema:
     """The definition as plain data."""
-    version = {
-        "name": VERSION,
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in _COLUMNS],
-        "schema": {
-            "openAPIV3Schema": {
-                "type": "object",
-                "description": "A machine of the node autoscaler. Its name is that of its node.",
-                "required": ["spec"],
-                "properties": {"spec": _SPEC, "status": _STATUS},
-            }
-        },
+    schema = {
+        "type": "object",
+        "description": "A machine of the node autoscaler. Its name is that of its node.",
+        "required": ["spec"],
+        "properties": {"spec": _SPEC, "status": _STATUS},
     }
-    names = {
-        "kind": KIND,
-        "listKind": f"{KIND}List",
-        "plural": PLURAL,
-        "singular": KIND.lower(),
-        "categories": ["oscar"],
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}"},
-        "spec": {"group": GROUP, "scope": "Cluster", "names": names, "versions": [version]},
-    }
+    return custom_resource(GROUP, VERSION, KIND, PLURAL, "Cluster", _COLUMNS, schema)

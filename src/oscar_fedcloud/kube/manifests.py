@@ -1,11 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kubernetes objects as the YAML files of the roles."""
+"""Kubernetes objects as the YAML files of the roles, and the kinds that are our own."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One that ``kubectl get`` prints; with ``wide`` only under ``--output=wide``."""
+
+    name: str
+    type: str
+    path: str
+    wide: bool = False
+
+    def definition(self) -> dict[str, Any]:
+        """As the API writes it."""
+        # the server drops a priority of zero, and kubectl would apply it for ever
+        return {"name": self.name, "type": self.type, "jsonPath": self.path, **({"priority": 1} if self.wide else {})}
+
+
+def custom_resource(
+    group: str,
+    version: str,
+    kind: str,
+    plural: str,
+    scope: Literal["Cluster", "Namespaced"],
+    columns: Iterable[Column],
+    schema: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The CustomResourceDefinition of a kind with one version, a status of its own and the category ``oscar``."""
+    names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()}
+    served = {
+        "name": version,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [column.definition() for column in columns],
+        "schema": {"openAPIV3Schema": schema},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "scope": scope, "names": {**names, "categories": ["oscar"]}, "versions": [served]},
+    }
 
 
 def to_yaml(definition: dict[str, Any]) -> str:

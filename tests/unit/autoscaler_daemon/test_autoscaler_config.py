@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from oscar_fedcloud.autoscaler.config import load, read_secret
+from oscar_fedcloud.autoscaler.config import load
 from oscar_fedcloud.autoscaler.crd import manifest
 from oscar_fedcloud.autoscaler.reload import keep_fixed
-from oscar_fedcloud.config import ConfigError
+from oscar_fedcloud.config import ConfigError, read_secret
 
 ROOT = Path(__file__).parents[3]
 

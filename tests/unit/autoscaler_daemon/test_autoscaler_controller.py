@@ -64,7 +64,7 @@ class Watched:
 
     def wait_for(self, count: int) -> None:
         """So many Pods of one processor wait."""
-        pods = tuple(f"work/pod-{number}" for number in range(count))
+        pods = tuple(f"team/pod-{number}" for number in range(count))
         self.demand = (Demand(Shape((("cpu", 1000),)), count, pods),)
         self.waits = dict.fromkeys(pods, NOW)
         self.changed.set()
@@ -149,10 +149,10 @@ async def test_changes_that_come_together_are_decided_together(bench: Bench, wat
 
 
 async def test_pods_are_told_why_they_get_no_machine(bench: Bench, watched: Watched) -> None:
-    pod = {"metadata": {"name": "big", "namespace": "work", "uid": "u-1"}}
-    bench.kube.put(Resource("v1", "pods", "work"), pod)
+    pod = {"metadata": {"name": "big", "namespace": "team", "uid": "u-1"}}
+    bench.kube.put(Resource("v1", "pods", "team"), pod)
     controller = controller_of(bench, watched)
-    refusal = Refusal(Shape(()), 1, ("work/big",), {"small": "cpu 64 is more than a node has"})
+    refusal = Refusal(Shape(()), 1, ("team/big",), {"small": "cpu 64 is more than a node has"})
     posting = asyncio.create_task(bench.context.events.run())
     for _ in range(3):  # the same is said once
         controller.actor.carry_out(Decision(refusals=(refusal,)))
@@ -169,11 +169,11 @@ async def test_an_event_about_what_is_gone_is_left_out() -> None:
     kube: Any = KubeMemory([])
     poster = EventPoster(kube)
     posting = asyncio.create_task(poster.run())
-    poster.post(Event("Pod", "work/gone", "Normal", "TriggeredScaleUp", "…"))
+    poster.post(Event("Pod", "team/gone", "Normal", "TriggeredScaleUp", "…"))
     await asyncio.sleep(0.05)
     posting.cancel()
     await asyncio.gather(posting, return_exceptions=True)
-    assert kube.journal == ["GET /api/v1/namespaces/work/pods/gone"]
+    assert kube.journal == ["GET /api/v1/namespaces/team/pods/gone"]
 
 
 def settings(folder: Path, **pool: Any) -> Path:
@@ -217,5 +217,5 @@ async def test_what_is_served(bench: Bench, watched: Watched) -> None:
         assert (await client.get("/report?hours=x")).status_code == 400
         assert "<svg" in (await client.get("/report")).text
         assert (await client.get("/explain")).status_code == 400
-        assert (await client.get("/explain?what=work/nobody")).status_code == 404
+        assert (await client.get("/explain?what=team/nobody")).status_code == 404
         assert (await client.get("/machines")).json() == []

@@ -106,7 +106,7 @@ async def test_what_may_leave_is_evicted_first(bench: Bench, pod: dict[str, Any]
     await cordoned(bench)
     bench.pod("web", NAME, **pod)
     await removal.remove(bench.context, [NAME], "idle")
-    evicted = bench.journal.index("POST /api/v1/namespaces/work/pods/web/eviction")
+    evicted = bench.journal.index("POST /api/v1/namespaces/team/pods/web/eviction")
     assert evicted < bench.journal.index(f"CLOUD delete {NAME}")
 
 

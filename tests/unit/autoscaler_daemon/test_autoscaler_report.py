@@ -134,6 +134,6 @@ def test_a_wait_ends_when_the_pod_waits_no_more(tmp_path: Path) -> None:
     history = History(tmp_path / "h.db")
     sampler = Sampler(history, Figures(), lambda pod: "grayify")
     empty = Snapshot(START, (), {}, {})
-    sampler.note(empty, {}, {"work/a": START - 5}, {})
+    sampler.note(empty, {}, {"team/a": START - 5}, {})
     sampler.note(Snapshot(START + 7, (), {}, {}), {}, {}, {})
     assert past_of(history, 1).waits == ((START + 7, "grayify", 12.0),)

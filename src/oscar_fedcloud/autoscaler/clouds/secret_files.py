@@ -7,16 +7,15 @@ import os
 from pathlib import Path
 
 from oscar_fedcloud.autoscaler.clouds.protocol import CloudError
+from oscar_fedcloud.config import ConfigError, read_secret
 
 
 def read(path: str) -> str:
     """The text of a file; a relative path is that of a credential which systemd hands over. Raises CloudError."""
     try:
-        text = Path(os.environ.get("CREDENTIALS_DIRECTORY", ""), path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise CloudError(f"secret file {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CloudError(f"secret file {path} is not text") from error
+        text = read_secret(path)
+    except ConfigError as error:
+        raise CloudError(str(error)) from error
     if not text:
         raise CloudError(f"secret file {path} is empty")
     return text

@@ -12,7 +12,7 @@ from typing import Any
 
 from oscar_fedcloud.catalogue.kubernetes.names import GROUP, KIND, PLURAL, VERSION
 from oscar_fedcloud.fdl import json_schema
-from oscar_fedcloud.kube.manifests import to_yaml
+from oscar_fedcloud.kube.manifests import Column, custom_resource, to_yaml
 
 Schema = dict[str, Any]
 
@@ -32,42 +32,17 @@ def manifest() -> str:
 
 def definition() -> dict[str, Any]:
     """The definition as plain data."""
-    version = {
-        "name": VERSION,
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
-        "schema": {"openAPIV3Schema": _object_schema()},
-    }
-    names = {
-        "kind": KIND,
-        "listKind": f"{KIND}List",
-        "plural": PLURAL,
-        "singular": KIND.lower(),
-        "categories": ["oscar"],
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}"},
-        "spec": {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [version]},
-    }
+    return custom_resource(GROUP, VERSION, KIND, PLURAL, "Namespaced", _COLUMNS, _object_schema())
 
 
 _COLUMNS = (
-    ("Image", "string", ".spec.image", 0),
-    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
-    ("State", "string", ".status.state", 0),
-    ("Revision", "integer", ".status.revision", 0),
-    ("Age", "date", ".metadata.creationTimestamp", 0),
-    ("Message", "string", ".status.message", 1),  # with --output=wide
+    Column("Image", "string", ".spec.image"),
+    Column("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
+    Column("State", "string", ".status.state"),
+    Column("Revision", "integer", ".status.revision"),
+    Column("Age", "date", ".metadata.creationTimestamp"),
+    Column("Message", "string", ".status.message", wide=True),
 )
-
-
-def _column(name: str, kind: str, path: str, priority: int) -> dict[str, Any]:
-    shown = {"priority": priority} if priority else {}  # the server drops a zero, and kubectl would apply it for ever
-    return {"name": name, "type": kind, "jsonPath": path, **shown}
 
 
 def _object_schema() -> Schema:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from parts.clouds import PLACES, CommandPlace, ImPlace, Place
+from parts.clouds import CommandPlace, ImPlace, Place
 from parts.minio import free_port
 from parts.pki import Authority
 
@@ -154,19 +154,6 @@ async def joined(fleet: CloudFleet, client: Client) -> None:
             return
         await asyncio.sleep(0.05)
     raise TimeoutError("the machines do not run")
-
-
-@pytest.fixture(scope="module", params=sorted(PLACES))
-def running(request: pytest.FixtureRequest) -> Iterator[Place]:
-    place = PLACES[request.param]()
-    yield place
-    place.close()
-
-
-@pytest.fixture
-def place(running: Place) -> Place:
-    running.reset()
-    return running
 
 
 @pytest.fixture

@@ -23,12 +23,6 @@ def running() -> Iterator[OpenStackPlace]:
 
 
 @pytest.fixture
-def place(running: OpenStackPlace) -> OpenStackPlace:
-    running.reset()
-    return running
-
-
-@pytest.fixture
 async def cloud(place: OpenStackPlace) -> AsyncIterator[Cloud]:
     cloud = build("site", "c1", place.settings())
     yield cloud

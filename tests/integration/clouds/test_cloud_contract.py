@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 import yaml
-from parts.clouds import PLACES, Place
+from parts.clouds import Place
 
 from oscar_fedcloud.autoscaler.clouds import build
 from oscar_fedcloud.autoscaler.clouds.protocol import (
@@ -29,19 +29,6 @@ FILES = [{"path": "/etc/token", "content": f'{TOKEN}\nit\'s "quoted" é\n'}]
 CONFIG = {"hostname": "a", "write_files": FILES, "runcmd": ["echo @end"]}
 USER_DATA = f'#cloud-config\n{yaml.safe_dump({"hostname": "a", "write_files": FILES})}runcmd:\n- "echo\n@end"\n'
 NAMES = ["c1-cpu-aaaaa", "c1-cpu-bbbbb", "c1-cpu-ccccc"]
-
-
-@pytest.fixture(scope="module", params=sorted(PLACES))
-def running(request: pytest.FixtureRequest) -> Iterator[Place]:
-    place = PLACES[request.param]()
-    yield place
-    place.close()
-
-
-@pytest.fixture
-def place(running: Place) -> Place:
-    running.reset()
-    return running
 
 
 @pytest.fixture
