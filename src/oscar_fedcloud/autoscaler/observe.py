@@ -125,7 +125,7 @@ class Observer:
     def _settle(self, name: str) -> None:
         """A list was read. When all are, what they left in memory stays: no need to look for garbage in it again."""
         self._listed.add(name)
-        if self.ready:
+        if self.ready and not gc.get_freeze_count():  # once: garbage of later lists is to be found
             gc.freeze()
 
     async def _ask(self, invoker: Backlog) -> None:

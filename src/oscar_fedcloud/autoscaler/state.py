@@ -53,9 +53,9 @@ class State:
     def pod(self, change: ChangeType, pod: Pod) -> None:
         """A Pod came, changed or went."""
         before = self._pods.pop(pod.key, None)
-        if before is None and pod.job:
-            self.jobs.has_pod(pod.job, pod.key)
         gone = change == "DELETED" or pod.ended
+        if before is None and pod.job and not gone:  # what has ended may be told after its Job went
+            self.jobs.has_pod(pod.job, pod.key)
         if before and before.node and (gone or before.node != pod.node):
             self._leave(before)
         self._look_apart(before, None if gone else pod)

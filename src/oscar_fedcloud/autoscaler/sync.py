@@ -21,7 +21,6 @@ from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, Machine
 from oscar_fedcloud.autoscaler.context import Context
 from oscar_fedcloud.autoscaler.model import MachineView
 from oscar_fedcloud.autoscaler.names import NODES, SUFFIX
-from oscar_fedcloud.kube import KubeError
 
 log = structlog.get_logger(__name__)
 
@@ -226,6 +225,6 @@ async def _sync_one(context: Context, sync: CloudSync, nodes: Mapping[str, bool]
     try:
         await sync.run(nodes)
         await sync.ask_for_room()
-    except (*removal.FAILURES, KubeError) as error:
+    except removal.FAILURES as error:
         context.figures.cloud_errors.labels(sync.cloud.name, "compare").inc()
         log.warning("cloud not compared", cloud=sync.cloud.name, error=str(error))

@@ -231,6 +231,18 @@ def test_the_pods_that_a_parallel_job_has_not_got_yet_count(state: State) -> Non
     assert sum(each.count for each in look(state).demand) == 3
 
 
+def test_nothing_is_kept_of_a_job_whose_pod_goes_after_it(state: State) -> None:
+    ended = pod("p1", "n1", job="j1", phase="Succeeded")
+    state.job("ADDED", job("j1"))
+    state.pod("ADDED", pod("p1", "n1", job="j1"))
+    state.pod("MODIFIED", ended)
+    state.job("DELETED", job("j1"))
+    state.pod("MODIFIED", ended)
+    state.pod("DELETED", ended)
+    state.job("ADDED", job("j1"))
+    assert counts(state) == {"": 1}, "a Job of the same name has no Pod yet"
+
+
 @pytest.mark.parametrize(
     "status", [{"succeeded": 1}, {"failed": 1}, {"conditions": [{"type": "Failed", "status": "True"}]}]
 )
