@@ -104,16 +104,25 @@ class KubeServer:
         try:
             self._run("etcd", self._etcd())
             self.start_api(timeout)
-            self._run("kube-controller-manager", self._controllers())
-            if self.scheduler:
-                self._run("kube-scheduler", self._scheduler())
         except BaseException:
             self.close()
             raise
         return self
 
     def start_api(self, timeout: float = 90.0) -> None:
-        """Start the API server alone."""
+        """Start the API server, and anew what watches it.
+
+        After an outage those would wait up to 30 s before they watch again, and meanwhile place Pods on nodes that are
+        gone. In a real cluster they lose their lease, end, and are started again.
+        """
+        self._serve(timeout)
+        self._end("kube-controller-manager", signal.SIGKILL)
+        self._run("kube-controller-manager", self._controllers())
+        if self.scheduler:
+            self._end("kube-scheduler", signal.SIGKILL)
+            self._run("kube-scheduler", self._scheduler())
+
+    def _serve(self, timeout: float) -> None:
         self._run("kube-apiserver", self._api())
         deadline = time.monotonic() + timeout
         with self.client() as client:
