@@ -26,7 +26,7 @@ from parts.kube import NAMESPACE, KubeServer
 from parts.kubelet import ClusterSite, cluster_site
 from parts.site import file_service
 
-EVENTS, ROUNDS, CONNECTIONS = 2000, 3, 32
+EVENTS, BURST, ROUNDS, CONNECTIONS = 2000, 500, 3, 32
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 HOOK = "/hooks/minio/minio.default/durable"
 
@@ -148,6 +148,25 @@ def idle(site: ClusterSite, http: httpx.Client) -> list[float]:
     return sorted(found)
 
 
+def at_once(site: ClusterSite, http: httpx.Client) -> list[float]:
+    """Seconds from the answer to a PUT until the Job exists, with many files at once, sorted."""
+    clients, answered, made = [site.minio.client() for _ in range(16)], {}, {}
+
+    def put(number: int) -> None:
+        clients[number % 16].put_object("bench", f"in/burst-{number}-", io.BytesIO(b"x"), 1)
+        answered[str(number)] = time.perf_counter()
+
+    query = {"watch": "true", "resourceVersion": _version(http)}
+    with ThreadPoolExecutor(16) as pool, http.stream("GET", JOBS, params=query, timeout=None) as watch:
+        pool.map(put, range(BURST))
+        for line in watch.iter_lines():
+            if '"type":"ADDED"' in line[:20]:
+                made[line.partition("in/burst-")[2].partition("-")[0]] = time.perf_counter()
+            if len(made) == BURST:
+                break
+    return sorted(made[number] - when for number, when in answered.items())
+
+
 def _version(http: httpx.Client) -> str:
     version: str = http.get(JOBS, params={"limit": 1}).json()["metadata"]["resourceVersion"]
     return version
@@ -184,6 +203,13 @@ def main(folder: Path) -> None:
         _restart(site)
         found = idle(site, http)
         print(f"one file, idle: PUT answered -> Job exists p50 {found[50] * 1e3:.1f} ms  p90 {found[90] * 1e3:.1f} ms")
+        clear(http)
+        found = at_once(site, http)
+        print(
+            f"{BURST} files at once: PUT answered -> Job exists p50 {found[BURST // 2] * 1e3:.0f} ms  "
+            f"p99 {found[BURST * 99 // 100] * 1e3:.0f} ms",
+            flush=True,
+        )
         clear(http)
         for number in range(ROUNDS):
             made, jobs = uploads(site, number, 400.0)

@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +31,11 @@ _CONTROLLERS = (
     "job-controller,namespace-controller,serviceaccount-controller,garbage-collector-controller,"
     "ttl-after-finished-controller"
 )
+# For many Jobs; about what the role sets.
+_FLAGS = {
+    "kube-controller-manager": ("--kube-api-qps=300", "--kube-api-burst=500", "--concurrent-job-syncs=20"),
+    "kube-scheduler": ("--kube-api-qps=300", "--kube-api-burst=500"),
+}
 _AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -50,15 +56,24 @@ def kube_binary(name: str) -> Path:
 class KubeServer:
     """One control plane. The API server may be stopped and started again and again; data and address stay.
 
-    audit: keep a log of each request (``requests``), which costs the API server time.
+    audit: keep a log of each request (``requests``), which costs the API server time. flags: of the controllers and
+    the scheduler, in place of those for many Jobs.
     """
 
-    def __init__(self, folder: Path | str | None = None, *, audit: bool = True, scheduler: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        *,
+        audit: bool = True,
+        scheduler: bool = False,
+        flags: Mapping[str, Sequence[str]] = _FLAGS,
+    ) -> None:
         self._own_folder = folder is None
         self.folder = Path(folder or tempfile.mkdtemp(prefix="oscar-kube-"))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.audit = audit
         self.scheduler = scheduler
+        self.flags = flags
         self.port, self._etcd_port = free_port(), free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -210,9 +225,7 @@ class KubeServer:
             "--secure-port=0",
             f"--service-account-private-key-file={self.pki.folder / 'service-accounts.key'}",
             f"--root-ca-file={self.pki.certificate}",
-            "--kube-api-qps=300",
-            "--kube-api-burst=500",
-            "--concurrent-job-syncs=20",
+            *self.flags["kube-controller-manager"],
         ]
 
     def _scheduler(self) -> list[str]:
@@ -220,8 +233,7 @@ class KubeServer:
             f"--kubeconfig={self.folder / 'scheduler.conf'}",
             "--leader-elect=false",
             "--secure-port=0",
-            "--kube-api-qps=300",
-            "--kube-api-burst=500",
+            *self.flags["kube-scheduler"],
         ]
 
     # -- use -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many requests to the API server an event costs, by the server's own audit log, with one service and with many."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import load
+from cluster import CONNECTIONS, HOOK, count
+from parts.kube import KubeServer
+from parts.kubelet import cluster_site
+from parts.site import file_service
+
+EVENTS = 2000
+SERVICES = (1, 1000)
+APPLIED = 100  # services in one request
+
+
+def _measure(folder: Path, services: int) -> None:
+    names = [f"bench-{number}" for number in range(services)]
+    with KubeServer(folder / "kube") as kube, cluster_site(folder / "site", kube) as site:
+        documents = [file_service(name, "true", image="example.org/tool:1") for name in names]
+        for begin in range(0, services, APPLIED):
+            site.daemon.apply(*documents[begin : begin + APPLIED])
+        site.daemon.wait_ready(*names, timeout=1200)
+        time.sleep(5)  # until nothing of the declaration is under way
+        before, begin = len(kube.requests()), time.monotonic()
+        token, share = site.minio.durable_token, EVENTS // services
+        for name in names:
+            load.run(site.daemon.port, load.hook_requests(HOOK, token, name, "in/", share), min(share, CONNECTIONS))
+        while count(site.kubelet.http) < EVENTS:
+            time.sleep(0.2)
+        seconds = time.monotonic() - begin
+        time.sleep(1)
+        made = kube.requests()[before:]
+    kinds = Counter((each["verb"], each["objectRef"]["resource"]) for each in made)
+    told = ", ".join(f"{number} {verb} {kind}" for (verb, kind), number in kinds.most_common())
+    print(
+        f"{services} services, {EVENTS} events in {seconds:.0f} s: {len(made) / EVENTS:.3f} requests per event ({told})"
+    )
+
+
+def main(folder: Path) -> None:
+    for services in SERVICES:
+        _measure(folder / str(services), services)
