@@ -53,17 +53,22 @@ def keys(jobs: list[dict[str, Any]]) -> list[str]:
     return sorted(line.partition("=")[2] for line in lines)
 
 
+def asked(kube: KubeServer) -> Counter[tuple[str, str]]:
+    """How often the invoker asked for what."""
+    return Counter((each["verb"], each["objectRef"]["resource"]) for each in kube.requests())
+
+
 def test_a_job_costs_one_request(site: ClusterSite, kube: KubeServer) -> None:
     declare(site, "counted")
     upload(site, "counted", "in/first")
     site.kubelet.jobs("counted")
-    before = len(kube.requests())
+    eventually(lambda: asked(kube)["create", "jobs"])  # the record of a request comes after its answer
+    before = asked(kube)
     for number in range(20):
         upload(site, "counted", f"in/{number}")
     site.kubelet.jobs("counted", 21)
     time.sleep(3)  # what else would be asked comes by then
-    asked = Counter((each["verb"], each["objectRef"]["resource"]) for each in kube.requests()[before:])
-    assert asked == {("create", "jobs"): 20}
+    assert asked(kube) - before == {("create", "jobs"): 20}
 
 
 def test_jobs_that_end_while_the_daemon_is_away(site: ClusterSite) -> None:
