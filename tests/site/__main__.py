@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
         "cloud", cloud_program, "let the front end use the cloud of the test site, and what that does", None
     )
     programs.add_argument("program", choices=("up", "down", *cloud.PROGRAMS))
+    image = command("image", save_image, "make an image for the cloud of a virtual machine that is off", hosts=None)
+    image.add_argument("host")
+    image.add_argument("name")
     ssh = command("ssh", login, "log in to a virtual machine, or run a command there", hosts=None)
     ssh.add_argument("host")
     ssh.add_argument("command", nargs=argparse.REMAINDER)
@@ -112,6 +115,12 @@ def cloud_program(options: argparse.Namespace) -> None:
             cloud.down()
         else:
             options.status = cloud.serve(options.program)
+
+
+def save_image(options: argparse.Namespace) -> None:
+    [host] = guests.named([options.host])
+    with changing_the_site():
+        cloud.save(host, options.name)
 
 
 def login(options: argparse.Namespace) -> None:

@@ -62,6 +62,11 @@ def down() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 
+def save(host: Host, name: str) -> None:
+    """Make an image of a machine that is off, which the template of a pool may name."""
+    guests.save(host, FOLDER / "images" / name)
+
+
 def serve(command: str) -> int:
     """One of the programs: a document on standard input, one on standard output; its exit status."""
     with contextlib.redirect_stdout(sys.stderr):  # what is said meanwhile is no part of the document
@@ -87,7 +92,8 @@ def _add(request: dict[str, Any]) -> tuple[dict[str, Any], int]:
         book[machine["name"]] = {"host": free[0].name, "pool": machine["pool"], "created": time.time()}
         write(_BOOK, json.dumps(book))
         guests.remove(free[0])
-        guests.start(free[0], _seed(machine))
+        image = machine["template"].get("image")
+        guests.start(free[0], _seed(machine), FOLDER / "images" / image if image else None)
     if wanted and len(refused) == len(wanted):
         print("all machines of this computer are in use", file=sys.stderr)
         return {}, NO_ROOM

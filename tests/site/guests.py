@@ -17,9 +17,10 @@ import cgroups
 import keys
 import processes
 import template
-from run import SiteError, say, wait_until, write
+from run import SiteError, replacing, run, say, wait_until, write
 from settings import CONTROLLER, HERE, HOSTS, NETWORK, Host
 
+DISKS = ("upper", "containerd")  # what a machine writes to
 POWER_OFF = signal.SIGRTMIN + 4  # to the init process of a guest: power off in good order
 
 
@@ -48,11 +49,14 @@ def power_on(hosts: Sequence[Host]) -> None:
         wait_until(f"{host.name} answers to ssh", partial(_answers_or_died, host), seconds=180)
 
 
-def start(host: Host, seed: Mapping[str, str] | None = None) -> None:
-    """Start a virtual machine and do not wait. seed: files that its cloud gives a new one for cloud-init."""
+def start(host: Host, seed: Mapping[str, str] | None = None, image: Path | None = None) -> None:
+    """Start a virtual machine and do not wait.
+
+    seed: files that its cloud gives a new one for cloud-init. image: what ``save`` made, in place of the bare disk.
+    """
     cgroups.remove(host.name)
     if not host.folder.exists():
-        _create(host, seed or {})
+        _create(host, seed or {}, image)
     processes.start(host.name, ["unshare", "--mount", sys.executable, HERE / "supervisor.py", host.name])
 
 
@@ -76,15 +80,27 @@ def remove(host: Host) -> None:
         shutil.rmtree(host.folder)
 
 
-def _create(host: Host, seed: Mapping[str, str]) -> None:
+def save(host: Host, image: Path) -> None:
+    """Keep the disks of a machine that is off as an image."""
+    if (found := state(host)) != "off":
+        raise SiteError(f"{host.name} is {found}, it must be off")
+    with replacing(image) as folder:
+        for name in DISKS:
+            run("cp", "--archive", "--reflink=auto", host.folder / name, folder)
+
+
+def _create(host: Host, seed: Mapping[str, str], image: Path | None) -> None:
     disk = host.folder.with_name(f".{host.name}.new")
     shutil.rmtree(disk, ignore_errors=True)
-    for name in ("root", "upper", "work", "containerd"):
+    for name in ("root", "work", *DISKS):
         (disk / name).mkdir(parents=True)
+    if image:
+        for name in DISKS:
+            run("cp", "--archive", "--reflink=auto", "--no-target-directory", image / name, disk / name)
     (disk / "template").symlink_to(template.build())
     upper = disk / "upper"
     upper.chmod(0o755)
-    (upper / "root/.ssh").mkdir(parents=True, mode=0o700)
+    (upper / "root/.ssh").mkdir(parents=True, mode=0o700, exist_ok=True)
     (upper / "root").chmod(0o700)
     write(upper / "root/.ssh/authorized_keys", keys.public(keys.LOGIN), mode=0o600)
     host_key = upper / "etc/ssh/ssh_host_ed25519_key"

@@ -15,10 +15,11 @@ from run import write
 from settings import CONTROLLER
 from test_faults import assert_each_once
 from test_jobs import put_many
-from test_smoke import COPY, service
+from test_smoke import BUSYBOX, COPY, service
 
 pytestmark = [pytest.mark.site, pytest.mark.full]
 COUNT = 40
+SPARE = "worker4"
 PROGRAM = f"""#!/bin/sh
 exec ssh -i "$CREDENTIALS_DIRECTORY/cloud-key" -p {cloud.PORT} -o BatchMode=yes \\
     -o UserKnownHostsFile=/etc/site-cloud/known_hosts root@{CONTROLLER} "$1"
@@ -34,7 +35,7 @@ POOL = {
 }
 
 
-def variables() -> dict[str, object]:
+def variables(**changes: object) -> dict[str, object]:
     return {
         "site_autoscaler": True,
         "autoscaler_clouds": {
@@ -43,6 +44,7 @@ def variables() -> dict[str, object]:
         "autoscaler_secrets": {"cloud-key": cloud.KEY.read_text()},
         "autoscaler_pools": [POOL],
         "autoscaler_settings": {"cloud_interval": 5},
+        **changes,
     }
 
 
@@ -73,6 +75,16 @@ def assert_nothing_is_left(site: Deployed) -> None:
     assert not [secret for secret in secrets if "oscar" in secret["metadata"].get("labels", {}).values()]
 
 
+@pytest.fixture
+def baked(site: Deployed) -> dict[str, object]:
+    """An image that the playbook made of a spare machine, and what the site's variables say of it."""
+    site.machine("reset", SPARE)
+    site.play("bake_image", image=SPARE, image_pulls=[BUSYBOX])
+    site.machine("power-off", "--orderly", SPARE)
+    site.machine("image", SPARE, "baked")
+    return variables(autoscaler_image_prepared=True, autoscaler_pools=[POOL | {"template": {"image": "baked"}}])
+
+
 def process(site: Deployed, name: str) -> None:
     site.declare(service(name, f"sleep 5; {COPY}", cpu="0.5"))
     put_many(site, name, COUNT)
@@ -95,6 +107,17 @@ def test_a_machine_that_never_joins_is_replaced(site: Deployed) -> None:
     write(cloud.LOST, "1")
     process(site, "patient")
     assert cloud.LOST.read_text() == "0"
+    assert_nothing_is_left(site)
+
+
+def test_machines_of_a_baked_image_only_join(site: Deployed, baked: dict[str, object]) -> None:
+    site.play("site", "--limit", FRONT, **baked)
+    site.declare(service("quick", f"sleep 5; {COPY}", cpu="0.5"))
+    put_many(site, "quick", COUNT)
+    nodes = eventually(lambda: {node["metadata"]["name"] for node in site.kubectl("nodes")["items"]} - {FRONT}, 120)
+    host = cloud.machines()[nodes.pop()]["host"]
+    assert site.ssh(host, "find /var/log/dpkg.log -newer /etc/oscar-node/join.sh") == ""  # nothing was installed
+    assert_each_once(site, "quick", COUNT)
     assert_nothing_is_left(site)
 
 

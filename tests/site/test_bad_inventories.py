@@ -58,6 +58,7 @@ GROUPS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.fixture(scope="module")
 def untouched(site: Deployed) -> dict[str, list[str]]:
+    site.machine("reset", FRONT, *WORKERS)  # whatever an earlier run left would still be starting
     return state(site)
 
 
