@@ -37,7 +37,9 @@ def pools() -> list[dict[str, Any]]:
     capacity = {"cpu": f"{100 * PODS // NODES}m", "memory": "16Gi"}
     most = 2 * NODES // len(KINDS)
     return [
-        pool(f"pool-{kind}", labels={"site.example/kind": kind}, capacity=capacity, max=most, idle=5.0)
+        pool(
+            f"pool-{kind}", labels={"site.example/kind": kind}, capacity=capacity, max=most, idle=5.0, start_limit=900.0
+        )
         for kind in KINDS
     ]
 

@@ -43,7 +43,8 @@ async def make_controller(
     """The autoscaler of a configuration; its clouds are not open yet. Raises ConfigError."""
     observer = make_observer(config, client)
     identity = f"{socket.gethostname()}:{config.data_dir}"
-    lease = None if dry_run else Lease(client, config.namespace, identity, config.lease_duration)
+    own = KubeClient(config.kubeconfig, connections=1)  # a burst of other requests must not cost us the lease
+    lease = None if dry_run else Lease(own, config.namespace, identity, config.lease_duration)
 
     def uid_of(event: Event) -> str:
         found = observer.pod(event.about) if event.kind == "Pod" else None

@@ -24,7 +24,8 @@ log = structlog.get_logger(__name__)
 
 Kind = Literal["Pod", "Node"]
 _QUEUE = 10_000  # events that wait; more are left out
-_POSTERS = 4  # at once
+_POSTERS = 2  # at once
+_PACE = 0.05  # s between two of a poster: thousands of Pods may wait, and the API server has other things to do
 _REPEAT = 600.0  # s in which the same is not said again
 _MESSAGE = 1000  # characters
 
@@ -86,6 +87,7 @@ class EventPoster:
                 await self._send(event)
             except KubeError as error:
                 log.warning("event not posted", about=event.about, reason=event.reason, error=error.message)
+            await asyncio.sleep(_PACE)
 
     async def _send(self, event: Event) -> None:
         namespace, _, _ = event.about.rpartition("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from oscar_fedcloud.autoscaler.fit import count_fit, kept_away
 from oscar_fedcloud.autoscaler.model import Limits, MachineView, Pool, PoolHealth, Resources, Shape, Snapshot
@@ -125,8 +126,8 @@ def _own_room(room: Room, snapshot: Snapshot, failing: str) -> tuple[int, str]:
     if failing:
         return 0, failing
     if health.closed_until > snapshot.now:
-        wait = round(health.closed_until - snapshot.now)
-        return 0, f"after a failure the pool rests for {wait} s: {health.reason}"
+        until = datetime.fromtimestamp(health.closed_until, UTC).strftime("%H:%M:%S")  # the same each time it is told
+        return 0, f"after a failure the pool rests until {until} UTC: {health.reason}"
     left = max(0, pool.max - room.count)
     if health.room is not None and health.room < left:
         return max(0, health.room), f"the quota allows {max(0, health.room)} more: {health.reason}".rstrip(": ")

@@ -40,6 +40,8 @@ async def serve(config: Config, path: Path, *, dry_run: bool, record_to: Path | 
             return await _serve(controller, path)
     finally:
         await controller.context.close_clouds()
+        if controller.lease:
+            await controller.lease.client.close()
         await client.close()
 
 

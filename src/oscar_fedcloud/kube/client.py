@@ -40,7 +40,7 @@ class KubeClient:
     """Requests as one identity to one cluster. Belongs to one event loop; opened by its first request.
 
     kubeconfig: "" = the access of the Pod around us. connections: at once, watches beside them. timeout: seconds that
-    an answer may take.
+    an answer may take, from when the request is sent.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class KubeClient:
         self._session: aiohttp.ClientSession | None = None
         self._streams: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
+        self._slots = asyncio.Semaphore(connections)  # a request that waits for one does not time out meanwhile
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ class KubeClient:
         assert access is not None
         assert session is not None
         timeout = aiohttp.ClientTimeout(total=self.timeout, connect=_CONNECT)
-        async with _reporting(method, path):
+        async with self._slots, _reporting(method, path):
             headers = await headers_of(access, content_type if data is not None else "")
             async with session.request(
                 method,
