@@ -69,6 +69,13 @@ async def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
         await asyncio.sleep(0.02)
 
 
+async def test_requests_that_wait_for_their_turn_do_not_time_out(kube: KubeServer) -> None:
+    client = KubeClient(str(kube.folder / "admin.conf"), connections=1, timeout=3.0)
+    slow = {"watch": "true", "timeoutSeconds": "2"}  # an answer takes so long, and all of them more than the limit
+    await asyncio.gather(*(client.send("GET", PODS, query=slow) for _ in range(3)))
+    await client.close()
+
+
 def look(observer: Observer) -> Snapshot:
     return observer.snapshot(time.time(), machines={}, health={})
 
