@@ -110,6 +110,10 @@ def test_a_machine_that_never_joins_is_replaced(site: Deployed) -> None:
     assert_nothing_is_left(site)
 
 
+def test_the_second_run_still_changes_nothing(site: Deployed) -> None:
+    assert changed(site.play("site", "--limit", FRONT, **variables())) == []
+
+
 def test_machines_of_a_baked_image_only_join(site: Deployed, baked: dict[str, object]) -> None:
     site.play("site", "--limit", FRONT, **baked)
     site.declare(service("quick", f"sleep 5; {COPY}", cpu="0.5"))
@@ -119,7 +123,4 @@ def test_machines_of_a_baked_image_only_join(site: Deployed, baked: dict[str, ob
     assert site.ssh(host, "find /var/log/dpkg.log -newer /etc/oscar-node/join.sh") == ""  # nothing was installed
     assert_each_once(site, "quick", COUNT)
     assert_nothing_is_left(site)
-
-
-def test_the_second_run_still_changes_nothing(site: Deployed) -> None:
-    assert changed(site.play("site", "--limit", FRONT, **variables())) == []
+    assert changed(site.play("site", "--limit", FRONT, **baked)) == []
