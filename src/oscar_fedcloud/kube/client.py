@@ -198,25 +198,26 @@ class KubeClient:
     async def _answer(
         self, method: str, path: str, data: bytes | None, query: Mapping[str, str] | None, content_type: str
     ) -> AsyncIterator[tuple[aiohttp.ClientResponse, Configuration]]:
-        if self._access is None:
-            await self.open()
-        access, session = self._access, self._session
-        assert access is not None
-        assert session is not None
-        timeout = aiohttp.ClientTimeout(total=self.timeout, connect=_CONNECT)
-        async with self._slots, _reporting(method, path):
-            headers = await headers_of(access, content_type if data is not None else "")
-            async with session.request(
-                method,
-                path,
-                data=io.BytesIO(data) if data is not None and len(data) > _LARGE else data,
-                params=_given(query),
-                headers=headers,
-                timeout=timeout,
-                proxy=access.proxy,
-                server_hostname=access.tls_server_name,
-            ) as answer:
-                yield answer, access
+        async with self._slots:  # before the session is looked up, which may be another one afterwards
+            if self._access is None:
+                await self.open()
+            access, session = self._access, self._session
+            assert access is not None
+            assert session is not None
+            timeout = aiohttp.ClientTimeout(total=self.timeout, connect=_CONNECT)
+            async with _reporting(method, path):
+                headers = await headers_of(access, content_type if data is not None else "")
+                async with session.request(
+                    method,
+                    path,
+                    data=io.BytesIO(data) if data is not None and len(data) > _LARGE else data,
+                    params=_given(query),
+                    headers=headers,
+                    timeout=timeout,
+                    proxy=access.proxy,
+                    server_hostname=access.tls_server_name,
+                ) as answer:
+                    yield answer, access
 
     @asynccontextmanager
     async def stream(
