@@ -72,8 +72,13 @@ async def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
 async def test_requests_that_wait_for_their_turn_do_not_time_out(kube: KubeServer) -> None:
     client = KubeClient(str(kube.folder / "admin.conf"), connections=1, timeout=3.0)
     slow = {"watch": "true", "timeoutSeconds": "2"}  # an answer takes so long, and all of them more than the limit
-    await asyncio.gather(*(client.send("GET", PODS, query=slow) for _ in range(3)))
-    await client.close()
+    try:
+        answers = await asyncio.gather(
+            *(client.send("GET", PODS, query=slow) for _ in range(3)), return_exceptions=True
+        )
+    finally:
+        await client.close()
+    assert [answer for answer in answers if isinstance(answer, BaseException)] == []
 
 
 def look(observer: Observer) -> Snapshot:
