@@ -51,7 +51,7 @@ def _rate(cluster: Cluster, jobs: int) -> float:
     version = cluster.http.get(path).json()["metadata"]["resourceVersion"]
     query = {"watch": "true", "resourceVersion": version}
     begin = time.monotonic()
-    with ThreadPoolExecutor(8) as workers, cluster.http.stream("GET", path, params=query, timeout=None) as watch:
+    with ThreadPoolExecutor(8) as workers, cluster.http.stream("GET", path, params=query, timeout=120) as watch:
         workers.map(lambda number: cluster.job(f"job-{number}", 1, cpu="100m"), range(jobs))
         for line in watch.iter_lines():
             job = json.loads(line)["object"]

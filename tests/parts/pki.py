@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -33,12 +34,16 @@ class Authority:
         """What others must trust."""
         return self.folder / "ca.crt"
 
-    def issue(self, file: str, name: str, organisation: str = "") -> tuple[Path, Path]:
-        """Certificate and key for a server on loopback, or for a client of that name and organisation."""
+    def issue(self, file: str, name: str, organisation: str = "", hosts: Sequence[str] = ()) -> tuple[Path, Path]:
+        """Certificate and key for a server on loopback and on hosts, or for a client of that name and organisation."""
         key = ec.generate_private_key(ec.SECP256R1())
         parts = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
         parts += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation)] if organisation else []
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [
+            *map(x509.DNSName, hosts),
+            x509.DNSName("localhost"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        ]
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = _builder(x509.Name(parts), self._name, key.public_key())
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)

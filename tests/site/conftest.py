@@ -12,10 +12,10 @@ from deployed import Deployed, names_known
 from parts.ansible_run import Ansible
 
 # A site is made, used, looked at, hurt, saved, made again from its backup, upgraded, taken down, made role by role,
-# and made without workers.
+# its cluster is used by another site, and it is made without workers.
 ORDER = (
     *("bad_inventories", "smoke", "jobs", "machines", "faults", "backup", "upgrade", "teardown"),
-    *("roles_alone", "autoscaler"),
+    *("roles_alone", "other_ways", "autoscaler"),
 )
 
 

@@ -26,17 +26,19 @@ from parts.daemon import eventually
 from settings import SITE
 
 INVENTORY = Path(__file__).parent / "inventory"
-DOMAIN = "oscar.test"
 FRONT, WORKERS = "front", ("worker1", "worker2")
+DOMAIN, OTHER_DOMAIN = "oscar.test", "other.test"
+FRONT_ENDS = {DOMAIN: FRONT, OTHER_DOMAIN: "worker3"}
 CA_FILE = SITE / "ca.crt"
 
 _resolve = socket.getaddrinfo
 
 
 def resolve(host: Any, *rest: Any, **more: Any) -> Any:
-    """Names of the site lead to its front end, as its DNS would say."""
+    """Names of a site lead to its front end, as its DNS would say."""
     name = host.decode() if isinstance(host, bytes) else str(host)
-    return _resolve(named([FRONT])[0].address if name.endswith(DOMAIN) else host, *rest, **more)
+    front = FRONT_ENDS.get(name.partition(".")[2])
+    return _resolve(named([front])[0].address if front else host, *rest, **more)
 
 
 @contextlib.contextmanager
@@ -55,12 +57,20 @@ class Deployed:
 
     ansible: Ansible
     folder: Path
+    inventory: Path = INVENTORY
+    domain: str = DOMAIN
+    ca_file: Path = CA_FILE
+
+    @property
+    def front(self) -> str:
+        """The host of the front end."""
+        return FRONT_ENDS[self.domain]
 
     def play(self, name: str, *options: str, must: bool = True, **variables: Any) -> Run:
         """Run ``fedcloud.oscar.<name>``; its output goes to a file as it comes."""
-        given = {"ingress_ca_dest": str(CA_FILE), **variables}
+        given = {"ingress_ca_dest": str(self.ca_file), **variables}
         run = self.ansible.run(
-            ROOT / "playbooks" / f"{name}.yml", "-i", str(INVENTORY), "-e", json.dumps(given), *options
+            ROOT / "playbooks" / f"{name}.yml", "-i", str(self.inventory), "-e", json.dumps(given), *options
         )
         (self.folder / f"{name}.log").write_text(run.output, encoding="utf-8")
         if must and run.code != 0:
@@ -78,7 +88,9 @@ class Deployed:
 
     def kubectl(self, *arguments: str) -> Any:
         """What ``kubectl get`` finds, as data."""
-        text = self.ssh(FRONT, f"kubectl --kubeconfig /etc/kubernetes/admin.conf get {' '.join(arguments)} -o json")
+        text = self.ssh(
+            self.front, f"kubectl --kubeconfig /etc/kubernetes/admin.conf get {' '.join(arguments)} -o json"
+        )
         return json.loads(text)
 
     def machine(self, *command: str) -> None:
@@ -90,7 +102,7 @@ class Deployed:
     @cached_property
     def port(self) -> int:
         """The public port."""
-        known = self.ssh(FRONT, "cat /etc/ansible/facts.d/oscar.fact", must=False)  # the playbook's, no role's
+        known = self.ssh(self.front, "cat /etc/ansible/facts.d/oscar.fact", must=False)  # the playbook's, no role's
         return int(json.loads(known)["public_port"]) if known else 443
 
     def forget(self) -> None:
@@ -100,23 +112,23 @@ class Deployed:
 
     @property
     def api_url(self) -> str:
-        return f"https://api.{DOMAIN}:{self.port}"
+        return f"https://api.{self.domain}:{self.port}"
 
     @property
     def s3_url(self) -> str:
-        return f"https://s3.{DOMAIN}:{self.port}"
+        return f"https://s3.{self.domain}:{self.port}"
 
     @cached_property
     def password(self) -> str:
-        return self.ssh(FRONT, "cat /etc/oscar/secrets/admin-password").strip()
+        return self.ssh(self.front, "cat /etc/oscar/secrets/admin-password").strip()
 
     @cached_property
     def root_password(self) -> str:
-        return self.ssh(FRONT, "cat /etc/minio/secrets/root-password").strip()
+        return self.ssh(self.front, "cat /etc/minio/secrets/root-password").strip()
 
     def client(self) -> httpx.Client:
         """The API through the public port."""
-        trust = ssl.create_default_context(cafile=str(CA_FILE))
+        trust = ssl.create_default_context(cafile=str(self.ca_file))
         return httpx.Client(base_url=self.api_url, auth=("oscar", self.password), verify=trust, timeout=60)
 
     def s3(self) -> Any:
@@ -127,7 +139,7 @@ class Deployed:
             aws_access_key_id="oscar-root",
             aws_secret_access_key=self.root_password,
             region_name="us-east-1",
-            verify=str(CA_FILE),
+            verify=str(self.ca_file),
             config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 8}),
         )
 
