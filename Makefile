@@ -8,6 +8,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 export ANSIBLE_LOCALHOST_WARNING := false
 export ANSIBLE_INVENTORY_UNPARSED_WARNING := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What is compiled once need not be compiled by each of the processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST_ARGS ?=
 BENCH ?=
 TIER ?= full
@@ -47,7 +49,7 @@ parts: check  ## build the real servers that the tests use (once)
 	@"$(PYTHON)" tools/build_parts.py minio kubernetes-api
 
 test: parts $(VENV)/.dev  ## all unit and integration tests
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	@echo "Next: make lint, make install-test"
 
 install-test: $(VENV)/.dev  ## install the product as a user does, from nothing, and use it

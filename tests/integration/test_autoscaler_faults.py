@@ -95,8 +95,9 @@ def test_a_machine_that_never_joins_is_given_up_and_replaced(
         eventually(lambda: len(cluster.placed()) == 1, 60)
         eventually(lambda: stillborn not in place.names() and stillborn not in cluster.machines(), 30)
         assert place.asked() == 2
-        health = cluster.http.get("/api/v1/namespaces/oscar/configmaps/oscar-autoscaler").json()["data"]["pools"]
-        assert json.loads(health)["first"]["failures"] == 1  # which a restart does not forget
+        kept = "/api/v1/namespaces/oscar/configmaps/oscar-autoscaler"  # by which a restart does not forget it
+        health = eventually(lambda: cluster.http.get(kept).json().get("data", {}).get("pools"))
+        assert json.loads(health)["first"]["failures"] == 1
         cluster.end_pods()
         eventually(lambda: empty(cluster, place), 60)
     assert kubelets.killed == kubelets.refused == []

@@ -45,7 +45,7 @@ class Standalone:
     def client(self) -> httpx.Client:
         facts = self.status()
         password = Path(facts["password_file"]).read_text().strip()
-        return httpx.Client(base_url=facts["endpoint"], auth=(facts["user"], password), timeout=30)
+        return httpx.Client(base_url=facts["endpoint"], auth=(facts["user"], password), timeout=30, verify=False)
 
     def declare_copy(self) -> None:
         service = {

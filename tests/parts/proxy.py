@@ -45,7 +45,9 @@ def proxy_to(upstream: str, without_v2: bool = False) -> Iterator[Proxy]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     proxy = Proxy(f"http://127.0.0.1:{server.server_address[1]}")
-    server.__dict__.update(proxy=proxy, without_v2=without_v2, client=httpx.Client(base_url=upstream, timeout=60))
+    server.__dict__.update(
+        proxy=proxy, without_v2=without_v2, client=httpx.Client(base_url=upstream, timeout=60, verify=False)
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

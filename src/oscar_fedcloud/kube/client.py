@@ -79,6 +79,7 @@ class KubeClient:
         for session in sessions:
             if session is not None:
                 await session.close()
+        await asyncio.sleep(0)  # the loop's next turn closes what was aborted, such as a connection that was being made
 
     async def _renew(self, known: Configuration) -> None:
         """Read the access anew, because what we have of it is refused."""
