@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from parts.daemon import eventually
+from parts.daemon import eventually, rclone_binary
 from parts.jobs import PROVIDER, SHELLS, Runner, Store, run, service, spec_of
 from parts.minio import MinioServer
 from parts.rclone_s3 import RcloneS3
@@ -140,6 +140,19 @@ def test_an_output_that_is_there_already_is_not_written_again(minio: Store) -> N
     other = spec_of(minio, service('echo RESULT >"$TMP_OUTPUT_DIR/same.txt"'), event)
     assert run(other).code == 0
     assert minio.read("out/same.txt") == b"RESULT\n"
+
+
+def test_outputs_of_earlier_jobs_are_not_listed(minio: Store, tmp_path: Path) -> None:
+    trace, rclone = tmp_path / "trace", tmp_path / "rclone"
+    rclone.write_text(f'#!/bin/sh\nexec {rclone_binary()} "$@" --log-level DEBUG --dump headers --log-file {trace}\n')
+    rclone.chmod(0o755)
+    minio.put("out/earlier/result", b"x")
+    script = 'mkdir "$TMP_OUTPUT_DIR/earlier" && echo x >"$TMP_OUTPUT_DIR/earlier/now"'
+    job = spec_of(minio, service(script), minio.put("in/one more", b"x"))
+    assert run(job, OSCAR_RCLONE=str(rclone)).code == 0
+    requests = [line for line in trace.read_text().splitlines() if line.endswith(" HTTP/1.1")]
+    assert [line for line in requests if "PUT /data/out/earlier/now" in line]
+    assert [line for line in requests if "list-type" in line and "prefix=out" in line] == []
 
 
 def test_outputs_tell_how_deep_they_are(minio: Store) -> None:

@@ -55,7 +55,7 @@ run() { # beside the shell, because a shell acts on signals only between command
 # refused is soon given up, but not at once: keys and buckets may be as new as the service. 3, 4: rclone's "not found".
 transfer() {
     o_until=$(($(date +%s) + OSCAR_STAGING_TIMEOUT)) o_pause=1 o_refused=0
-    until run env GOMEMLIMIT=96MiB "$OSCAR_RCLONE" "$@" >"$o_root/answer" 2>"$o_root/errors"; do
+    until run env GOMEMLIMIT=96MiB GOGC=200 "$OSCAR_RCLONE" "$@" >"$o_root/answer" 2>"$o_root/errors"; do
         cat "$o_root/errors"
         [ "$o_code" -ne 3 ] && [ "$o_code" -ne 4 ] || return "$o_code"
         grep -Eq 'StatusCode: 40[0-5],|permission denied|no such file' "$o_root/errors" && o_refused=$((o_refused + 1))
@@ -113,14 +113,16 @@ script() {
 }
 
 # --checksum: what is there already is not written again, so that a retry does not start the next service twice.
+# --no-traverse: each output is looked up by itself, however many there are of earlier Jobs.
 stage_out() {
     o_index=0 o_remote='' o_path='' o_filter=''
     while [ "$o_index" -lt "$OSCAR_OUTPUTS" ] && [ -n "$(ls -A "$TMP_OUTPUT_DIR")" ]; do
         eval "o_remote=\$OSCAR_OUTPUT_${o_index}_REMOTE o_path=\$OSCAR_OUTPUT_${o_index}_PATH"
         eval "o_filter=\$OSCAR_OUTPUT_${o_index}_FILTER"
         printf '%s\n' "$o_filter" >"$o_root/filter"
-        transfer copy --checksum --filter-from "$o_root/filter" --header-upload "x-amz-meta-oscar-depth: $OSCAR_DEPTH" \
-            "$TMP_OUTPUT_DIR" "$o_remote:$o_path/" || end 120 "the output files could not be stored (output $o_index)"
+        transfer copy --checksum --no-traverse --filter-from "$o_root/filter" \
+            --header-upload "x-amz-meta-oscar-depth: $OSCAR_DEPTH" "$TMP_OUTPUT_DIR" \
+            "$o_remote:$o_path/" || end 120 "the output files could not be stored (output $o_index)"
         o_index=$((o_index + 1))
     done
 }
