@@ -49,7 +49,7 @@ parts: check  ## build the real servers that the tests use (once)
 	@"$(PYTHON)" tools/build_parts.py minio kubernetes-api
 
 test: parts $(VENV)/.dev  ## all unit and integration tests
-	@$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	@echo "Next: make lint, make install-test"
 
 install-test: $(VENV)/.dev  ## install the product as a user does, from nothing, and use it

@@ -79,7 +79,7 @@ class KubeClient:
         for session in sessions:
             if session is not None:
                 await session.close()
-        await asyncio.sleep(0)  # the loop's next turn closes what was aborted, such as a connection that was being made
+        await asyncio.sleep(0)  # the loop's next turn closes what was aborted
 
     async def _renew(self, known: Configuration) -> None:
         """Read the access anew, because what we have of it is refused."""
@@ -243,7 +243,12 @@ class KubeClient:
                     await self._renew(access)
                 if answer.status >= 400:
                     raise error_of("GET", path, answer.status, await answer.read())
-                yield answer
+                try:
+                    yield answer
+                finally:
+                    # It was left in the middle: to take leave of the server by TLS could last longer than this client.
+                    if answer.connection is not None and answer.connection.transport is not None:
+                        answer.connection.transport.abort()
 
 
 async def headers_of(access: Configuration, content_type: str = "") -> dict[str, str]:
