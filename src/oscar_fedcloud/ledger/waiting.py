@@ -43,7 +43,8 @@ def due(connection: Connection, service: str, now: float, limit: int) -> list[Ca
     found: list[Candidate] = []
     for page in _queued(connection, service, now, min(max(limit, _SMALLEST_PAGE), _LARGEST_PAGE)):
         standings = _standings(_rivals(connection, page), now)
-        candidates = [_candidate(row, standings[_object(row)]) for row in page]
+        # The two reads see the ledger at two moments: what was cancelled between them is no candidate any more.
+        candidates = [_candidate(row, standings[_object(row)]) for row in page if _object(row) in standings]
         found += [item for item in candidates if item.newer or not item.busy]
         if len(found) >= limit:
             break

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import pytest
 from ledger_facts import begin, due, end, event, queue, recording, run_to, store, stored
+from sqlalchemy import Connection
 
-from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.ledger import Ledger, waiting
+from oscar_fedcloud.ledger.rows import AnyRow
 from oscar_fedcloud.model import RunState
 
 
@@ -54,6 +57,18 @@ def test_newer_revision_waits_for_the_running_one(ledger: Ledger) -> None:
     assert due(ledger) == []
     end(ledger, attempt)
     assert due(ledger) == ["new"]
+
+
+def test_a_run_that_is_cancelled_while_the_queue_is_read(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, _ = queue(ledger, event("a", "gone"), event("b", "stays"))
+    rivals = waiting._rivals
+
+    def after_the_page(connection: Connection, page: Iterable[AnyRow]) -> Iterable[AnyRow]:
+        ledger.cancel_queued(gone.id)
+        return rivals(connection, page)
+
+    monkeypatch.setattr(waiting, "_rivals", after_the_page)
+    assert due(ledger) == ["stays"]
 
 
 def test_many_revisions_of_one_key(ledger: Ledger) -> None:
