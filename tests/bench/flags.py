@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from parts.autoscaler import NAMESPACE, Cluster, prepare
+from parts.autoscaler import MERGE, NAMESPACE, Cluster, prepare
 from parts.kube import ROOT, KubeServer
 from parts.kwok import MARK, Kwok
 
@@ -43,6 +43,9 @@ def _add_nodes(cluster: Cluster) -> None:
             "status": {"capacity": size, "allocatable": size},
         }
         cluster.http.post("/api/v1/nodes", json=node).raise_for_status()
+        # A new node is tainted as not ready until a controller sees it, which does not run here.
+        untainted = {"spec": {"taints": None}}
+        cluster.http.patch(f"/api/v1/nodes/node-{number}", json=untainted, headers=MERGE).raise_for_status()
 
 
 def _rate(cluster: Cluster, jobs: int) -> float:
