@@ -6,7 +6,6 @@ Controllers and scheduler are the real ones; kwok plays the nodes and ends each 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,19 +49,13 @@ def _add_nodes(cluster: Cluster) -> None:
 
 def _rate(cluster: Cluster, jobs: int) -> float:
     """Jobs a second, from the first request until the last has ended."""
-    path, done = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", set()
-    version = cluster.http.get(path).json()["metadata"]["resourceVersion"]
-    query = {"watch": "true", "resourceVersion": version}
     begin = time.monotonic()
-    with ThreadPoolExecutor(8) as workers, cluster.http.stream("GET", path, params=query, timeout=120) as watch:
-        workers.map(lambda number: cluster.job(f"job-{number}", 1, cpu="100m"), range(jobs))
-        for line in watch.iter_lines():
-            job = json.loads(line)["object"]
-            if job["status"].get("succeeded"):
-                done.add(job["metadata"]["name"])
-            if len(done) == jobs:
-                break
-        return jobs / (time.monotonic() - begin)
+    with ThreadPoolExecutor(8) as workers:
+        list(workers.map(lambda number: cluster.job(f"job-{number}", 1, cpu="100m"), range(jobs)))
+    path = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+    while cluster.objects(path, fieldSelector="status.successful=0", limit="1"):
+        time.sleep(0.2)
+    return jobs / (time.monotonic() - begin)
 
 
 def _measure(folder: Path, flags: Flags, jobs: int) -> float:

@@ -53,7 +53,6 @@ def other(site: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Deployed:
         ingress_tls="files",
         ingress_certificate=str(certificate),
         ingress_certificate_key=str(key),
-        ingress_ca_dest="",
     )
     site.machine("reset", found.front)
     return found

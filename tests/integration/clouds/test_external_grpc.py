@@ -301,8 +301,8 @@ class TestCalls:
         assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, fleet.closed)
 
     async def test_refresh_and_cleanup_are_answered(self, client: Client) -> None:
-        await client.call("Refresh", messages.RefreshRequest())
-        await client.call("Cleanup", messages.CleanupRequest())
+        assert await client.call("Refresh", messages.RefreshRequest()) == messages.RefreshResponse()
+        assert await client.call("Cleanup", messages.CleanupRequest()) == messages.CleanupResponse()
 
 
 @pytest.mark.parametrize("running", ["im"], indirect=True)

@@ -90,7 +90,9 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_labels_that_a_kubelet_may_give_itself_are_no_problem(tmp_path: Path) -> None:
-    load(write(tmp_path, document(pools=[pool(labels={"node.kubernetes.io/kind": "a", "example.org/b": "c"})])))
+    labels = {"node.kubernetes.io/kind": "a", "example.org/b": "c"}
+    (found,) = load(write(tmp_path, document(pools=[pool(labels=labels)]))).pools
+    assert found.labels == labels
 
 
 def test_a_reload_leaves_what_only_a_restart_changes(tmp_path: Path) -> None:
