@@ -148,6 +148,19 @@ def idle(site: ClusterSite, http: httpx.Client) -> list[float]:
     return sorted(found)
 
 
+def bare_alone(http: httpx.Client, sample: dict[str, Any]) -> list[float]:
+    """Seconds that the API server takes to make a Job when idle, one at a time, sorted."""
+    found = []
+    for number in range(100):
+        begin = time.perf_counter()
+        http.post(
+            JOBS, content=body_of(sample, f"alone-{number}"), headers={"Content-Type": "application/json"}
+        ).raise_for_status()
+        found.append(time.perf_counter() - begin)
+        time.sleep(0.2)
+    return sorted(found)
+
+
 def at_once(site: ClusterSite, http: httpx.Client) -> list[float]:
     """Seconds from the answer to a PUT until the Job exists, with many files at once, sorted."""
     clients, answered, made = [site.minio.client() for _ in range(16)], {}, {}
@@ -201,8 +214,12 @@ def main(folder: Path) -> None:
             f"2,000 queued events: {statistics.median(ours):.0f} Jobs/s, {statistics.median(ratios):.2f} of a bare loop"
         )
         _restart(site)
-        found = idle(site, http)
-        print(f"one file, idle: PUT answered -> Job exists p50 {found[50] * 1e3:.1f} ms  p90 {found[90] * 1e3:.1f} ms")
+        found, alone = idle(site, http), bare_alone(http, sample)
+        print(
+            f"one file, idle: PUT answered -> Job exists p50 {found[50] * 1e3:.1f} ms  p90 {found[90] * 1e3:.1f} ms; "
+            f"a bare POST of the Job p50 {alone[50] * 1e3:.1f} ms",
+            flush=True,
+        )
         clear(http)
         found = at_once(site, http)
         print(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from parts.ansible_run import VERSIONS, Ansible
+from parts.ansible_run import OLDEST, VERSIONS, Ansible
 from parts.im import ImServer
 
 SITE = """
@@ -91,8 +91,8 @@ def inventory(request: pytest.FixtureRequest, tmp_path: Path, im: ImServer) -> I
 
 
 @pytest.fixture
-def newest(tmp_path: Path, im: ImServer) -> Inventory:
-    return Inventory(tmp_path, "newest", im)
+def oldest(tmp_path: Path, im: ImServer) -> Inventory:
+    return Inventory(tmp_path, OLDEST, im)
 
 
 def test_hosts_are_grouped_by_system_with_their_addresses(inventory: Inventory, site: str) -> None:
@@ -122,35 +122,35 @@ def test_constructed_groups_and_variables(inventory: Inventory, site: str) -> No
     assert hosts["wn-1"]["node_ip"] == hosts["wn-1"]["im_private_ip"]
 
 
-def test_strict_says_what_cannot_be_composed(newest: Inventory, site: str) -> None:
-    assert "nonexistent" in newest.error(infrastructures=[site], compose={"x": "nonexistent.y"}, strict=True)
-    newest.read(infrastructures=[site], compose={"x": "nonexistent.y"})
+def test_strict_says_what_cannot_be_composed(oldest: Inventory, site: str) -> None:
+    assert "nonexistent" in oldest.error(infrastructures=[site], compose={"x": "nonexistent.y"}, strict=True)
+    oldest.read(infrastructures=[site], compose={"x": "nonexistent.y"})
 
 
-def test_the_address_and_the_states_are_chosen(newest: Inventory, site: str) -> None:
-    _, hosts = newest.read(infrastructures=[site], address="public")
+def test_the_address_and_the_states_are_chosen(oldest: Inventory, site: str) -> None:
+    _, hosts = oldest.read(infrastructures=[site], address="public")
     assert "ansible_host" not in hosts["wn-1"]
-    groups, _ = newest.read(infrastructures=[site], states=["failed"])
+    groups, _ = oldest.read(infrastructures=[site], states=["failed"])
     assert groups == {}
 
 
-def test_all_infrastructures_are_read_and_equal_names_told_apart(newest: Inventory, site: str, im: ImServer) -> None:
+def test_all_infrastructures_are_read_and_equal_names_told_apart(oldest: Inventory, site: str, im: ImServer) -> None:
     other = im.create(SITE.replace("{name}", "same"))
     try:
-        _, hosts = newest.read()
+        _, hosts = oldest.read()
         assert {"wn-1", "wn-2", "same", "same-2", "front", "front-0"} == set(hosts)
     finally:
         im.request("DELETE", f"/infrastructures/{other}")
 
 
-def test_the_cache_spares_im(newest: Inventory, site: str, im: ImServer, tmp_path: Path) -> None:
+def test_the_cache_spares_im(oldest: Inventory, site: str, im: ImServer, tmp_path: Path) -> None:
     cache = {"cache": True, "cache_plugin": "jsonfile", "cache_connection": str(tmp_path / "cache")}
-    _, before = newest.read(infrastructures=[site], **cache)
+    _, before = oldest.read(infrastructures=[site], **cache)
     im.stop()
     try:
-        _, after = newest.read(infrastructures=[site], **cache)
+        _, after = oldest.read(infrastructures=[site], **cache)
         assert after == before
-        assert "does not answer" in newest.error(infrastructures=[site])
+        assert "does not answer" in oldest.error(infrastructures=[site])
     finally:
         im.start()
     for file in (tmp_path / "cache").iterdir():
@@ -166,5 +166,5 @@ def test_the_cache_spares_im(newest: Inventory, site: str, im: ImServer, tmp_pat
         ({"address": "floating"}, "address"),
     ],
 )
-def test_what_is_wrong_is_said(newest: Inventory, settings: dict[str, Any], words: str) -> None:
-    assert words in newest.error(**settings).replace("\n", " ")
+def test_what_is_wrong_is_said(oldest: Inventory, settings: dict[str, Any], words: str) -> None:
+    assert words in oldest.error(**settings).replace("\n", " ")

@@ -7,18 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 from bad_requests import FIELDS, FILES, GOOD, expectations, fdl_text, write_files
-from parts.ansible_run import VERSIONS, Ansible
+from parts.ansible_run import Ansible
 from parts.daemon import Daemon
 from parts.minio import free_port
-
-
-@pytest.fixture(params=VERSIONS)
-def ansible(request: pytest.FixtureRequest, tmp_path: Path) -> Ansible:
-    """Each version of Ansible in turn."""
-    return Ansible(request.param, tmp_path / "ansible")
 
 
 def test_bad_files_are_explained_without_a_server(ansible: Ansible, tmp_path: Path) -> None:
@@ -43,7 +36,7 @@ def test_bad_files_are_explained_without_a_server(ansible: Ansible, tmp_path: Pa
         assert result["msg"] == f"{place}: {error['message']}; {error['hint']}", text
 
 
-def test_the_server_says_the_same(daemon: Daemon, ansible: Ansible, tmp_path: Path) -> None:
+def test_the_server_says_the_same(daemon: Daemon, oldest: Ansible, tmp_path: Path) -> None:
     """What the action plugin finds on the controller is what the server would have answered."""
     fields = [text for text, *_ in FIELDS if not text.startswith("script: ")]
     files = [tmp_path / f"{number}.yml" for number in range(len(fields))]
@@ -52,7 +45,7 @@ def test_the_server_says_the_same(daemon: Daemon, ansible: Ansible, tmp_path: Pa
     (tmp_path / "ok.sh").write_text("ok.sh", encoding="utf-8")
     task = {"endpoint": daemon.url, "password": "x", "fdl": "{{ item }}"}
     loop = {"loop": [str(file) for file in files], "failed_when": False}
-    run = ansible.play([{"name": "bad files", "fedcloud.oscar.service": task, **loop}])
+    run = oldest.play([{"name": "bad files", "fedcloud.oscar.service": task, **loop}])
     with daemon.client() as client:
         for file, result in zip(files, run["bad files"].result["results"], strict=True):
             body = {"fdl": yaml.safe_load(file.read_text(encoding="utf-8"))}
@@ -109,8 +102,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any], str]] = [
 ]
 
 
-def test_bad_requests_are_explained(daemon: Daemon, tmp_path: Path) -> None:
-    ansible = Ansible("newest", tmp_path)
+def test_bad_requests_are_explained(oldest: Ansible, daemon: Daemon) -> None:
     values = {"url": daemon.url, "port": free_port(), "https": daemon.url.replace("http:", "https:")}
     tasks = [
         {
@@ -123,7 +115,7 @@ def test_bad_requests_are_explained(daemon: Daemon, tmp_path: Path) -> None:
         for name, module, options, _ in REQUESTS
     ]
     defaults = {"endpoint": daemon.url, "username": daemon.username, "password": daemon.password}
-    run = ansible.play(tasks, module_defaults={"group/fedcloud.oscar.oscar": defaults})
+    run = oldest.play(tasks, module_defaults={"group/fedcloud.oscar.oscar": defaults})
     assert {task.status for task in run.tasks} == {"failed"}
     wrong = {name: run[name].message for name, _, _, message in REQUESTS if message not in run[name].message}
     assert wrong == {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts.ansible_run import VERSIONS, Ansible
+from parts.ansible_run import Ansible
 from parts.daemon import Daemon
 from parts.site import file_service
 
@@ -29,12 +29,6 @@ def _services(daemon: Daemon) -> None:
         file_service("slow", SLOW),
     )
     daemon.wait_ready("capitals", "failing", "slow")
-
-
-@pytest.fixture(params=VERSIONS)
-def ansible(request: pytest.FixtureRequest, tmp_path: Path) -> Ansible:
-    """Each version of Ansible in turn."""
-    return Ansible(request.param, tmp_path / "ansible")
 
 
 def access(daemon: Daemon) -> dict[str, Any]:
@@ -96,10 +90,9 @@ def test_a_file_goes_through_a_service_and_comes_back(ansible: Ansible, daemon: 
     assert run["no input"].message == "service failing has no input; use mode direct"
 
 
-def test_a_body_starts_a_job_directly(daemon: Daemon, tmp_path: Path) -> None:
-    ansible = Ansible("newest", tmp_path)
-    once = {"service": "capitals", "mode": "direct", "idempotency_key": f"once-{ansible.version}"}
-    run = ansible.play(
+def test_a_body_starts_a_job_directly(newest: Ansible, daemon: Daemon) -> None:
+    once = {"service": "capitals", "mode": "direct", "idempotency_key": "once"}
+    run = newest.play(
         [
             task("json", "invocation", service="capitals", mode="direct", body_json={"a": [1]}),
             task("once", "invocation", **once, body="x", wait=False),
@@ -121,9 +114,9 @@ def test_a_body_starts_a_job_directly(daemon: Daemon, tmp_path: Path) -> None:
     assert "line 1" not in lines
 
 
-def test_a_job_is_cancelled_retried_and_replayed(ansible: Ansible, daemon: Daemon) -> None:
+def test_a_job_is_cancelled_retried_and_replayed(oldest: Ansible, daemon: Daemon) -> None:
     job = "{{ started.job.id }}"
-    run = ansible.play(
+    run = oldest.play(
         [
             task("started", "invocation", service="slow", mode="direct", body="x", wait=False),
             task("cancellation checked", "job", check=True, id=job, state="cancelled"),
@@ -165,11 +158,10 @@ def test_a_job_is_cancelled_retried_and_replayed(ansible: Ansible, daemon: Daemo
     assert len(job_read["attempt_list"]) == job_read["attempts"] <= 3
 
 
-def test_jobs_are_found_and_explained(daemon: Daemon, tmp_path: Path) -> None:
-    ansible = Ansible("newest", tmp_path)
-    key = f"in/found-{ansible.version}.txt"
+def test_jobs_are_found_and_explained(newest: Ansible, daemon: Daemon) -> None:
+    key = "in/found.txt"
     where = {"bucket": "capitals", "key": key}
-    run = ansible.play(
+    run = newest.play(
         [
             task("ran", "invocation", service="capitals", body="x", key=key),
             task("unknown", "job_info", why={"bucket": "capitals", "key": "in/never.txt"}),
@@ -195,9 +187,9 @@ def test_jobs_are_found_and_explained(daemon: Daemon, tmp_path: Path) -> None:
     assert len(run["tail"].result["jobs"][0]["log"].splitlines()) == 1
 
 
-def test_the_life_of_a_bucket(ansible: Ansible, daemon: Daemon) -> None:
-    name = f"bucket-{ansible.version}"
-    run = ansible.play(
+def test_the_life_of_a_bucket(newest: Ansible, daemon: Daemon) -> None:
+    name = "bucket-of-a-life"
+    run = newest.play(
         [
             task("creation checked", "bucket", check=True, name=name),
             task("created", "bucket", name=name),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from parts.ansible_run import VERSIONS, Ansible, Run, bare_python
+from parts.ansible_run import Ansible, Run, bare_python
 from parts.daemon import Daemon
 from parts.minio import free_port
 from parts.proxy import proxy_to
@@ -20,18 +20,6 @@ from parts.proxy import proxy_to
 GROUP = "group/fedcloud.oscar.oscar"
 SECRETS = ("first-secret-word", "second-secret-word", "third-secret-word")
 SCRIPT = '#!/bin/sh\ncp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'
-
-
-@pytest.fixture(params=VERSIONS)
-def ansible(request: pytest.FixtureRequest, tmp_path: Path) -> Ansible:
-    """Each version of Ansible in turn."""
-    return Ansible(request.param, tmp_path / "ansible")
-
-
-@pytest.fixture
-def newest(tmp_path: Path) -> Ansible:
-    """The newest Ansible, for what does not depend on the version."""
-    return Ansible("newest", tmp_path / "ansible")
 
 
 @pytest.fixture
@@ -141,18 +129,17 @@ def test_the_life_of_a_service(ansible: Ansible, daemon: Daemon, name: str) -> N
 
 
 def test_a_file_declares_all_its_services_and_changes_nothing_the_second_time(
-    daemon: Daemon, name: str, tmp_path: Path
+    oldest: Ansible, daemon: Daemon, name: str, tmp_path: Path
 ) -> None:
-    ansible = Ansible("2.16", tmp_path / "ansible")
     secrets = {"environment": {"secrets": {"API_KEY": SECRETS[0]}}}
     file = write_fdl(tmp_path, *(definition(f"{name}-{number}", **secrets) for number in range(3)))
     task = [{"name": "declare", "fedcloud.oscar.service": {"fdl": str(file)}}]
     with proxy_to(daemon.url) as proxy:
-        checked = ansible.play(task, "--check", "--diff", module_defaults=access(daemon, proxy.url))
+        checked = oldest.play(task, "--check", "--diff", module_defaults=access(daemon, proxy.url))
         assert proxy.mutating == []
-        real = ansible.play(task, "--diff", module_defaults=access(daemon, proxy.url))
+        real = oldest.play(task, "--diff", module_defaults=access(daemon, proxy.url))
         proxy.seen.clear()
-        again = ansible.play(task, "--diff", module_defaults=access(daemon, proxy.url))
+        again = oldest.play(task, "--diff", module_defaults=access(daemon, proxy.url))
         assert [(one.method, one.target) for one in proxy.seen] == [("POST", "/v2/services:apply?dry_run=false")]
     assert checked["declare"].changed
     assert real["declare"].changed
@@ -267,7 +254,7 @@ def test_secrets_are_never_shown(ansible: Ansible, daemon: Daemon, name: str, tm
     assert "refused user" in run["use a wrong password"].message
 
 
-def test_without_a_server_a_check_says_what_would_be_created(ansible: Ansible, daemon: Daemon, name: str) -> None:
+def test_without_a_server_a_check_says_what_would_be_created(oldest: Ansible, daemon: Daemon, name: str) -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
     tasks = [
         service("create", definition=definition(name)),
@@ -275,7 +262,7 @@ def test_without_a_server_a_check_says_what_would_be_created(ansible: Ansible, d
         {"name": "bucket", "fedcloud.oscar.bucket": {"name": name}},
         {"name": "invoke", "fedcloud.oscar.invocation": {"service": name, "body": "x", "key": "in/x"}},
     ]
-    run = ansible.play(tasks, "--check", "--diff", module_defaults=access(daemon, endpoint))
+    run = oldest.play(tasks, "--check", "--diff", module_defaults=access(daemon, endpoint))
     assert {task.name: task.changed for task in run.tasks} == {
         "create": True,
         "remove": False,
@@ -285,22 +272,22 @@ def test_without_a_server_a_check_says_what_would_be_created(ansible: Ansible, d
     assert "+ memory: 256Mi" in run["create"].diff
     for task in run.tasks:
         assert f"{endpoint} cannot be reached" in task.result["warnings"][0]
-    real = ansible.play(tasks[:1], module_defaults=access(daemon, endpoint))
+    real = oldest.play(tasks[:1], module_defaults=access(daemon, endpoint))
     assert real["create"].message == f"{endpoint} cannot be reached: Connection refused"
 
 
 def test_scripts_and_files_are_found_and_decrypted_on_the_controller(
-    ansible: Ansible, daemon: Daemon, name: str, tmp_path: Path
+    newest: Ansible, daemon: Daemon, name: str, tmp_path: Path
 ) -> None:
-    (ansible.folder / "files").mkdir()
-    (ansible.folder / "files" / "inline.sh").write_text("#!/bin/sh\necho inline\r\n", encoding="utf-8")
+    (newest.folder / "files").mkdir()
+    (newest.folder / "files" / "inline.sh").write_text("#!/bin/sh\necho inline\r\n", encoding="utf-8")
     file = write_fdl(tmp_path, definition(f"{name}-f"))
     (tmp_path / "fdl.json").write_text(json.dumps(yaml.safe_load(file.read_text())), encoding="utf-8")
     (tmp_path / "password").write_text("open sesame", encoding="utf-8")
     for secret in (file, tmp_path / "script.sh"):
-        vault = [ansible.bin / "ansible-vault", "encrypt", "--vault-password-file", tmp_path / "password", secret]
+        vault = [newest.bin / "ansible-vault", "encrypt", "--vault-password-file", tmp_path / "password", secret]
         subprocess.run(vault, check=True, capture_output=True)
-    run = ansible.play(
+    run = newest.play(
         [
             service("a script of the playbook", definition=definition(f"{name}-i", script="inline.sh")),
             service("no such script", definition=definition(f"{name}-i", script="missing.sh", memory="x")),
@@ -323,9 +310,9 @@ def test_scripts_and_files_are_found_and_decrypted_on_the_controller(
     assert run["two sources"].message == "definition: fdl is given too; give one of fdl, definition and names"
 
 
-def test_options_come_from_the_environment_and_async_works(ansible: Ansible, daemon: Daemon, name: str) -> None:
-    ansible.environ.update(OSCAR_ENDPOINT=daemon.url, OSCAR_USERNAME=daemon.username, OSCAR_PASSWORD=daemon.password)
-    run = ansible.play([{**service("declare", definition=definition(name)), "async": 60, "poll": 1}])
+def test_options_come_from_the_environment_and_async_works(oldest: Ansible, daemon: Daemon, name: str) -> None:
+    oldest.environ.update(OSCAR_ENDPOINT=daemon.url, OSCAR_USERNAME=daemon.username, OSCAR_PASSWORD=daemon.password)
+    run = oldest.play([{**service("declare", definition=definition(name)), "async": 60, "poll": 1}])
     assert run["declare"].result["plan"][0]["action"] == "create"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts.ansible_run import VERSIONS, Ansible, collections_path
+from parts.ansible_run import Ansible, collections_path
 
 sys.path.insert(0, str(collections_path()))
 
@@ -152,11 +152,6 @@ def test_what_is_captured(address: str) -> None:
     assert {(one.source, one.destination) for one in capture.packets} == {(address, address)}
 
 
-@pytest.fixture(params=VERSIONS)
-def ansible(request: pytest.FixtureRequest, tmp_path: Path) -> Ansible:
-    return Ansible(request.param, tmp_path / "ansible")
-
-
 def task(title: str, state: str, check: bool = False, **options: Any) -> dict[str, Any]:
     checked = {"check_mode": True} if check else {}
     return {
@@ -168,10 +163,10 @@ def task(title: str, state: str, check: bool = False, **options: Any) -> dict[st
     }
 
 
-def test_through_ansible(ansible: Ansible, token: str) -> None:
+def test_through_ansible(newest: Ansible, token: str) -> None:
     port = str(free_ports(1)[0])
     here = {"hosts": {"here": "127.0.0.1"}, "ports": [port], "token": token}
-    run = ansible.play(
+    run = newest.play(
         [
             task("listen in check mode", "listening", check=True, ports=[port], token=token, lifetime=60),
             task("probe", "probed", **here),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +141,44 @@ def test_an_output_that_is_there_already_is_not_written_again(minio: Store) -> N
     other = spec_of(minio, service('echo RESULT >"$TMP_OUTPUT_DIR/same.txt"'), event)
     assert run(other).code == 0
     assert minio.read("out/same.txt") == b"RESULT\n"
+
+
+def counting_rclone(folder: Path) -> Path:
+    """An rclone that notes its calls in the file ``calls`` beside it."""
+    rclone = folder / "rclone"
+    rclone.write_text(f'#!/bin/sh\necho "$1" >>{folder}/calls\nexec {rclone_binary()} "$@"\n')
+    rclone.chmod(0o755)
+    return rclone
+
+
+def test_a_file_that_is_as_expected_is_fetched_by_one_call(store: Store, tmp_path: Path) -> None:
+    job = spec_of(store, service("true"), store.put("in/as expected", b"x"), log_bucket="")
+    assert run(job, OSCAR_RCLONE=str(counting_rclone(tmp_path))).code == 0
+    assert (tmp_path / "calls").read_text() == "copyto\n"
+
+
+def test_of_what_is_not_the_file_no_more_than_its_size_is_fetched(store: Store, tmp_path: Path) -> None:
+    event = store.put("in/place/one", b"x" * 1000)
+    store.put("in/place/two", b"y" * 3_000_000)
+    trace, rclone = tmp_path / "trace", tmp_path / "rclone"
+    rclone.write_text(f'#!/bin/sh\nexec {rclone_binary()} "$@" --log-level INFO --stats 1h --log-file {trace}\n')
+    rclone.chmod(0o755)
+    job = spec_of(store, service("true"), replace(event, key="in/place"))
+    assert run(job, OSCAR_RCLONE=str(rclone)).code == 121
+    assert "two: Copied" not in trace.read_text()
+
+
+@pytest.mark.parametrize(("body", "code"), [(b"before", 0), (b"BEFORE", 122)])
+def test_where_nothing_tells_an_md5_the_store_is_asked(store: Store, tmp_path: Path, body: bytes, code: int) -> None:
+    (tmp_path / "bin").mkdir()
+    for tool in [tool for folder in ("/bin", "/usr/bin") for tool in Path(folder).iterdir() if tool.name != "md5sum"]:
+        with suppress(FileExistsError):
+            (tmp_path / "bin" / tool.name).symlink_to(tool)
+    event = store.put("in/unmeasured", b"before")
+    store.put("in/unmeasured", body)
+    job = spec_of(store, service("true"), event)
+    assert run(job, OSCAR_RCLONE=str(counting_rclone(tmp_path)), PATH=str(tmp_path / "bin")).code == code
+    assert (tmp_path / "calls").read_text().startswith("lsjson\n")
 
 
 def test_outputs_of_earlier_jobs_are_not_listed(minio: Store, tmp_path: Path) -> None:

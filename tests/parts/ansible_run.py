@@ -32,6 +32,7 @@ VERSIONS: Mapping[str, tuple[str, Sequence[str]]] = {
     "2.16": ("ansible-core==2.16.*", ("3.11", "3.12", "3.10")),
     "newest": ("ansible-core", ("3.14", "3.13", "3.12", "3.11")),
 }
+OLDEST = "2.16"
 TARGET_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 
 

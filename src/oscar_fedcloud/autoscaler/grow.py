@@ -23,9 +23,15 @@ class _Option:
 
 
 def grow(waiting: Sequence[Waiting], rooms: Rooms) -> list[Placement]:
-    """Take new nodes for all demand that triggers any and can be served; where its Pods go."""
+    """Take new nodes for all demand that triggers any and can be served; where its Pods go.
+
+    Pods that the scheduler has not judged yet are taken along when others of their shape found no room: it will judge
+    them alike, and one request for all of them is better than one for each few that it comes to.
+    """
+    triggering = {item.demand.shape for item in waiting if item.left and item.demand.triggers}
+    waiting = [item for item in waiting if item.demand.shape in triggering and not item.demand.shape.unsupported]
     placements: list[Placement] = []
-    while option := _best(_unplaced(waiting), rooms):
+    while option := _best([item for item in waiting if item.left], rooms):
         name = option.room.pool.name
         placed = []
         for item, count in zip(option.items, option.estimate.placed, strict=True):
@@ -36,10 +42,6 @@ def grow(waiting: Sequence[Waiting], rooms: Rooms) -> list[Placement]:
         rooms.take(option.room, option.estimate.nodes, f"{count} Pods have no room", pods)
         placements += placed
     return placements
-
-
-def _unplaced(waiting: Sequence[Waiting]) -> list[Waiting]:
-    return [item for item in waiting if item.left and item.demand.triggers and not item.demand.shape.unsupported]
 
 
 def _best(waiting: Sequence[Waiting], rooms: Rooms) -> _Option | None:

@@ -67,7 +67,7 @@ class Demand:
     """Pods of one shape that wait, or that would be created if there were room (the invoker's backlog).
 
     pods: ``namespace/name``, sorted; empty for the backlog, whose ``service`` is named instead. triggers: False while
-    the scheduler has not judged them yet: they keep nodes, but ask for none.
+    the scheduler has not judged them yet: they keep nodes, but ask for none by themselves.
     """
 
     shape: Shape

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -122,9 +121,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _serve(config: Config, options: argparse.Namespace) -> int:
-    from oscar_fedcloud.cli.autoscaler_daemon import serve  # here: not needed to check a configuration
+    import uvloop  # here: not needed to check a configuration
 
-    return asyncio.run(serve(config, Path(options.config), dry_run=options.dry_run, record_to=options.record))
+    from oscar_fedcloud.cli.autoscaler_daemon import serve
+
+    return uvloop.run(serve(config, Path(options.config), dry_run=options.dry_run, record_to=options.record))
 
 
 if __name__ == "__main__":

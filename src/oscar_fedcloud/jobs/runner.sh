@@ -51,11 +51,13 @@ run() { # beside the shell, because a shell acts on signals only between command
     return "$o_code"
 }
 
+call() { run env GOMEMLIMIT=96MiB GOGC=200 "$OSCAR_RCLONE" "$@" >"$o_root/answer" 2>"$o_root/errors"; }
+
 # Repeats a transfer until it works or $OSCAR_STAGING_TIMEOUT has passed; the script is never run again for it. What is
 # refused is soon given up, but not at once: keys and buckets may be as new as the service. 3, 4: rclone's "not found".
 transfer() {
     o_until=$(($(date +%s) + OSCAR_STAGING_TIMEOUT)) o_pause=1 o_refused=0
-    until run env GOMEMLIMIT=96MiB GOGC=200 "$OSCAR_RCLONE" "$@" >"$o_root/answer" 2>"$o_root/errors"; do
+    until call "$@"; do
         cat "$o_root/errors"
         [ "$o_code" -ne 3 ] && [ "$o_code" -ne 4 ] || return "$o_code"
         grep -Eq 'StatusCode: 40[0-5],|permission denied|no such file' "$o_root/errors" && o_refused=$((o_refused + 1))
@@ -66,28 +68,55 @@ transfer() {
     done
 }
 
+stage_in() {
+    o_source=$OSCAR_INPUT_REMOTE:$OSCAR_INPUT_BUCKET/$OSCAR_INPUT_KEY
+    fetch_at_once || fetch_after_a_look
+    export INPUT_FILE_PATH="$TMP_INPUT_DIR/$OSCAR_INPUT_NAME"
+    mv "$o_root/file" "$INPUT_FILE_PATH" || end 120 "the input file could not be placed"
+}
+
+# Nearly all files are what their events say, and each start of rclone costs time: one call fetches them, and no more
+# than that size of anything else. It does not tell what is wrong, so whatever it does not fetch is looked up.
+fetch_at_once() {
+    [ -n "${OSCAR_INPUT_SIZE-}" ] || return 1
+    [ "${#OSCAR_INPUT_ETAG}" -ne 32 ] || command -v md5sum >/dev/null || return 1
+    call copyto --max-transfer "$((OSCAR_INPUT_SIZE + 1))B" "$o_source" "$o_root/file" &&
+        [ -f "$o_root/file" ] && measure && size_is "$o_size" && md5_is "$o_md5"
+}
+
 # Asks first, because rclone copies nothing, with success, when a key is missing. JSON has no newline inside a string,
 # so no file name can look like the lines that are read here.
-stage_in() {
-    o_source=$OSCAR_INPUT_REMOTE:$OSCAR_INPUT_BUCKET/$OSCAR_INPUT_KEY o_fetched=''
+fetch_after_a_look() {
+    rm -rf "$o_root/file"
     transfer lsjson --stat --hash --hash-type md5 --use-server-modtime --no-mimetype "$o_source" ||
         [ "$o_code" -eq 3 ] || [ "$o_code" -eq 4 ] || end 120 "the input file could not be looked up"
     grep -q '^[[:space:]]*"IsDir": false' "$o_root/answer" || end 121 "the input file is not in the store any more"
     o_size=$(sed -n 's/^[[:space:]]*"Size": \([0-9][0-9]*\),*$/\1/p' "$o_root/answer")
     o_md5=$(sed -n 's/^[[:space:]]*"md5": "\([0-9a-f]\{32\}\)",*$/\1/p' "$o_root/answer")
-    same "$o_size" "$o_md5"
+    same
     transfer copyto "$o_source" "$o_root/file" || end 120 "the input file could not be fetched"
     [ -f "$o_root/file" ] || end 121 "the input file vanished while it was fetched"
-    [ -z "$o_md5" ] || ! command -v md5sum >/dev/null || o_fetched=$(md5sum <"$o_root/file")
-    same "$(($(wc -c <"$o_root/file")))" "${o_fetched%% *}"
-    export INPUT_FILE_PATH="$TMP_INPUT_DIR/$OSCAR_INPUT_NAME"
-    mv "$o_root/file" "$INPUT_FILE_PATH" || end 120 "the input file could not be placed"
+    o_known=$o_md5
+    measure
+    [ -n "$o_known" ] || o_md5='' # the store's eTags may be something else
+    same
 }
 
-same() { # same SIZE MD5: as in the event? An eTag is a plain MD5, or it has a dash and says nothing of the content
-    [ "${OSCAR_INPUT_SIZE:-$1}" = "$1" ] || end 122 "the input file has changed: it has $1 bytes, not $OSCAR_INPUT_SIZE"
-    [ -z "$2" ] || [ "${#OSCAR_INPUT_ETAG}" -ne 32 ] || [ "$2" = "$OSCAR_INPUT_ETAG" ] ||
-        end 122 "the input file has changed: its MD5 is not the event's"
+measure() { # size and, where the image has md5sum, MD5 of what was fetched
+    o_size=$(($(wc -c <"$o_root/file"))) o_md5=''
+    ! command -v md5sum >/dev/null || o_md5=$(md5sum <"$o_root/file")
+    o_md5=${o_md5%% *}
+}
+
+same() { # as in the event?
+    size_is "$o_size" || end 122 "the input file has changed: it has $o_size bytes, not $OSCAR_INPUT_SIZE"
+    md5_is "$o_md5" || end 122 "the input file has changed: its MD5 is not the event's"
+}
+
+size_is() { [ "${OSCAR_INPUT_SIZE:-$1}" = "$1" ]; }
+
+md5_is() { # an eTag is a plain MD5, or it has a dash and says nothing of the content
+    [ -z "$1" ] || [ "${#OSCAR_INPUT_ETAG}" -ne 32 ] || [ "$1" = "$OSCAR_INPUT_ETAG" ]
 }
 
 # Storage keys and what is the runner's own end here; a user's RCLONE_* variables come out of their wrapping (eval sees

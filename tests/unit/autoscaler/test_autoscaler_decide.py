@@ -97,6 +97,13 @@ def test_young_pods_ask_for_nothing_but_have_room() -> None:
     assert launched(decide(found, [four])) == {}
 
 
+def test_young_pods_come_along_when_others_like_them_find_no_room() -> None:
+    """One request for a burst, of which the scheduler has seen a part; Pods of another shape still wait for it."""
+    other = demand(4, shape(4000), "other", triggers=False)
+    found = snapshot([demand(7, name="new", triggers=False), demand(1), other])
+    assert launched(decide(found, [pool()])) == {"small": 2}
+
+
 def test_backlog_is_demand() -> None:
     assert launched(decide(snapshot([Demand(shape(), 9, service="grayify")]), [pool()])) == {"small": 3}
 
