@@ -226,13 +226,13 @@ def test_a_port_that_is_held_is_tried_at_its_holder(oldest: Surveyor, net: Net) 
         assert seen(run)["8443"] == ("open", "", "open")
         holder = rows(run)["controller", "one", "8443"]["held_by"]
         assert f"held by {holder}" in run.output
-        assert run["chosen"].result["site_public_port"] == 443
+        assert int(run["chosen"].result["site_public_port"]) == 443
         assert run["reachable"].result["site_reachable_ports"] == [80, 81, 82, 83, 84, 443, 7000, 7001, 7002, 8443]
         # The ingress of the site stays where it is.
         kept = oldest.choose("--check", port_survey_own_services=[holder])
-        assert kept["chosen"].result["site_public_port"] == 8443
+        assert int(kept["chosen"].result["site_public_port"]) == 8443
         net.filter("way", "tcp dport 443 drop", hook="forward")
-        assert oldest.choose("--limit", "one")["chosen"].result["site_public_port"] == 7000
+        assert int(oldest.choose("--limit", "one")["chosen"].result["site_public_port"]) == 7000
 
 
 def test_no_public_port_is_a_clear_message(oldest: Surveyor, net: Net) -> None:

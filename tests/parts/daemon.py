@@ -180,15 +180,16 @@ class Daemon:
 
 
 def eventually(probe: Any, timeout: float = 30.0) -> Any:
-    """Call ``probe`` until it gives something true; returns that."""
-    deadline = time.monotonic() + timeout
+    """Call ``probe`` until it gives something true; returns that. The longer it takes, the more seldom it is called."""
+    deadline, pause = time.monotonic() + timeout, 0.02
     while True:
         found = probe()
         if found:
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s")
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(0.2, pause * 1.2)
 
 
 def rclone_binary() -> str:
