@@ -46,7 +46,8 @@ def _seconds_of_next(site: Deployed, where: str, seen: set[str]) -> float:
 
 def main(folder: Path) -> None:
     with names_known():
-        site = Deployed(Ansible("2.16", folder / "ansible"), folder)
+        site = Deployed(Ansible("2.16", folder / "ansible"), folder, ca_file=folder / "ca.crt")
+        site.ca_file.write_text(site.ssh(FRONT, "cat /etc/caddy/ca.crt"), encoding="utf-8")
         copy = file_service("bench", 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n', image=IMAGE)
         site.declare({"functions": {"oscar": [{"site": copy}]}})
         site.ssh(FRONT, f"{KUBECTL} create namespace bench")

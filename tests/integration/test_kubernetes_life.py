@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from parts.daemon import eventually
+from parts.jobs import service
 from parts.kube import NAMESPACE, KubeServer
 from parts.kubelet import ClusterSite, cluster_site, told, upload
 from parts.site import file_service
@@ -18,6 +19,7 @@ from parts.site import file_service
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.jobs.launchers.kubernetes import revisions
 from oscar_fedcloud.jobs.launchers.kubernetes.revisions import Revisions
+from oscar_fedcloud.jobs.launchers.kubernetes.template import Template
 from oscar_fedcloud.jobs.launchers.kubernetes.tools import ToolsProbe
 from oscar_fedcloud.kube import KubeClient
 
@@ -183,6 +185,19 @@ def test_a_job_of_that_name_is_adopted_or_refused(site: ClusterSite) -> None:
     site.daemon.start()
     (ended,) = site.daemon.wait_jobs(1, service="mine")
     assert "of another event" in ended["reason"]
+
+
+async def test_the_first_jobs_of_a_revision_make_its_objects_once(site: ClusterSite, kube: KubeServer) -> None:
+    names = {"apiVersion": "v1", "metadata": {"name": "at-once"}}
+    client = KubeClient(str(kube.folder / "invoker.conf"))
+    bodies = ({**names, "kind": kind} for kind in ("ConfigMap", "Secret"))
+    template = Template("at-once", service("true"), {}, *bodies, pod=b"{}")
+    before, kept = asked(kube), Revisions(client, NAMESPACE)
+    await asyncio.gather(*(kept.ensure(template) for _ in range(10)))
+    await client.close()
+    await asyncio.sleep(1)  # the record of a request comes after its answer
+    made = asked(kube) - before
+    assert (made["create", "configmaps"], made["create", "secrets"]) == (1, 1)
 
 
 async def test_revisions_that_nobody_needs_are_removed(

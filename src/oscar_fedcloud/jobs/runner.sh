@@ -51,7 +51,9 @@ run() { # beside the shell, because a shell acts on signals only between command
     return "$o_code"
 }
 
-call() { run env GOMEMLIMIT=96MiB GOGC=200 "$OSCAR_RCLONE" "$@" >"$o_root/answer" 2>"$o_root/errors"; }
+rclone() { exec env HOME="$o_root" GOMEMLIMIT=96MiB GOGC=200 "$OSCAR_RCLONE" "$@"; } # without HOME it starts getent
+
+call() { run rclone "$@" >"$o_root/answer" 2>"$o_root/errors"; }
 
 # Repeats a transfer until it works or $OSCAR_STAGING_TIMEOUT has passed; the script is never run again for it. What is
 # refused is soon given up, but not at once: keys and buckets may be as new as the service. 3, 4: rclone's "not found".
@@ -176,7 +178,7 @@ store_log() { # and beside it, for a launcher that may lose sight of the Job, ho
     o_log=${OSCAR_LOG_PATH##*/}
     mkdir "$o_root/kept" && mv "$o_root/log" "$o_root/kept/$o_log"
     [ -z "${OSCAR_RECORD-}" ] || cp "$OSCAR_RESULT" "$o_root/kept/${o_log%.log}.result"
-    RCLONE_TIMEOUT=10s "$OSCAR_RCLONE" copy --no-check-dest "$o_root/kept" "$OSCAR_LOG_REMOTE:${OSCAR_LOG_PATH%/*}/"
+    (RCLONE_TIMEOUT=10s rclone copy --no-check-dest "$o_root/kept" "$OSCAR_LOG_REMOTE:${OSCAR_LOG_PATH%/*}/")
 }
 
 clean() {

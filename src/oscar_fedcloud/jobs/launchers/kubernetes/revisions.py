@@ -40,8 +40,14 @@ class Revisions:
         self._latest[template.service.name] = template.name
         if template.name not in self._used:
             async with self._writing:
-                for resource, body in zip(self.resources, (template.config, template.secret), strict=True):
-                    await self._create(resource, body)
+                await self._make(template)
+        self._used[template.name] = time.monotonic()
+
+    async def _make(self, template: Template) -> None:
+        if template.name in self._used:  # another Job of a burst came first
+            return
+        for resource, body in zip(self.resources, (template.config, template.secret), strict=True):
+            await self._create(resource, body)
         self._used[template.name] = time.monotonic()
 
     async def _create(self, resource: Resource, body: Mapping[str, object]) -> None:
