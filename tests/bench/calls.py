@@ -14,16 +14,14 @@ from parts.kubelet import cluster_site
 from parts.site import file_service
 
 EVENTS = 2000
-SERVICES = (1, 1000)
-APPLIED = 100  # services in one request
+SERVICES = (1, 100)
 
 
 def _measure(folder: Path, services: int) -> None:
     names = [f"bench-{number}" for number in range(services)]
     with KubeServer(folder / "kube") as kube, cluster_site(folder / "site", kube) as site:
         documents = [file_service(name, "true", image="example.org/tool:1") for name in names]
-        for begin in range(0, services, APPLIED):
-            site.daemon.apply(*documents[begin : begin + APPLIED])
+        site.daemon.apply(*documents)
         site.daemon.wait_ready(*names, timeout=1200)
         time.sleep(5)  # until nothing of the declaration is under way
         before, begin = len(kube.requests()), time.monotonic()

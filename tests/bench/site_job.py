@@ -50,7 +50,7 @@ def main(folder: Path) -> None:
         site.ca_file.write_text(site.ssh(FRONT, "cat /etc/caddy/ca.crt"), encoding="utf-8")
         copy = file_service("bench", 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n', image=IMAGE)
         site.declare({"functions": {"oscar": [{"site": copy}]}})
-        site.ssh(FRONT, f"{KUBECTL} create namespace bench")
+        site.ssh(FRONT, f"{KUBECTL} delete namespace bench --ignore-not-found && {KUBECTL} create namespace bench")
         s3, seen = site.s3(), {job["metadata"]["name"] for job in _jobs(site, OURS)}
         ours, bare = [], []
         for number in range(ROUNDS):
