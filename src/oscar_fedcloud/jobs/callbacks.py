@@ -38,26 +38,35 @@ class Callbacks:
         self.ledger = ledger
         self.token = token
         self.wake = asyncio.Event()
+        self._opened: httpx.AsyncClient | None = None
 
     async def run(self) -> None:
         """Send for ever."""
-        async with httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as client:
+        try:
             while True:
                 wait = _IDLE
                 try:
-                    wait = await self._send_due(client)
+                    wait = await self._send_due()
                 except LedgerUnavailable as error:
                     log.warning("ledger unavailable, callbacks pause", error=str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.wake.wait(), wait)
                 self.wake.clear()
+        finally:
+            if self._opened:
+                await self._opened.aclose()
 
-    async def _send_due(self, client: httpx.AsyncClient) -> float:
+    def _client(self) -> httpx.AsyncClient:
+        """Made when it is needed first: it reads all certificate authorities, and most sites have no callbacks."""
+        self._opened = self._opened or httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False)
+        return self._opened
+
+    async def _send_due(self) -> float:
         due = await asyncio.to_thread(self.ledger.callbacks_due, time.time(), _BATCH)
-        await asyncio.gather(*(self._send(client, callback) for callback in due))
+        await asyncio.gather(*(self._send(callback) for callback in due))
         return 0.0 if len(due) == _BATCH else min(_IDLE, _FIRST_WAIT)
 
-    async def _send(self, client: httpx.AsyncClient, callback: Callback) -> None:
+    async def _send(self, callback: Callback) -> None:
         token = self.token(callback.run.service)
         if not token:  # the service is gone, and with it the secret that would sign
             await asyncio.to_thread(self.ledger.callback_done, callback.id)
@@ -65,7 +74,7 @@ class Callbacks:
         body = message(callback.run)
         headers = {"Content-Type": "application/json", "X-Oscar-Signature": signature(token, body)}
         try:
-            (await client.post(callback.url, content=body, headers=headers)).raise_for_status()
+            (await self._client().post(callback.url, content=body, headers=headers)).raise_for_status()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             await self._postpone(callback, error)
         else:
