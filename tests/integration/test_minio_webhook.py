@@ -121,6 +121,7 @@ async def test_what_was_uploaded_while_nobody_listened_comes_durably(site: Site)
     await site.put("in/early")
     async with site.listening():
         await eventually(lambda: site.intake.got("in/early", Via.DURABLE))
+    assert {event.key for event in site.intake.events} == {"in/early"}
 
 
 async def test_a_ledger_that_is_away_delays_events_and_loses_none(site: Site) -> None:
@@ -141,6 +142,7 @@ async def test_a_commit_that_hangs_does_not_hold_up_uploads(site: Site) -> None:
         await asyncio.wait_for(site.put("in/a"), 5)
         site.intake.free.set()
         await eventually(lambda: site.intake.got("in/a", Via.DURABLE))
+    assert site.intake.letters == []
 
 
 async def test_events_wait_while_a_token_is_wrong(site: Site) -> None:

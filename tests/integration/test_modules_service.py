@@ -155,7 +155,7 @@ def test_a_file_declares_all_its_services_and_changes_nothing_the_second_time(
 
 
 def test_a_folder_declares_the_services_of_all_its_files_and_prunes_the_others(
-    newest: Ansible, daemon: Daemon, name: str, tmp_path: Path
+    oldest: Ansible, daemon: Daemon, name: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "services"
     for number in range(2):
@@ -164,18 +164,18 @@ def test_a_folder_declares_the_services_of_all_its_files_and_prunes_the_others(
     file.rename(file.with_name("last.fdl.yml"))
     (folder / "notes.yml").write_text("no: fdl\n")
     declare = [{"name": "declare", "fedcloud.oscar.service": {"fdl": str(folder)}}]
-    assert newest.play(declare, module_defaults=access(daemon))["declare"].changed
-    assert not newest.play(declare, module_defaults=access(daemon))["declare"].changed
+    assert oldest.play(declare, module_defaults=access(daemon))["declare"].changed
+    assert not oldest.play(declare, module_defaults=access(daemon))["declare"].changed
     daemon.apply(definition(f"{name}-other"))
     before = names(daemon)
     assert f"{name}-other" in before
     prune = [{"name": "declare", "fedcloud.oscar.service": {"fdl": str(folder), "prune": True}}]
-    checked = newest.play(prune, "--check", module_defaults=access(daemon))["declare"]
+    checked = oldest.play(prune, "--check", module_defaults=access(daemon))["declare"]
     assert names(daemon) == before
-    pruned = newest.play(prune, module_defaults=access(daemon))["declare"]
+    pruned = oldest.play(prune, module_defaults=access(daemon))["declare"]
     assert names(daemon) == {f"{name}-0", f"{name}-1"}
     assert checked.result["plan"] == pruned.result["plan"]
-    assert not newest.play(prune, module_defaults=access(daemon))["declare"].changed
+    assert not oldest.play(prune, module_defaults=access(daemon))["declare"].changed
 
 
 def test_all_problems_of_a_folder_are_told_with_their_files(
@@ -190,15 +190,15 @@ def test_all_problems_of_a_folder_are_told_with_their_files(
     assert all(error["path"].endswith(".memory") for error in found)
 
 
-def test_changing_one_of_many_shows_that_line_alone(newest: Ansible, daemon: Daemon, name: str, tmp_path: Path) -> None:
+def test_changing_one_of_many_shows_that_line_alone(oldest: Ansible, daemon: Daemon, name: str, tmp_path: Path) -> None:
     services = [definition(f"{name}-{number}") for number in range(3)]
     declare = [{"name": "declare", "fedcloud.oscar.service": {"fdl": str(tmp_path / "fdl.yml")}}]
     write_fdl(tmp_path, *services)
-    newest.play(declare, module_defaults=access(daemon))
+    oldest.play(declare, module_defaults=access(daemon))
     services[1]["memory"] = "1Gi"
     write_fdl(tmp_path, *services)
-    checked = newest.play(declare, "--check", "--diff", module_defaults=access(daemon))
-    real = newest.play(declare, "--diff", module_defaults=access(daemon))
+    checked = oldest.play(declare, "--check", "--diff", module_defaults=access(daemon))
+    real = oldest.play(declare, "--diff", module_defaults=access(daemon))
     assert shown_diff(checked) == shown_diff(real)
     header = [f"--- before: service {name}-1", f"+++ after: service {name}-1", "@@ -1 +1 @@"]
     assert shown_diff(real) == [*header, "-memory: 256Mi", "+memory: 1Gi"]
@@ -329,10 +329,10 @@ def oscar(daemon: Daemon) -> Iterator[Any]:
         yield proxy
 
 
-def test_an_existing_oscar_server(newest: Ansible, daemon: Daemon, oscar: Any, name: str) -> None:
+def test_an_existing_oscar_server(oldest: Ansible, daemon: Daemon, oscar: Any, name: str) -> None:
     exposed = definition(name, expose={"api_port": 8080})
     secret = definition(name, environment={"secrets": {"API_KEY": SECRETS[0]}})
-    run = newest.play(
+    run = oldest.play(
         [
             service("creation is checked", check=True, definition=exposed),
             service("it is created", definition=exposed),

@@ -103,6 +103,7 @@ def test_an_object_that_was_deleted_and_made_again_is_the_same_service(daemon: D
     daemon.resume()
     kubectl.wait("twice", "Ready")
     eventually(lambda: show(daemon, "twice")["document"]["timeout"] == 30)  # type: ignore[index]
+    assert kubectl.get("twice")["status"]["state"] == "ready"
 
 
 def test_objects_that_are_restored_without_their_status_go_on(site: Site, daemon: Daemon, kubectl: Kubectl) -> None:

@@ -7,8 +7,9 @@ import asyncio
 from typing import Any
 
 import httpx
-from api_memory_core import Client, MemoryCore, event
+from api_memory_core import PASSWORD, Client, MemoryCore, event
 
+from oscar_fedcloud.api.app import create_app
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import RunState
 
@@ -66,11 +67,16 @@ async def test_figures(admin: httpx.AsyncClient, core: MemoryCore, document: dic
     assert f"oscar_http_request_seconds_count{{{labels}}} 1.0" in lines
 
 
-async def test_applications_have_figures_of_their_own(client: Client, core: MemoryCore) -> None:
-    from oscar_fedcloud.api.app import create_app
-
-    create_app(core)
-    create_app(core)  # would fail if they shared a registry
+async def test_applications_have_figures_of_their_own(core: MemoryCore) -> None:
+    applications = [create_app(core), create_app(core)]
+    counted = []
+    for application in applications:
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", auth=("oscar", PASSWORD)) as admin:
+            await admin.get("/v2/services/nobody")
+            lines = (await admin.get("/metrics")).text.splitlines()
+        counted += [line for line in lines if "request_seconds_count" in line and 'status="404"' in line]
+    assert [line.split()[-1] for line in counted] == ["1.0", "1.0"]
 
 
 async def test_a_ledger_that_is_away(admin: httpx.AsyncClient, core: MemoryCore) -> None:

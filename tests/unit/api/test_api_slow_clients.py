@@ -111,6 +111,7 @@ async def test_a_head_that_drips(core: MemoryCore) -> None:
         while not cut.done():
             writer.write(b"X-A: b\r\n")
             await asyncio.sleep(IDLE / 8)
+        assert b" 200 " not in cut.result()
         writer.close()
         await server.without_connections()
 
