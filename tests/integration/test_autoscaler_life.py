@@ -18,7 +18,7 @@ from parts.clouds import CommandPlace
 from parts.daemon import eventually
 from parts.kube import KubeServer
 from parts.memory_cloud import MemoryCloud
-from parts.minio import free_port
+from parts.ports import free_port
 
 from oscar_fedcloud.autoscaler.assembly import make_controller
 from oscar_fedcloud.autoscaler.config import load

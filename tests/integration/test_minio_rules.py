@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from minio.notificationconfig import NotificationConfig, PrefixFilterRule, QueueConfig, SuffixFilterRule
-from parts.minio import MinioServer, free_port
+from parts.minio import MinioServer
+from parts.ports import free_port
 from parts.receiver import Delivery, Receiver
 
 from oscar_fedcloud.config import Hooks, ProviderConfig

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from parts.minio import MinioServer, free_port
+from parts.minio import MinioServer
+from parts.ports import free_port
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
 from oscar_fedcloud.ledger import LedgerUnavailable

@@ -11,7 +11,7 @@ import yaml
 from bad_requests import FIELDS, FILES, GOOD, expectations, fdl_text, write_files
 from parts.ansible_run import Ansible
 from parts.daemon import Daemon
-from parts.minio import free_port
+from parts.ports import free_port
 
 
 def test_bad_files_are_explained_without_a_server(ansible: Ansible, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from parts.ansible_run import Ansible, Run, bare_python
 from parts.daemon import Daemon
-from parts.minio import free_port
+from parts.ports import free_port
 from parts.proxy import proxy_to
 
 GROUP = "group/fedcloud.oscar.oscar"

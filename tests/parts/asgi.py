@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import uvicorn
-from parts.minio import free_port
+from parts.ports import free_port
 
 
 class AsgiServer:

@@ -16,7 +16,7 @@ import yaml
 from parts.clouds import CommandPlace
 from parts.daemon import eventually
 from parts.kube import ROOT, KubeServer
-from parts.minio import free_port
+from parts.ports import free_port
 
 MANIFESTS = ROOT / "roles" / "autoscaler" / "files" / "kubernetes"
 ACCOUNT = "system:serviceaccount:oscar:oscar-autoscaler"

@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx
 import yaml
-from parts.minio import MinioServer, free_port
+from parts.minio import MinioServer
+from parts.ports import free_port
 
 
 class Daemon:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from parts.ansible_run import CACHE, find_python
-from parts.minio import free_port
+from parts.ports import free_port
 from parts.server import Server
 
 IM_VERSION = "2.0.0"

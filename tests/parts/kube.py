@@ -21,8 +21,8 @@ from typing import IO, Any
 
 import httpx
 import yaml
-from parts.minio import free_port
 from parts.pki import Authority
+from parts.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 RBAC = ROOT / "roles" / "invoker" / "files" / "kubernetes" / "rbac.yaml"

@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from typing import IO
 from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
 from minio.error import MinioAdminException, MinioException
+from parts.ports import free_port
 from parts.server import Server
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
@@ -30,13 +30,6 @@ def minio_binary() -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"MinIO server not found at {path}: build it, or set OSCAR_TEST_MINIO")
     return path
-
-
-def free_port() -> int:
-    """A TCP port of loopback that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class MinioServer(Server):

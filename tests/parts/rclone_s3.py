@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 
 from minio import Minio
-from parts.minio import free_port
+from parts.ports import free_port
 from parts.server import Server
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from parts.daemon import Daemon
-from parts.minio import MinioServer, free_port
+from parts.minio import MinioServer
+from parts.ports import free_port
 
 
 @dataclass(frozen=True)

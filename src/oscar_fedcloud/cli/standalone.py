@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -180,13 +182,19 @@ def stop(profile: Profile, arguments: argparse.Namespace) -> int:
         print("The server is stopped")
         return 0
     state = read_json(profile.state_file) or {}
+    process = None
     if pid := state.get("pid"):
+        with contextlib.suppress(OSError):
+            process = os.pidfd_open(pid)
         os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + arguments.timeout
     while is_running(profile):
         if time.monotonic() > end:
             raise StandaloneError(f"the server (process {pid}) has not ended after {arguments.timeout:g} s")
         time.sleep(0.1)
+    if process is not None:  # it let go of its lock and is about to end
+        select.select([process], [], [], 5)
+        os.close(process)
     print("The server is stopped; its data is kept in", profile.folder)
     return 0
 

@@ -15,8 +15,8 @@ import grpc.aio
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from parts.clouds import CommandPlace, ImPlace, Place
-from parts.minio import free_port
 from parts.pki import Authority
+from parts.ports import free_port
 
 from oscar_fedcloud.autoscaler.clouds import build
 from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError, MachineRequest, NoRoom
