@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import time
@@ -70,6 +71,7 @@ async def _serve(controller: Controller, path: Path) -> int:
     work = asyncio.create_task(controller.run(), name="controller")
     work.add_done_callback(lambda _: server.end())
     _listen_to_signals(controller, server, path)
+    gc.freeze()  # what is there now stays: no use in looking for garbage among it
     notify_systemd("READY=1")
     log.info("started", listen=config.listen, version=__version__, dry_run=controller.dry_run)
     await server.serve(sockets=[listener])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,7 @@ async def _serve(config: Config) -> bool:
         )
     )
     await core.start()
+    gc.freeze()  # what is there now stays: no use in looking for garbage among it
     notify_systemd("READY=1")  # the socket listens already: who connects now waits for a moment
     structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
     failure = asyncio.create_task(_stop_when_failed(core, server), name="failure")

@@ -14,14 +14,17 @@ import hmac
 import random
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 import structlog
 
 from oscar_fedcloud.jobs.decide import backoff
 from oscar_fedcloud.ledger import Callback, Ledger, LedgerUnavailable
 from oscar_fedcloud.model import Run
+
+if TYPE_CHECKING:
+    import httpx
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +41,7 @@ class Callbacks:
         self.ledger = ledger
         self.token = token
         self.wake = asyncio.Event()
-        self._opened: httpx.AsyncClient | None = None
+        self._client: httpx.AsyncClient | None = None
 
     async def run(self) -> None:
         """Send for ever."""
@@ -53,13 +56,8 @@ class Callbacks:
                     await asyncio.wait_for(self.wake.wait(), wait)
                 self.wake.clear()
         finally:
-            if self._opened:
-                await self._opened.aclose()
-
-    def _client(self) -> httpx.AsyncClient:
-        """Made when it is needed first: it reads all certificate authorities, and most sites have no callbacks."""
-        self._opened = self._opened or httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False)
-        return self._opened
+            if self._client:
+                await self._client.aclose()
 
     async def _send_due(self) -> float:
         due = await asyncio.to_thread(self.ledger.callbacks_due, time.time(), _BATCH)
@@ -73,21 +71,30 @@ class Callbacks:
             return
         body = message(callback.run)
         headers = {"Content-Type": "application/json", "X-Oscar-Signature": signature(token, body)}
-        try:
-            (await self._client().post(callback.url, content=body, headers=headers)).raise_for_status()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        if error := await self._post(callback.url, body, headers):
             await self._postpone(callback, error)
         else:
             await asyncio.to_thread(self.ledger.callback_done, callback.id)
 
-    async def _postpone(self, callback: Callback, error: Exception) -> None:
+    async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> str:
+        """Why the URL did not take it, or ""."""
+        import httpx  # here, as is the client: most sites have no callbacks, and both take a while to begin
+
+        self._client = self._client or httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False)
+        try:
+            (await self._client.post(url, content=body, headers=headers)).raise_for_status()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return str(error) or type(error).__name__
+        return ""
+
+    async def _postpone(self, callback: Callback, error: str) -> None:
         tries = callback.tries + 1
         if tries >= _TRIES:
-            log.error("callback given up", url=callback.url, job=callback.run.id, tries=tries, error=str(error))
+            log.error("callback given up", url=callback.url, job=callback.run.id, tries=tries, error=error)
             await asyncio.to_thread(self.ledger.callback_done, callback.id)
             return
         wait = backoff(_FIRST_WAIT, _LONGEST_WAIT, tries, random.random())  # noqa: S311  no secret
-        log.warning("callback failed", url=callback.url, job=callback.run.id, tries=tries, error=str(error))
+        log.warning("callback failed", url=callback.url, job=callback.run.id, tries=tries, error=error)
         await asyncio.to_thread(self.ledger.callback_retry, callback.id, time.time() + wait)
 
 
