@@ -30,6 +30,7 @@ NODES = int(os.environ.get("SCALE_NODES", "1000"))
 PODS = int(os.environ.get("SCALE_PODS", "30000"))
 CHURN, SECONDS = 25, 30  # Pods a second that come, run and are deleted: four events each
 PATIENCE = 120 + PODS / 10
+MACHINES_PATH = "/apis/oscar.fedcloud.eu/v1/oscarmachines"
 PODS_PATH = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 
@@ -60,6 +61,14 @@ def _site(folder: Path, pools: list[dict[str, Any]]) -> Iterator[Site]:
 
 
 def _start(site: Site) -> None:
+    """Start the autoscaler. The first object of a kind that is new takes the API server two seconds: not one of ours."""
+    machine = {
+        "apiVersion": "oscar.fedcloud.eu/v1",
+        "kind": "OscarMachine",
+        "metadata": {"name": "first"},
+        "spec": {"pool": "one", "cloud": "none"},
+    }
+    site.cluster.http.post(f"{MACHINES_PATH}?dryRun=All", json=machine).raise_for_status()
     site.autoscaler.start()
     eventually(lambda: site.autoscaler.figure("oscar_autoscaler_leading") == 1)
 
