@@ -61,7 +61,7 @@ def _site(folder: Path, pools: list[dict[str, Any]]) -> Iterator[Site]:
 
 
 def _start(site: Site) -> None:
-    """Start the autoscaler. The first object of a kind that is new takes the API server two seconds: not one of ours."""
+    """Start the autoscaler. The first object of a kind that is new takes the API server 2 s: let it be none of ours."""
     machine = {
         "apiVersion": "oscar.fedcloud.eu/v1",
         "kind": "OscarMachine",
