@@ -25,12 +25,13 @@ from parts.kwok import Kwok
 from parts.kwok_cloud import KwokCloud
 from parts.pod_record import PodRecord
 
+from oscar_fedcloud.autoscaler.names import MACHINES
+
 SINGLES, BURST = 40, 500
 NODES = int(os.environ.get("SCALE_NODES", "1000"))
 PODS = int(os.environ.get("SCALE_PODS", "30000"))
 CHURN, SECONDS = 25, 30  # Pods a second that come, run and are deleted: four events each
 PATIENCE = 120 + PODS / 10
-MACHINES_PATH = "/apis/oscar.fedcloud.eu/v1/oscarmachines"
 PODS_PATH = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 
@@ -68,7 +69,7 @@ def _start(site: Site) -> None:
         "metadata": {"name": "first"},
         "spec": {"pool": "one", "cloud": "none"},
     }
-    site.cluster.http.post(f"{MACHINES_PATH}?dryRun=All", json=machine).raise_for_status()
+    site.cluster.http.post(f"{MACHINES.path()}?dryRun=All", json=machine).raise_for_status()
     site.autoscaler.start()
     eventually(lambda: site.autoscaler.figure("oscar_autoscaler_leading") == 1)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 import time
@@ -23,7 +22,7 @@ from oscar_fedcloud.autoscaler.driven import DrivenFleet
 from oscar_fedcloud.autoscaler.reload import reload
 from oscar_fedcloud.autoscaler.validation import external_config
 from oscar_fedcloud.autoscaler.web import create_app
-from oscar_fedcloud.cli.service import address_family, notify_systemd
+from oscar_fedcloud.cli.service import address_family, notify_ready, notify_systemd
 from oscar_fedcloud.kube import KubeClient
 
 log = structlog.get_logger(__name__)
@@ -71,8 +70,7 @@ async def _serve(controller: Controller, path: Path) -> int:
     work = asyncio.create_task(controller.run(), name="controller")
     work.add_done_callback(lambda _: server.end())
     _listen_to_signals(controller, server, path)
-    gc.freeze()  # what is there now stays: no use in looking for garbage among it
-    notify_systemd("READY=1")
+    notify_ready()
     log.info("started", listen=config.listen, version=__version__, dry_run=controller.dry_run)
     await server.serve(sockets=[listener])
     notify_systemd("STOPPING=1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ import structlog
 
 from oscar_fedcloud import __version__
 from oscar_fedcloud.catalogue.entries import StoreError
-from oscar_fedcloud.cli.service import address_family, lock_data, notify_systemd, set_up_logging
+from oscar_fedcloud.cli.service import address_family, lock_data, notify_ready, notify_systemd, set_up_logging
 from oscar_fedcloud.config import Config, ConfigError, load
 from oscar_fedcloud.ledger.errors import LedgerUnavailable
 
@@ -89,8 +88,7 @@ async def _serve(config: Config) -> bool:
         )
     )
     await core.start()
-    gc.freeze()  # what is there now stays: no use in looking for garbage among it
-    notify_systemd("READY=1")  # the socket listens already: who connects now waits for a moment
+    notify_ready()  # the socket listens already: who connects now waits for a moment
     structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
     failure = asyncio.create_task(_stop_when_failed(core, server), name="failure")
     try:

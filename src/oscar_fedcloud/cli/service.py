@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import socket
@@ -45,6 +46,12 @@ def lock_data(folder: Path, name: str) -> IO[str]:
 def address_family(host: str) -> socket.AddressFamily:
     """Whether an address to listen on is one of IPv6."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def notify_ready() -> None:
+    """The start is over: what is there now stays, so garbage is not looked for among it any more."""
+    gc.freeze()
+    notify_systemd("READY=1")
 
 
 def notify_systemd(message: str) -> None:
