@@ -124,6 +124,17 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that an attempt wrote to a store."""
+
+    provider: str
+    bucket: str
+    key: str
+    size: int | None = None  # bytes, None when the runner could not tell
+    etag: str = ""  # without quotes, "" when unknown
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One Job of a run."""
 
@@ -136,6 +147,7 @@ class Attempt:
     started: float
     finished: float | None
     limits: Mapping[str, str] = field(default_factory=dict)  # limit -> how it was enforced
+    summary: str = ""  # the first line of the script's ``.summary``, at most 80 characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +160,9 @@ class Completion:
     reason: str = ""
     finished: float | None = None
     limits: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[StoredObject, ...] = ()  # what the attempt wrote, in the order in which it was written
+    outputs_total: int = 0  # how many objects it wrote; more than ``outputs`` has when there were very many
+    summary: str = ""  # the first line of the script's ``.summary``, at most 80 characters
 
 
 @dataclass(frozen=True, slots=True)
