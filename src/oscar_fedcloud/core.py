@@ -23,6 +23,7 @@ from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
 from oscar_fedcloud.jobs.requests import Requests
 from oscar_fedcloud.jobs.shapes import BacklogRow, backlog_rows
 from oscar_fedcloud.jobs.specs import Specs
+from oscar_fedcloud.jobs.waiting import Waits
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.model import Launcher, Prefix, Provider, Recording, StorageEvent
 from oscar_fedcloud.providers.errors import ProviderError
@@ -73,6 +74,7 @@ class Core:
         self._tasks: list[asyncio.Task[None]] = []
         self.changes = Changes(self.catalogue, self.reconciler, self.dispatcher, self.providers, self._adopt_stores)
         self.requests = Requests(config, ledger, self.catalogue, self.providers, self.dispatcher, launcher, self.ingest)
+        self.waits = Waits(ledger, self.catalogue, self.providers, self.dispatcher, launcher)
 
     # -- life ------------------------------------------------------------------------------------------------------
 

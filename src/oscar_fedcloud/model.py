@@ -148,6 +148,7 @@ class Attempt:
     finished: float | None
     limits: Mapping[str, str] = field(default_factory=dict)  # limit -> how it was enforced
     summary: str = ""  # the first line of the script's ``.summary``, at most 80 characters
+    outputs_total: int = 0  # how many objects it wrote
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Protocol
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.core_types import Answer, Change, Declared, Plan
 from oscar_fedcloud.jobs.shapes import BacklogRow
+from oscar_fedcloud.jobs.waits import Wait, Waiting
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.model import Prefix, Run, StorageEvent
 
@@ -89,6 +90,19 @@ class Requests(Protocol):
         """What became of an object, for each service concerned ("" = all)."""
 
 
+class Waits(Protocol):
+    """Why jobs wait."""
+
+    def of(self, runs: Sequence[Run]) -> Mapping[str, Wait]:
+        """Why each of these runs does not run yet, by its id; from memory."""
+
+    def progress(self, run: Run) -> str:
+        """What holds up a running job, or ""."""
+
+    def queued(self) -> Sequence[Waiting]:
+        """The queued jobs by service and cause. Blocks. Raises LedgerUnavailable."""
+
+
 class Core(Protocol):
     """The daemon as the API sees it."""
 
@@ -125,6 +139,10 @@ class Core(Protocol):
     @property
     def requests(self) -> Requests:
         """Requests about jobs."""
+
+    @property
+    def waits(self) -> Waits:
+        """Why jobs wait."""
 
     def readiness(self) -> Mapping[str, Mapping[str, Any]]:
         """Each part of the daemon with ``ok`` and ``detail``. Blocks."""

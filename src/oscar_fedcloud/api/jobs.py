@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from oscar_fedcloud.api import present, views
+from oscar_fedcloud.api import present, results, views
 from oscar_fedcloud.api.auth import Resource
 from oscar_fedcloud.api.call import Call
 from oscar_fedcloud.api.encoding import answer
@@ -16,7 +17,7 @@ from oscar_fedcloud.api.errors import ApiError, invalid
 from oscar_fedcloud.api.routing import BYTES, TEXT, Parameter, Route
 from oscar_fedcloud.core_types import NotFound
 from oscar_fedcloud.ledger import ENDED, cursor_of
-from oscar_fedcloud.model import Run, RunState
+from oscar_fedcloud.model import Attempt, Run, RunState
 from oscar_fedcloud.providers.dialects import Dialect, unwrap
 
 JOB_HEADER = "X-Oscar-Job-Id"
@@ -47,7 +48,18 @@ async def submit(call: Call, encoded: bool = False) -> Run:
 async def start_job(call: Call) -> Response:
     """Start a job and answer where it can be followed."""
     run = await submit(call)
-    return answer(present.job_view(run), 202, {"Location": f"/v2/jobs/{run.id}", JOB_HEADER: run.id})
+    return answer(job_view(call, run), 202, {"Location": f"/v2/jobs/{run.id}", JOB_HEADER: run.id})
+
+
+def job_view(call: Call, run: Run) -> views.Job:
+    """A job with what it waits for."""
+    return job_views(call, [run])[0]
+
+
+def job_views(call: Call, runs: Sequence[Run]) -> list[views.Job]:
+    """Jobs with what they wait for, from memory."""
+    waits = call.core.waits.of(runs)
+    return [present.job_view(run, waits.get(run.id), call.core.waits.progress(run)) for run in runs]
 
 
 async def start_oscar_job(call: Call) -> Response:
@@ -74,7 +86,7 @@ async def list_jobs(call: Call) -> Response:
         key=call.query.get("key"),
         since=call.time("since"),
     )
-    return answer(views.Jobs([present.job_view(run) for run in runs], cursor))
+    return answer(views.Jobs(job_views(call, runs), cursor))
 
 
 async def page_of_runs(call: Call, cursor: str, size: int, **conditions: Any) -> tuple[list[Run], str]:
@@ -98,17 +110,23 @@ def _states(text: str) -> list[RunState] | None:
 
 
 async def get_job(call: Call) -> Response:
-    """One job with its attempts."""
-    run = await _run(call)
-    attempts = await asyncio.to_thread(call.core.ledger.attempts, run.id)
-    return answer(present.job_detail(run, attempts))
+    """One job with its attempts and what it wrote."""
+    run = await the_run(call)
+    attempts, found = await asyncio.to_thread(_history, call, run)
+    wait = call.core.waits.of([run]).get(run.id)
+    return answer(present.job_detail(run, attempts, found, wait, call.core.waits.progress(run)))
+
+
+def _history(call: Call, run: Run) -> tuple[list[Attempt], present.Results]:
+    attempts = call.core.ledger.attempts(run.id)
+    return attempts, results.of_run(call.core, run, attempts)
 
 
 async def get_log(call: Call) -> Response:
     """The log of an attempt, by default of the latest."""
     attempt = call.optional_number("attempt", 1, 1_000_000)
     tail = call.optional_number("tail", 0, 1_000_000)
-    run = await _run(call)
+    run = await the_run(call)
     return await log_answer(call, run.id, attempt, tail)
 
 
@@ -126,20 +144,20 @@ async def cancel_job(call: Call) -> Response:
     run = await call.core.requests.cancel(call.param("id"))
     if run.state in ENDED and run.state is not RunState.CANCELLED:
         raise ApiError(409, f"job {run.id} has ended before, it is {run.state}")
-    return answer(present.job_view(run))
+    return answer(job_view(call, run))
 
 
 async def retry_job(call: Call) -> Response:
     """Queue a job again that did not succeed."""
-    return answer(present.job_view(await call.core.requests.retry(call.param("id"))))
+    return answer(job_view(call, await call.core.requests.retry(call.param("id"))))
 
 
 async def replay_job(call: Call) -> Response:
     """Queue an ended job again, whatever its end was."""
-    return answer(present.job_view(await call.core.requests.replay(call.param("id"))))
+    return answer(job_view(call, await call.core.requests.replay(call.param("id"))))
 
 
-async def _run(call: Call) -> Run:
+async def the_run(call: Call) -> Run:
     run = await asyncio.to_thread(call.core.ledger.run, call.param("id"))
     if run is None:
         raise NotFound(f"job {call.param('id')} does not exist")
@@ -158,8 +176,26 @@ async def why(call: Call) -> Response:
 
 
 async def backlog(call: Call) -> Response:
-    """What would start now if there were room, for whoever provides room."""
-    return answer(views.Backlog([present.backlog_row(row) for row in await call.core.backlog()]))
+    """What would start now if there were room, for whoever provides room, and what all queued jobs wait for."""
+    rows = [present.backlog_row(row) for row in await call.core.backlog()]
+    waiting = await asyncio.to_thread(call.core.waits.queued)
+    return answer(views.Backlog(rows, [present.waiting_view(row) for row in waiting]))
+
+
+async def get_outputs(call: Call) -> Response:
+    """What the last attempt of a job wrote, or another one, by page."""
+    attempt = call.optional_number("attempt", 1, 1_000_000)
+    limit = call.number("limit", 1000, 1, results.PAGE)
+    after = call.number("cursor", 0, 0, 10**9)
+    run = await the_run(call)
+    return answer(await asyncio.to_thread(results.page, call.core, run, attempt, after, limit))
+
+
+async def get_chain(call: Call) -> Response:
+    """The jobs that led to this one and those that it set off, as far as the ledger knows them."""
+    run = await the_run(call)
+    runs, links = await asyncio.to_thread(results.chain, call.core, run)
+    return answer(views.Chain(job_views(call, runs), links))
 
 
 _LIST = (
@@ -174,6 +210,11 @@ _LIST = (
 _LOG = (
     Parameter("attempt", "number of the attempt, by default the latest", "integer"),
     Parameter("tail", "only so many lines at the end", "integer"),
+)
+_OUTPUTS = (
+    Parameter("attempt", "number of the attempt, by default the latest", "integer"),
+    Parameter("limit", "outputs on a page, 1 to 1000, by default 1000", "integer"),
+    Parameter("cursor", "of the page before", "integer"),
 )
 _WHY = (
     Parameter("bucket", "of the object"),
@@ -197,6 +238,17 @@ ROUTES = (
     Route("GET", "/v2/jobs", list_jobs, "Jobs, newest first", "job", views.Jobs, parameters=_LIST, errors=(422,)),
     Route("GET", "/v2/jobs/{id}", get_job, "One job with its attempts", "job", views.JobDetail, errors=(404,)),
     Route("GET", "/v2/jobs/{id}/log", get_log, "Log of a job", "job", TEXT, parameters=_LOG, errors=(404, 422)),
+    Route(
+        "GET",
+        "/v2/jobs/{id}/outputs",
+        get_outputs,
+        "What a job wrote",
+        "job",
+        views.Outputs,
+        parameters=_OUTPUTS,
+        errors=(404, 422),
+    ),
+    Route("GET", "/v2/jobs/{id}/chain", get_chain, "Jobs before and after", "job", views.Chain, errors=(404,)),
     Route("POST", "/v2/jobs/{id}:cancel", cancel_job, "End a job", "job", views.Job, errors=(404, 409)),
     Route("POST", "/v2/jobs/{id}:retry", retry_job, "Queue a failed job again", "job", views.Job, errors=(404, 409)),
     Route("POST", "/v2/jobs/{id}:replay", replay_job, "Queue an ended job again", "job", views.Job, errors=(404, 409)),

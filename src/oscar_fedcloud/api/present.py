@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,25 @@ from oscar_fedcloud.api import views
 from oscar_fedcloud.core_types import Declared, Plan
 from oscar_fedcloud.fdl import to_document
 from oscar_fedcloud.jobs.shapes import BacklogRow
-from oscar_fedcloud.model import Attempt, Run, StorageEvent
+from oscar_fedcloud.jobs.waits import Wait, Waiting
+from oscar_fedcloud.model import Attempt, Run, StorageEvent, StoredObject
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a job wrote, and the job that wrote its input.
+
+    Attributes:
+        outputs: the objects in the order in which they were written.
+        total: how many there are.
+        folders: provider, bucket and key prefix of the outputs of the job's service.
+        origin: the id of the job that wrote the input.
+    """
+
+    outputs: Sequence[StoredObject]
+    total: int
+    folders: Sequence[tuple[str, str, str]]
+    origin: str | None
 
 
 def time_of(seconds: float) -> str:
@@ -47,6 +66,11 @@ def plan_view(plan: Plan, warnings: Sequence[str] = ()) -> views.PlanView:
     return views.PlanView(plan.changed, items, [*warnings, *plan.warnings])
 
 
+def waiting_view(row: Waiting) -> views.Waiting:
+    """Queued jobs of a service that wait for the same thing, as clients see them."""
+    return views.Waiting(row.service, row.code, row.count, row.detail)
+
+
 def backlog_row(row: BacklogRow) -> views.BacklogRow:
     """A row of the backlog as clients see it."""
     return views.BacklogRow(
@@ -58,13 +82,14 @@ def backlog_row(row: BacklogRow) -> views.BacklogRow:
     )
 
 
-def _job_fields(run: Run) -> dict[str, Any]:
+def _job_fields(run: Run, wait: Wait | None, progress: str) -> dict[str, Any]:
     event = run.event
     return {
         "id": run.id,
         "service": run.service,
         "state": run.state,
-        "reason": run.reason,
+        "reason": progress or (wait.detail if wait else run.reason),
+        "waiting": views.Wait(wait.code, wait.detail) if wait else None,
         "provider": event.provider,
         "bucket": event.bucket,
         "key": event.key,
@@ -79,14 +104,46 @@ def _job_fields(run: Run) -> dict[str, Any]:
     }
 
 
-def job_view(run: Run) -> views.Job:
-    """A run as clients see it."""
-    return views.Job(**_job_fields(run))
+def job_view(run: Run, wait: Wait | None = None, progress: str = "") -> views.Job:
+    """A run as clients see it. progress: what holds up a running job, as its launcher says."""
+    return views.Job(**_job_fields(run, wait, progress))
 
 
-def job_detail(run: Run, attempts: Sequence[Attempt]) -> views.JobDetail:
-    """A run with its attempts."""
-    return views.JobDetail(**_job_fields(run), attempt_list=[attempt_view(attempt) for attempt in attempts])
+def job_detail(
+    run: Run,
+    attempts: Sequence[Attempt],
+    results: Results,
+    wait: Wait | None = None,
+    progress: str = "",
+) -> views.JobDetail:
+    """A run with its attempts and results."""
+    return views.JobDetail(
+        **_job_fields(run, wait, progress),
+        attempt_list=[attempt_view(attempt) for attempt in attempts],
+        outputs=[output_view(one, results.folders) for one in results.outputs],
+        outputs_total=results.total,
+        summary=attempts[-1].summary if attempts else "",
+        origin=results.origin,
+    )
+
+
+def output_view(found: StoredObject, folders: Sequence[tuple[str, str, str]]) -> views.Output:
+    """An object that a job wrote. folders: provider, bucket and key prefix of the outputs of its service."""
+    return views.Output(
+        provider=found.provider,
+        bucket=found.bucket,
+        key=found.key,
+        name=name_of(found, folders),
+        size=found.size,
+        etag=found.etag,
+    )
+
+
+def name_of(found: StoredObject, folders: Sequence[tuple[str, str, str]]) -> str:
+    """The key below the folder of the output that holds it; the last part of the key if no output does any more."""
+    place = (found.provider, found.bucket)
+    fits = [prefix for *where, prefix in folders if tuple(where) == place and found.key.startswith(prefix)]
+    return found.key[len(max(fits, key=len)) :] if fits else found.key.rpartition("/")[2]
 
 
 def attempt_view(attempt: Attempt) -> views.AttemptView:
@@ -100,6 +157,7 @@ def attempt_view(attempt: Attempt) -> views.AttemptView:
         started=time_of(attempt.started),
         finished=None if attempt.finished is None else time_of(attempt.finished),
         limits=dict(attempt.limits),
+        summary=attempt.summary,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 Time = Annotated[str, Meta(description="RFC 3339, UTC")]
 Key = Annotated[str, Meta(description="object key; a byte that is not UTF-8 stands as \\udcXX")]
@@ -110,13 +110,27 @@ class PlanView(Struct, frozen=True):
     warnings: list[str]
 
 
+class Wait(Struct, frozen=True):
+    """Why a job does not run yet."""
+
+    code: Annotated[
+        str,
+        Meta(
+            description="service_limit, site_limit, key_turn, backoff, service_not_ready, key_pending, store_away, "
+            "no_node, machine_coming or starting"
+        ),
+    ]
+    detail: Annotated[str, Meta(description="the same in words, with the numbers")]
+
+
 class Job(Struct, frozen=True, kw_only=True):
     """One service that processes one revision of one object."""
 
     id: str
     service: str
     state: Annotated[str, Meta(description="queued, running, succeeded, failed, superseded, input_gone or cancelled")]
-    reason: str
+    reason: Annotated[str, Meta(description="why it is in this state, or what it waits for")]
+    waiting: Annotated[Wait | None, Meta(description="what a job waits for that does not run yet")]
     provider: str
     bucket: str
     key: Key
@@ -141,12 +155,53 @@ class AttemptView(Struct, frozen=True, kw_only=True):
     started: Time
     finished: Time | None
     limits: dict[str, str]
+    summary: Annotated[str, Meta(description="the first line of the file .summary that the script wrote")]
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """An object that a job wrote. ``name`` is its key below the folder of the service's output."""
+
+    provider: str
+    bucket: str
+    key: Key
+    name: Key
+    size: int | None
+    etag: str
 
 
 class JobDetail(Job, frozen=True, kw_only=True):
-    """A job with its attempts."""
+    """A job with its attempts, and what the last of them wrote (its first 1,000 objects)."""
 
     attempt_list: list[AttemptView]
+    outputs: list[Output]
+    outputs_total: Annotated[int, Meta(description="how many objects the last attempt wrote")]
+    summary: Annotated[str, Meta(description="the last attempt's result in one line")]
+    origin: Annotated[str | None, Meta(description="the job that wrote this job's input")]
+
+
+class Outputs(Struct, frozen=True, kw_only=True):
+    """A page of what a job wrote. ``cursor`` leads to the next page and is empty on the last."""
+
+    outputs: list[Output]
+    total: int
+    cursor: str
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """An object that one job wrote and that another one read."""
+
+    source: str = field(name="from")
+    to: str
+    provider: str
+    bucket: str
+    key: Key
+
+
+class Chain(Struct, frozen=True):
+    """The jobs that led to a job, the job, and those that its results set off, with what links them."""
+
+    jobs: list[Job]
+    links: list[Link]
 
 
 class Jobs(Struct, frozen=True):
@@ -236,10 +291,23 @@ class BacklogRow(Struct, frozen=True):
     tolerations: Annotated[list[dict[str, str]], Meta(description="as in the specification of a Pod")]
 
 
+class Waiting(Struct, frozen=True):
+    """Queued jobs of a service that wait for the same thing. ``detail`` is that of the newest of them."""
+
+    service: str
+    code: str
+    count: int
+    detail: str
+
+
 class Backlog(Struct, frozen=True):
-    """What would start now if there were room: within all limits, and without what is a Job already."""
+    """What would start now if there were room: within all limits, and without what is a Job already.
+
+    ``waiting`` tells of all queued jobs what they wait for, in the words of the jobs themselves.
+    """
 
     backlog: list[BacklogRow]
+    waiting: list[Waiting]
 
 
 class Part(Struct, frozen=True, omit_defaults=True):

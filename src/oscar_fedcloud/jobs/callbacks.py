@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,7 +21,7 @@ import structlog
 
 from oscar_fedcloud.jobs.decide import backoff
 from oscar_fedcloud.ledger import Callback, Ledger, LedgerUnavailable
-from oscar_fedcloud.model import Run
+from oscar_fedcloud.model import Run, StoredObject
 
 if TYPE_CHECKING:
     import httpx
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _BATCH = 50
+_OUTPUTS = 1000  # of a job that a message names
 _TIMEOUT = 10.0  # s
 _FIRST_WAIT, _LONGEST_WAIT, _TRIES = 5.0, 3600.0, 20
 _IDLE = 60.0  # s between looks when nothing wakes us
@@ -69,12 +70,21 @@ class Callbacks:
         if not token:  # the service is gone, and with it the secret that would sign
             await asyncio.to_thread(self.ledger.callback_done, callback.id)
             return
-        body = message(callback.run)
+        body = await asyncio.to_thread(self._message, callback.run)
         headers = {"Content-Type": "application/json", "X-Oscar-Signature": signature(token, body)}
         if error := await self._post(callback.url, body, headers):
             await self._postpone(callback, error)
         else:
             await asyncio.to_thread(self.ledger.callback_done, callback.id)
+
+    def _message(self, run: Run) -> bytes:
+        attempts = self.ledger.attempts(run.id)
+        last = attempts[-1] if attempts else None
+        if last is None:
+            return message(run)
+        read = getattr(self.ledger, "outputs", None)
+        outputs = read(run.id, last.number, 0, _OUTPUTS) if read else ()
+        return message(run, outputs, last.outputs_total, last.summary)
 
     async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> str:
         """Why the URL did not take it, or ""."""
@@ -98,8 +108,8 @@ class Callbacks:
         await asyncio.to_thread(self.ledger.callback_retry, callback.id, time.time() + wait)
 
 
-def message(run: Run) -> bytes:
-    """The body that tells of an ended job."""
+def message(run: Run, outputs: Sequence[StoredObject] = (), total: int = 0, summary: str = "") -> bytes:
+    """Return the body that tells of an ended job, with what its last attempt wrote."""
     return msgspec.json.encode(
         {
             "id": run.id,
@@ -108,12 +118,24 @@ def message(run: Run) -> bytes:
             "reason": run.reason,
             "provider": run.event.provider,
             "bucket": run.event.bucket,
-            "key": run.event.key.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+            "key": _text(run.event.key),
             "revision": run.event.revision,
             "attempts": run.attempts,
             "finished": run.finished,
+            "summary": summary,
+            "outputs": [_output(one) for one in outputs],
+            "outputs_total": max(total, len(outputs)),
         }
     )
+
+
+def _output(one: StoredObject) -> dict[str, object]:
+    key = _text(one.key)
+    return {"provider": one.provider, "bucket": one.bucket, "key": key, "size": one.size, "etag": one.etag}
+
+
+def _text(key: str) -> str:
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def signature(token: str, body: bytes) -> str:

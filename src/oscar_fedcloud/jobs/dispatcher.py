@@ -31,12 +31,14 @@ from oscar_fedcloud.model import (
     RunState,
     StorageEvent,
     job_name,
+    object_id,
 )
 
 log = structlog.get_logger(__name__)
 
 _WINDOW = 64  # candidates looked at beyond the free places, since some are superseded or wait for their key's turn
 _LAUNCHES_AT_ONCE = 32
+_LAUNCH = "launch "  # what the names of the tasks begin with that start a Job
 _LEDGER_PAUSE = 1.0  # s between tries while the ledger is unavailable
 
 
@@ -73,6 +75,7 @@ class Dispatcher:
         self.max_running = max_running
         self._jobs: dict[str, str] = {}  # Job -> its service
         self.running: Counter[str] = Counter()  # how many of them each service has
+        self._turns: dict[str, str] = {}  # object_id of a run with a Job -> the run
         self._cancelling: set[str] = set()
         self._ready: set[str] = set()  # services that may have a run that is due now
         self._timers: dict[str, float] = {}  # service -> when its next waiting run is due
@@ -123,6 +126,7 @@ class Dispatcher:
     def _take_up(self, run: Run, attempt: Attempt) -> None:
         self._jobs[attempt.job] = run.service
         self.running[run.service] += 1
+        self._turns[object_id(run.service, run.event)] = run.id
 
     async def _rest(self) -> None:
         """Wait until something changed or the next waiting run is due."""
@@ -186,6 +190,14 @@ class Dispatcher:
                 timers[name] = later
         return due, timers
 
+    def holder(self, run: Run) -> str:
+        """The id of the run that has a Job for the service and key of this one, or ""."""
+        return self._turns.get(object_id(run.service, run.event), "")
+
+    def launching(self) -> set[str]:
+        """The Jobs that are not handed to the launcher yet."""
+        return {task.get_name().removeprefix(_LAUNCH) for task in self._launches}
+
     async def backlog(self) -> Counter[str]:
         """Runs by service that would have their Job now if there were room for it, within all limits, and have none.
 
@@ -199,7 +211,7 @@ class Dispatcher:
         return Counter(run.service for run in starts) + Counter(self._launches.values())
 
     def _launch(self, run: Run, attempt: Attempt) -> None:
-        task = asyncio.create_task(self._start(run, attempt), name=f"launch {attempt.job}")
+        task = asyncio.create_task(self._start(run, attempt), name=f"{_LAUNCH}{attempt.job}")
         self._launches[task] = run.service
         task.add_done_callback(self._launches.pop)
 
@@ -233,6 +245,7 @@ class Dispatcher:
             return
         if service := self._jobs.pop(completion.job, None):
             self.running[service] -= 1
+            self._turns.pop(object_id(service, run.event), None)
         if completion.state is AttemptState.INPUT_CHANGED:
             self.site.on_changed_input(run.event)
         self.wake([run.service])

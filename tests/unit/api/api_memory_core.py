@@ -16,6 +16,7 @@ from oscar_fedcloud.config import Config
 from oscar_fedcloud.core_types import Answer, Change, Conflict, Declared, NotFound, Plan, PlanItem
 from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, diff_documents, find_loops, to_document
 from oscar_fedcloud.jobs.shapes import BacklogRow, backlog_rows
+from oscar_fedcloud.jobs.waits import ServiceFacts, SiteFacts, Wait, Waiting, summary, waits_of
 from oscar_fedcloud.ledger import Ledger, Verdict
 from oscar_fedcloud.model import (
     AttemptState,
@@ -115,7 +116,10 @@ class MemoryCore:
         self.looks = 0
         self.submitted: list[tuple[str, bytes, str, str]] = []
         self.logs: dict[tuple[str, int], bytes] = {}
-        self.changes = self.requests = self
+        self.running = 0
+        self.max_running = 4
+        self.held_up: dict[str, str] = {}  # run -> what holds up its job
+        self.changes = self.requests = self.waits = self
 
     @property
     def tokens(self) -> dict[str, str]:
@@ -263,6 +267,24 @@ class MemoryCore:
 
     def counters(self) -> dict[str, int]:
         return {"found_by_listing": 0}
+
+    def of(self, runs: Sequence[Run]) -> dict[str, Wait]:
+        return waits_of(runs, self._facts())
+
+    def progress(self, run: Run) -> str:
+        return self.held_up.get(run.id, "")
+
+    def queued(self) -> list[Waiting]:
+        counts = {name: states.get("queued", 0) for name, states in self.ledger.counts().items()}
+        return summary([], {}, counts, self._facts())
+
+    def _facts(self) -> SiteFacts:
+        def service(name: str) -> ServiceFacts:
+            return ServiceFacts(name, "ready" if name in self.declared else "")
+
+        return SiteFacts(
+            time.time(), self.running, self.max_running, service, lambda run: "", lambda run: False, lambda run: None
+        )
 
     async def backlog(self) -> list[BacklogRow]:
         counts = {name: counts.get("queued", 0) for name, counts in self.ledger.counts().items()}

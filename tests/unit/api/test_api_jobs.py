@@ -45,19 +45,58 @@ async def test_one_job_with_its_attempts(admin: httpx.AsyncClient, core: MemoryC
     job = (await admin.get(f"/v2/jobs/{run.id}")).json()
     attempts = job.pop("attempt_list")
     assert list(job) == [
-        *("id", "service", "state", "reason", "provider", "bucket", "key", "revision", "size", "etag", "attempts"),
-        *("created", "finished", "depth", "via"),
+        *("id", "service", "state", "reason", "waiting"),
+        *("provider", "bucket", "key", "revision", "size", "etag", "attempts"),
+        *("created", "finished", "depth", "via", "outputs", "outputs_total", "summary", "origin"),
     ]
     assert (job["service"], job["state"], job["attempts"]) == ("grayify", "succeeded", 1)
     assert (job["bucket"], job["key"], job["size"]) == ("pictures", "in/a.jpg", 1)
     assert job["created"].endswith("Z")
     assert job["finished"] >= job["created"]
     (attempt,) = attempts
-    assert list(attempt) == ["number", "job", "state", "exit_code", "reason", "started", "finished", "limits"]
+    assert list(attempt) == [
+        "number",
+        "job",
+        "state",
+        "exit_code",
+        "reason",
+        "started",
+        "finished",
+        "limits",
+        "summary",
+    ]
     assert (attempt["number"], attempt["state"], attempt["exit_code"]) == (1, "succeeded", 0)
     assert attempt["job"] == f"grayify-{run.id}-1"
     assert attempt["limits"] == {"memory": "watched"}
     assert (await admin.get("/v2/jobs/nosuch")).json()["detail"] == "job nosuch does not exist"
+
+
+async def test_a_waiting_job_says_what_for(admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+    run = await add()
+    core.running = core.max_running = 3
+    detail = "waits for a free place: the site runs 3 of 3 jobs"
+    (listed,) = (await admin.get("/v2/jobs")).json()["jobs"]
+    one = (await admin.get(f"/v2/jobs/{run.id}")).json()
+    for job in (listed, one):
+        assert (job["waiting"], job["reason"]) == ({"code": "site_limit", "detail": detail}, detail)
+    (waiting,) = (await admin.get("/v2/backlog")).json()["waiting"]
+    assert waiting == {"service": "grayify", "code": "site_limit", "count": 1, "detail": detail}
+    core.begin(run)
+    core.held_up[run.id] = "the output files could not be stored yet"
+    running = (await admin.get(f"/v2/jobs/{run.id}")).json()
+    assert (running["waiting"], running["reason"]) == (None, "the output files could not be stored yet")
+
+
+async def test_pages_of_outputs_and_chains_of_unknown_jobs(admin: httpx.AsyncClient, add: Add) -> None:
+    run = await add()
+    assert (await admin.get(f"/v2/jobs/{run.id}/outputs")).json() == {"outputs": [], "total": 0, "cursor": ""}
+    chain = (await admin.get(f"/v2/jobs/{run.id}/chain")).json()
+    assert ([job["id"] for job in chain["jobs"]], chain["links"]) == ([run.id], [])
+    for path in ("outputs", "chain"):
+        assert (await admin.get(f"/v2/jobs/nosuch/{path}")).status_code == 404
+    for query in ("limit=0", "limit=1001", "cursor=x", "cursor=-1", "attempt=0"):
+        answer = await admin.get(f"/v2/jobs/{run.id}/outputs?{query}")
+        assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, f"query.{query.split('=')[0]}")
 
 
 class TestLists:
@@ -218,7 +257,8 @@ async def test_counts_and_backlog(admin: httpx.AsyncClient, core: MemoryCore, ad
         "node_selector": {},
         "tolerations": [],
     }
-    assert (await admin.get("/v2/backlog")).json() == {"backlog": [row]}
+    waits = {"service": "grayify", "code": "starting", "count": 1, "detail": "a place is free, it starts in a moment"}
+    assert (await admin.get("/v2/backlog")).json() == {"backlog": [row], "waiting": [waits]}
 
 
 class TestDeadLetters:

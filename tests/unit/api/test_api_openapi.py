@@ -105,6 +105,8 @@ async def test_answers_have_the_promised_shapes(
     await check("POST", "/v2/services/grayify/jobs", "/v2/services/{name}/jobs")
     await check("GET", "/v2/jobs")
     await check("GET", f"/v2/jobs/{run.id}", "/v2/jobs/{id}")
+    await check("GET", f"/v2/jobs/{run.id}/outputs", "/v2/jobs/{id}/outputs")
+    await check("GET", f"/v2/jobs/{run.id}/chain", "/v2/jobs/{id}/chain")
     await check("POST", f"/v2/jobs/{run.id}:cancel", "/v2/jobs/{id}:cancel")
     await check("POST", f"/v2/jobs/{run.id}:replay", "/v2/jobs/{id}:replay")
     await check("GET", "/v2/why?bucket=pictures&key=in/a.jpg")
