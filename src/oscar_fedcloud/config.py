@@ -105,6 +105,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     admin_user: str = "oscar"
     admin_password: str = ""
     admin_password_file: str = ""
+    monitor_token: str = ""  # bearer token that reads figures and readiness, "" = none
+    monitor_token_file: str = ""
     ledger: str = ""  # SQLAlchemy URL; "" = SQLite in data_dir
     providers: dict[str, ProviderConfig]
     launcher: LauncherConfig | KubernetesConfig = LauncherConfig()
@@ -169,6 +171,7 @@ def parse(data: Any) -> Config:
     if not isinstance(data, dict):
         raise ConfigError(f"the configuration is {type(data).__name__}, it must be a mapping")
     _fill_secret(data, "admin_password")
+    _fill_secret(data, "monitor_token")
     for provider in (data.get("providers") or {}).values():
         if isinstance(provider, dict):
             _fill_secret(provider, "secret_key")

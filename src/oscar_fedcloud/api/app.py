@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from oscar_fedcloud.api.call import Api
 from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.errors import respond
+from oscar_fedcloud.api.hints import no_route
 from oscar_fedcloud.api.jobs import JOB_HEADER
 from oscar_fedcloud.api.limits import Limits, LimitsMiddleware
 from oscar_fedcloud.api.metrics import CoreCollector
@@ -68,4 +69,5 @@ def _cors(config: Config) -> Middleware:
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    return respond(request.scope, error)
+    """Say what is possible instead: 405 with the methods of the path, else 404, each with the nearest right word."""
+    return respond(request.scope, no_route(request.method, request.url.path))

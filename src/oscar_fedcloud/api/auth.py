@@ -15,14 +15,14 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.fdl import match as match_inputs
 
 Verb = Literal["read", "write", "start"]
-Kind = Literal["public", "service", "job", "bucket", "site"]
+Kind = Literal["public", "service", "job", "bucket", "site", "figures"]
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who asks. ``name`` is the administrator's user name, or the service whose token was shown."""
 
-    kind: Literal["nobody", "service", "admin"]
+    kind: Literal["nobody", "service", "monitor", "admin"]
     name: str = ""
 
 
@@ -46,12 +46,14 @@ def may(identity: Identity, verb: Verb, resource: Resource) -> bool:
     """Whether this identity may do this.
 
     Everyone reads what is public. The administrator may do everything. A service's token starts its own service, and by
-    a storage event only when the object lies inside that service's inputs.
+    a storage event only when the object lies inside that service's inputs. The monitor's token reads figures.
     """
     if resource.kind == "public":
         return verb == "read"
     if identity.kind == "admin":
         return True
+    if identity.kind == "monitor":
+        return verb == "read" and resource.kind == "figures"
     if identity.kind == "service" and verb == "start" and resource.kind == "service":
         return resource.name == identity.name and _inside(resource)
     return False
@@ -70,7 +72,7 @@ def identify(headers: Mapping[str, str], core: Core) -> Identity:
         case "basic":
             return _administrator(credentials.strip(), core)
         case "bearer":
-            return _service(credentials.strip(), core)
+            return _bearer(credentials.strip(), core)
     return NOBODY
 
 
@@ -94,7 +96,10 @@ def _administrator(credentials: str, core: Core) -> Identity:
     return NOBODY
 
 
-def _service(token: str, core: Core) -> Identity:
+def _bearer(token: str, core: Core) -> Identity:
+    monitor = core.config.monitor_token
+    if monitor and hmac.compare_digest(monitor.encode(), token.encode()):
+        return Identity("monitor")
     name = core.tokens.get(token) if token else None
     declared = core.service(name) if name else None
     if declared and hmac.compare_digest(declared.service.token.encode(), token.encode()):

@@ -27,6 +27,7 @@ from oscar_fedcloud.api.standing import Standing
 from oscar_fedcloud.api.timing import Requests
 from oscar_fedcloud.core_types import Declared, NotFound
 
+_DIGITS = 18  # of a number that fits into 64 bits
 _KEYS = ("key", "prefix")  # parameters that hold object keys, and so any bytes
 
 
@@ -114,6 +115,11 @@ class Call:
             raise NotFound(f"service {name} does not exist")
         return declared
 
+    @property
+    def has_body(self) -> bool:
+        """Whether the headers announce a body."""
+        return self.header("content-length") not in ("", "0") or self.header("transfer-encoding") != ""
+
     async def body(self, limit: int = 0) -> Body:
         """The request's body, at most ``limit`` bytes (0 = as large as a JSON document may be)."""
         if self._body is None:
@@ -152,7 +158,7 @@ class Call:
         text = self.query.get(name)
         if text is None:
             return None
-        if not text.isascii() or not text.isdigit() or len(text) > 12 or not least <= int(text) <= most:
+        if not is_number(text) or not least <= int(text) <= most:
             raise invalid(f"query.{name}", text, f"{text!r} is not a whole number from {least} to {most}")
         return int(text)
 
@@ -176,6 +182,11 @@ class Call:
         except ValueError:
             raise invalid(f"query.{name}", text, f"{text!r} is not a time", "write 2026-01-31T12:00:00Z") from None
         return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
+def is_number(text: str) -> bool:
+    """Return whether the text is a whole number of ASCII digits that a database can hold."""
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS
 
 
 def _printable(text: str) -> str:

@@ -8,7 +8,7 @@ import asyncio
 from starlette.responses import Response
 
 from oscar_fedcloud.api import present, views
-from oscar_fedcloud.api.call import Call
+from oscar_fedcloud.api.call import Call, is_number
 from oscar_fedcloud.api.encoding import answer
 from oscar_fedcloud.api.routing import Parameter, Route
 from oscar_fedcloud.core_types import NotFound
@@ -51,7 +51,7 @@ async def delete_dead_letter(call: Call) -> Response:
 
 def _id(call: Call) -> int:
     text = call.param("id")
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
+    if not is_number(text):
         raise NotFound(f"dead letter {text} does not exist")
     return int(text)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from starlette.responses import PlainTextResponse, Response
 
 from oscar_fedcloud.api import views
+from oscar_fedcloud.api.auth import Resource, may
 from oscar_fedcloud.api.call import Call
 from oscar_fedcloud.api.encoding import answer
 from oscar_fedcloud.api.routing import TEXT, Route
@@ -22,8 +23,8 @@ async def livez(call: Call) -> Response:
 
 
 async def readyz(call: Call) -> Response:
-    """Each part by name; 503 when one does not work. Only the administrator sees why."""
-    told = call.identity.kind == "admin"
+    """Each part by name; 503 when one does not work. The administrator and the monitor see why."""
+    told = may(call.identity, "read", Resource("figures"))
     found = await call.api.standing.parts()
     parts = {name: views.Part(bool(part["ok"]), str(part["detail"]) if told else "") for name, part in found.items()}
     ready = all(part.ok for part in parts.values())

@@ -14,6 +14,7 @@ from oscar_fedcloud.api.auth import Resource
 from oscar_fedcloud.api.call import Call
 from oscar_fedcloud.api.encoding import answer
 from oscar_fedcloud.api.errors import ApiError, invalid
+from oscar_fedcloud.api.origin import is_json, media_type
 from oscar_fedcloud.api.routing import BYTES, TEXT, Parameter, Route
 from oscar_fedcloud.core_types import NotFound
 from oscar_fedcloud.ledger import ENDED, cursor_of
@@ -63,8 +64,12 @@ def job_views(call: Call, runs: Sequence[Run]) -> list[views.Job]:
 
 
 async def start_oscar_job(call: Call) -> Response:
-    """``POST /job/{name}`` of OSCAR: 201 without a body, as its clients expect, and the job's id in a header."""
-    run = await submit(call, encoded=True)
+    """``POST /job/{name}`` of OSCAR: 201 without a body, as its clients expect, and the job's id in a header.
+
+    Its clients send files as base64, with the content type of JSON or none. Any other type says what the body is.
+    """
+    media = media_type(call.request.headers)
+    run = await submit(call, encoded=not media or is_json(media))
     return Response(status_code=201, headers={JOB_HEADER: run.id})
 
 
@@ -253,7 +258,7 @@ ROUTES = (
     Route("POST", "/v2/jobs/{id}:retry", retry_job, "Queue a failed job again", "job", views.Job, errors=(404, 409)),
     Route("POST", "/v2/jobs/{id}:replay", replay_job, "Queue an ended job again", "job", views.Job, errors=(404, 409)),
     Route("GET", "/v2/why", why, "Why a file did or did not run", "job", views.Why, parameters=_WHY, errors=(422,)),
-    Route("GET", "/v2/backlog", backlog, "Work that waits for room", "job", views.Backlog),
+    Route("GET", "/v2/backlog", backlog, "Work that waits for room", "figures", views.Backlog),
     Route(
         "POST",
         "/job/{name}",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 from starlette.responses import Response
 
-from oscar_fedcloud.api.call import Call
+from oscar_fedcloud.api.call import Call, is_number
 from oscar_fedcloud.api.encoding import answer
 from oscar_fedcloud.api.errors import ApiError
 from oscar_fedcloud.api.jobs import log_answer, page_of_runs
@@ -45,7 +45,7 @@ async def list_logs(call: Call) -> Response:
     """The newest jobs of a service; ``page`` is the ``next_page`` of the answer before."""
     name = call.declared().service.name
     shown, _, cursor = call.query.get("page", "").partition(".")
-    if shown and not shown.isdigit():
+    if shown and not is_number(shown):
         raise ApiError(400, f"page {call.query['page']!r} is not the next_page of an answer")
     runs, following = await page_of_runs(call, cursor, PAGE, service=name)
     jobs, total = await asyncio.to_thread(_jobs, call, name, runs)
@@ -122,7 +122,7 @@ async def _find(call: Call) -> tuple[Run, int | None]:
     service, job = call.declared().service.name, call.param("job")
     run_id, _, attempt = job.removeprefix(f"{service}-").partition("-")
     run = await asyncio.to_thread(call.core.ledger.run, run_id)
-    if run is None or run.service != service or not (attempt == "" or attempt.isdigit()):
+    if run is None or run.service != service or not (attempt == "" or is_number(attempt)):
         raise NotFound(f"service {service} has no job {job}")
     return run, int(attempt) if attempt else None
 

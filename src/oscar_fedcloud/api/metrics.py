@@ -58,4 +58,4 @@ async def get_metrics(call: Call) -> Response:
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-ROUTES = (Route("GET", "/metrics", get_metrics, "Figures for Prometheus", "site", TEXT),)
+ROUTES = (Route("GET", "/metrics", get_metrics, "Figures for Prometheus", "figures", TEXT),)

@@ -41,6 +41,7 @@ def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
             "securitySchemes": {
                 "admin": {"type": "http", "scheme": "basic"},
                 "service": {"type": "http", "scheme": "bearer", "description": "token of the service that is started"},
+                "monitor": {"type": "http", "scheme": "bearer", "description": "token that reads figures"},
             },
         },
     }
@@ -53,13 +54,19 @@ def operation(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "description": route.handler.__doc__ or "",
         "tags": ["v2" if route.own else "service" if route.kind == "public" else "oscar"],
-        "security": [] if route.kind == "public" else _SECURITY[route.action],
+        "security": _security(route),
         "parameters": _parameters(route),
         "responses": _responses(route),
     }
     if route.request is not None:
         shown["requestBody"] = {"content": _content(route.request)}
     return shown
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    if route.kind == "public":
+        return []
+    return [{"admin": []}, {"monitor": []}] if route.kind == "figures" else _SECURITY[route.action]
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:

@@ -33,12 +33,12 @@ async def get_service(call: Call) -> Response:
 
 
 async def create_service(call: Call) -> Response:
-    """Declare a new service; 400 when its name is taken, as clients expect."""
+    """Declare a new service; 409 when its name is taken, as OSCAR answers."""
     service = await _read(call)
     try:
         await call.core.changes.apply(Change(documents=(keep_hidden(service, None),), expect_revision=0))
     except Conflict:
-        raise ApiError(400, f"a service with name {service.name!r} already exists") from None
+        raise ApiError(409, f"a service with name {service.name!r} already exists") from None
     return Response(status_code=201)
 
 
@@ -81,7 +81,16 @@ def oscar_document(config: Config, declared: Declared) -> dict[str, Any]:
 
 ROUTES = (
     Route("GET", "/system/services", list_services, "All services (OSCAR)", "service", list),
-    Route("POST", "/system/services", create_service, "Declare a service (OSCAR)", "service", status=201, request=dict),
+    Route(
+        "POST",
+        "/system/services",
+        create_service,
+        "Declare a service (OSCAR)",
+        "service",
+        status=201,
+        request=dict,
+        errors=(409,),
+    ),
     Route(
         "PUT",
         "/system/services",

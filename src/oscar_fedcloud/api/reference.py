@@ -21,7 +21,7 @@ def table(routes: Iterable[Route]) -> str:
         names = "&".join(one.name for one in route.parameters if one.place == "query")
         query = f"?{names}" if names else ""
         who = {"start": "administrator, the service's token"}.get(route.action, "administrator")
-        who = "anyone" if route.kind == "public" else who
+        who = {"public": "anyone", "figures": "administrator, the monitor's token"}.get(route.kind, who)
         lines.append(f"| `{route.method} {route.template}{query}` | {route.status} | {who} | {route.summary} |")
     return "\n".join(lines) + "\n"
 

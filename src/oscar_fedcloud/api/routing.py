@@ -18,10 +18,13 @@ from oscar_fedcloud.api.auth import Kind, Resource, Verb, identify
 from oscar_fedcloud.api.call import Api, Call
 from oscar_fedcloud.api.errors import ApiError, invalid, respond
 from oscar_fedcloud.api.idempotency import MAX_KEY
+from oscar_fedcloud.api.origin import check_json, check_origin
 
 Handler = Callable[[Call], Awaitable[Response]]
 BYTES = "application/octet-stream"
 TEXT = "text/plain"
+MAX_PARAMETER = 4096  # characters; a key has at most 1,024 bytes
+_SHORTER = f"at most {MAX_PARAMETER} are allowed"
 
 
 class ObjectKey(Convertor[str]):
@@ -78,6 +81,11 @@ class Route:
         return self.verb or ("read" if self.method == "GET" else "write")
 
     @property
+    def takes_json(self) -> bool:
+        """Whether its body is JSON."""
+        return self.request is not None and not isinstance(self.request, str)
+
+    @property
     def own(self) -> bool:
         """Whether it is ours (``/v2``) rather than one of the OSCAR-compatible routes."""
         return self.path.startswith("/v2/")
@@ -112,8 +120,12 @@ async def _answer(route: Route, api: Api, request: Request) -> Response:
 
 async def _handle(route: Route, call: Call) -> Response:
     call.demand(route.action, Resource(route.kind, call.param("name")))
+    check_origin(route.method, call.request.headers)
     if route.own:
         _check_query(route, call)
+    _check_lengths(call)
+    if route.takes_json and call.has_body:
+        check_json(call.request.headers)
     key = call.header("idempotency-key")
     if route.method != "POST" or not key:
         return await route.handler(call)
@@ -123,6 +135,12 @@ async def _handle(route: Route, call: Call) -> Response:
     scope = call.request.scope
     place = (call.identity.kind, call.identity.name, scope["path"], scope["query_string"].decode("latin-1"), key)
     return await call.api.replies.once(place, body.digest, lambda: route.handler(call))
+
+
+def _check_lengths(call: Call) -> None:
+    for name, value in call.query.items():
+        if len(value) > MAX_PARAMETER:
+            raise invalid(f"query.{name}", value[:40] + "…", f"{name} has {len(value)} characters", _SHORTER)
 
 
 def _check_query(route: Route, call: Call) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from starlette.responses import Response
 
 from oscar_fedcloud.api import present, views
-from oscar_fedcloud.api.call import Call
+from oscar_fedcloud.api.call import Call, is_number
 from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.encoding import answer, encode
 from oscar_fedcloud.api.errors import ApiError, invalid
@@ -65,17 +65,25 @@ async def delete_service(call: Call) -> Response:
 
 async def rollback_service(call: Call) -> Response:
     """Declare an earlier revision again, by default the one before."""
-    revision = (await call.document()).get("revision")
-    if revision is not None and (not isinstance(revision, int) or isinstance(revision, bool)):
-        raise invalid("revision", revision, f"{revision!r} is not a revision", "give a whole number")
+    revision = _revision((await call.document()).get("revision"))
     await call.core.changes.rollback(call.declared().service.name, revision)
     return await service_answer(call, call.declared())
+
+
+def _revision(value: object) -> int | None:
+    """Return the number of a revision, given as the text that answers show or as a number. Raises ApiError 422."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else str(value) if type(value) is int else ""
+    if not is_number(text):
+        raise invalid("revision", value, f"{value!r} is not a revision", 'give it as it is shown, for example "3"')
+    return int(text)
 
 
 async def list_revisions(call: Call) -> Response:
     """The revisions of a service, newest first."""
     found = await asyncio.to_thread(call.core.changes.revisions, call.declared().service.name)
-    revisions = [views.Revision(one["revision"], present.time_of(one["changed"])) for one in found]
+    revisions = [views.Revision(str(one["revision"]), present.time_of(one["changed"])) for one in found]
     return answer(views.Revisions(revisions))
 
 

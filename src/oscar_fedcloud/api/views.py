@@ -56,7 +56,7 @@ class Services(Struct, frozen=True):
 class Revision(Struct, frozen=True):
     """A revision of a service and when it was declared."""
 
-    revision: int
+    revision: str
     changed: Time
 
 
@@ -69,7 +69,7 @@ class Revisions(Struct, frozen=True):
 class Rollback(Struct, frozen=True, omit_defaults=True):
     """Which revision to roll back to; without one, the one before the current."""
 
-    revision: int | None = None
+    revision: Annotated[str | int | None, Meta(description="as answers show it; a number will do")] = None
 
 
 class Apply(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

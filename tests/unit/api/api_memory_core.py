@@ -115,6 +115,7 @@ class MemoryCore:
         self.parts: dict[str, dict[str, Any]] = {"ledger": {"ok": True, "detail": ""}}
         self.looks = 0
         self.submitted: list[tuple[str, bytes, str, str]] = []
+        self.encoded: list[bool] = []
         self.logs: dict[tuple[str, int], bytes] = {}
         self.running = 0
         self.max_running = 4
@@ -199,6 +200,7 @@ class MemoryCore:
         self, service: str, body: bytes, *, encoded: bool = False, idempotency_key: str = "", delegated_id: str = ""
     ) -> Run:
         self.submitted.append((service, body, idempotency_key, delegated_id))
+        self.encoded.append(encoded)
         self.store.ensure_bucket("internal")
         name = digest(service, idempotency_key or str(len(self.submitted)))
         stored = self.store.put_file("internal", f"{service}/{name}", io.BytesIO(body), len(body))

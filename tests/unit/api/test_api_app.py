@@ -83,6 +83,26 @@ async def test_paths_that_are_not_there(admin: httpx.AsyncClient, path: str) -> 
     assert answer.headers["content-type"] == kind
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "hint"),
+    [
+        ("POST", "/v2/jobs/abc:retyr", 404, "/v2/jobs/abc has no action :retyr; did you mean :retry?"),
+        ("POST", "/v2/jobs/abc:x", 404, "known are: :cancel, :replay, :retry"),
+        ("POST", "/v2/services/a:rolback", 404, "did you mean :rollback?"),
+        ("POST", "/v2/services:aply", 404, "did you mean :apply?"),
+        ("GET", "/v2/service", 404, "did you mean /v2/services?"),
+        ("GET", "/nothing/like/it", 404, "GET /openapi.json lists all paths"),
+        ("PUT", "/v2/jobs/abc", 405, "possible are: GET"),
+    ],
+)
+async def test_a_wrong_path_is_told_the_right_one(
+    admin: httpx.AsyncClient, method: str, path: str, status: int, hint: str
+) -> None:
+    answer = await admin.request(method, path)
+    assert answer.status_code == status
+    assert hint in answer.text
+
+
 async def test_methods_that_are_not_there(admin: httpx.AsyncClient) -> None:
     answer = await admin.post("/v2/jobs")
     assert (answer.status_code, answer.json()["status"]) == (405, 405)

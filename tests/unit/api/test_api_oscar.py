@@ -69,7 +69,7 @@ async def test_the_life_of_a_service(admin: httpx.AsyncClient) -> None:
     assert (created.status_code, created.content) == (201, b"")
 
     twice = await admin.post(SERVICES, json=GO_SERVICE)
-    assert (twice.status_code, twice.headers["content-type"]) == (400, "text/plain; charset=utf-8")
+    assert (twice.status_code, twice.headers["content-type"]) == (409, "text/plain; charset=utf-8")
     assert "already exists" in twice.text
 
     read = await admin.get(f"{SERVICES}/cowsay")
@@ -177,6 +177,25 @@ class TestJobs:
         assert (job["service"], job["via"]) == ("cowsay", "http")
         assert core.submitted == [("cowsay", b"\x00any bytes\xff", "", "d-1")]
         assert (await admin.post("/job/nosuch", content=b"x")).status_code == 404
+
+    @pytest.mark.parametrize(
+        ("media", "encoded"),
+        [
+            ("", True),
+            ("application/json", True),
+            ("text/json", True),
+            ("text/plain; charset=utf-8", False),
+            ("application/octet-stream", False),
+            ("application/x-www-form-urlencoded", False),
+        ],
+    )
+    async def test_the_content_type_says_whether_a_body_may_be_base64(
+        self, admin: httpx.AsyncClient, core: MemoryCore, media: str, encoded: bool
+    ) -> None:
+        await admin.post(SERVICES, json=GO_SERVICE)
+        headers = {"Content-Type": media} if media else {}
+        assert (await admin.post("/job/cowsay", content=b"password", headers=headers)).status_code == 201
+        assert core.encoded == [encoded]
 
     async def test_no_body_is_a_body(self, admin: httpx.AsyncClient, core: MemoryCore) -> None:
         await admin.post(SERVICES, json=GO_SERVICE)

@@ -115,20 +115,23 @@ class TestRevisions:
         for memory in ("128Mi", "256Mi", "512Mi"):
             await admin.put(URL, json={**document, "memory": memory})
         listed = (await admin.get(f"{URL}/revisions")).json()["revisions"]
-        assert [one["revision"] for one in listed] == [3, 2, 1]
+        assert [one["revision"] for one in listed] == ["3", "2", "1"]
         assert all(one["changed"].endswith("Z") for one in listed)
 
         before = await admin.post(f"{URL}:rollback")
         assert (before.json()["document"]["memory"], before.headers["etag"]) == ("256Mi", '"4"')
-        first = await admin.post(f"{URL}:rollback", json={"revision": 1})
-        assert (first.json()["document"]["memory"], first.headers["etag"]) == ("128Mi", '"5"')
+        for number, again in enumerate((1, "1", listed[-1]["revision"]), start=5):
+            first = await admin.post(f"{URL}:rollback", json={"revision": again})
+            assert (first.json()["document"]["memory"], first.json()["revision"]) == ("128Mi", str(min(number, 5)))
 
     async def test_what_cannot_be_rolled_back(self, admin: httpx.AsyncClient, document: dict[str, Any]) -> None:
         assert (await admin.post(f"{URL}:rollback")).status_code == 404
         await admin.put(URL, json=document)
         assert (await admin.post(f"{URL}:rollback")).status_code == 404
         assert (await admin.post(f"{URL}:rollback", json={"revision": 9})).status_code == 404
-        assert (await admin.post(f"{URL}:rollback", json={"revision": "1"})).status_code == 422
+        for wrong in ("", "one", "-1", "1.0", "²", "9" * 5000, True, 1.5, [], {}):
+            refused = await admin.post(f"{URL}:rollback", json={"revision": wrong})
+            assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, "revision")
 
 
 @pytest.mark.parametrize(
