@@ -15,7 +15,7 @@ from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.changes import Changes
 from oscar_fedcloud.catalogue.entries import Store
 from oscar_fedcloud.catalogue.listing import Lister
-from oscar_fedcloud.catalogue.reconciler import Intervals, Reconciler
+from oscar_fedcloud.catalogue.reconciler import Intervals, Reconciler, places_of
 from oscar_fedcloud.config import Config, KubernetesConfig
 from oscar_fedcloud.core_types import Declared
 from oscar_fedcloud.jobs.callbacks import Callbacks
@@ -210,6 +210,15 @@ class Core:
     def tokens(self) -> Mapping[str, str]:
         """Service token -> service name, as it stands now."""
         return self.catalogue.tokens
+
+    def bucket_missing(self, provider: str, bucket: str) -> None:
+        """A bucket turned out to be missing: the services that use it are not ready until it is made again."""
+        names = [name for name, one in self.catalogue.services.items() if (provider, bucket) in places_of(one)]
+        for name in names:
+            if self.catalogue.states[name][0] == "ready":
+                self.catalogue.set_state(name, "pending", f"bucket {bucket} is missing at {provider}, it is made again")
+        if names:
+            self.reconciler.changed(names)
 
     # -- standing --------------------------------------------------------------------------------------------------
 

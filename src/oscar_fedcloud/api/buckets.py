@@ -4,23 +4,29 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from starlette.responses import Response, StreamingResponse
 
 from oscar_fedcloud.api import present, views
+from oscar_fedcloud.api.bucket_use import own_use, users_of
 from oscar_fedcloud.api.call import Call
 from oscar_fedcloud.api.core import Store
-from oscar_fedcloud.api.encoding import answer
-from oscar_fedcloud.api.errors import invalid
+from oscar_fedcloud.api.encoding import answer, encode
+from oscar_fedcloud.api.errors import ApiError, invalid
 from oscar_fedcloud.api.routing import BYTES, Parameter, Route
 from oscar_fedcloud.api.system import DEFAULT_STORE
 from oscar_fedcloud.core_types import NotFound
-from oscar_fedcloud.model import Prefix
+from oscar_fedcloud.model import Prefix, StorageEvent
+from oscar_fedcloud.providers.errors import BucketMissing
 from oscar_fedcloud.providers.keys import stageable
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_NAME = re.compile(r"(?!.*(?:\.\.|\.-|-\.))(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_MOST = 100_000  # objects in one answer
 
 
 async def list_buckets(call: Call) -> Response:
@@ -31,8 +37,9 @@ async def list_buckets(call: Call) -> Response:
 
 async def get_bucket(call: Call) -> Response:
     """A bucket, if it exists."""
-    bucket = call.param("bucket")
+    bucket = _bucket(call)
     if bucket not in await asyncio.to_thread(_store(call).buckets):
+        call.core.bucket_missing(_store(call).id, bucket)
         raise NotFound(f"bucket {bucket} does not exist")
     return answer(views.Bucket(bucket))
 
@@ -41,29 +48,89 @@ async def put_bucket(call: Call) -> Response:
     """Make sure that a bucket exists."""
     bucket = call.param("bucket")
     if not _NAME.fullmatch(bucket):
-        hint = "3 to 63 lower-case letters, digits, dots and hyphens, with a letter or digit at both ends"
+        hint = "3 to 63 lower-case letters, digits, hyphens and single dots, with a letter or digit at both ends"
         raise invalid("bucket", bucket, f"{bucket!r} is not a bucket name", hint)
     created = await asyncio.to_thread(_store(call).ensure_bucket, bucket)
     return answer(views.Bucket(bucket), 201 if created else 200)
 
 
 async def delete_bucket(call: Call) -> Response:
-    """Delete a bucket; with its objects only when ``data=delete`` is asked for."""
+    """Delete a bucket; with its objects only when ``data=delete`` is asked for.
+
+    One that services use is deleted with ``force`` only. It is made again, empty, since they are declared still.
+    """
     data = call.query.get("data", "keep")
     if data not in ("keep", "delete"):
         raise invalid("query.data", data, f"{data!r} is not keep or delete")
-    await asyncio.to_thread(_store(call).delete_bucket, call.param("bucket"), data == "delete")
+    force = call.flag("force")
+    store, bucket = _store(call), _bucket(call)
+    if own := own_use(call.core.config, store.id, bucket):
+        raise ApiError(409, f"bucket {bucket} cannot be deleted: the server keeps {own} there")
+    users = users_of((one.service for one in call.core.services()), store.id, bucket)
+    if users and not force and bucket in await asyncio.to_thread(store.buckets):
+        raise ApiError(
+            409, f"bucket {bucket} is used by {', '.join(users)}; remove these services first, or give force"
+        )
+    with _noticing(call, store):
+        await asyncio.to_thread(store.delete_bucket, bucket, data == "delete")
+    call.core.bucket_missing(store.id, bucket)
     return Response(status_code=204)
+
+
+@contextmanager
+def _noticing(call: Call, store: Store) -> Iterator[None]:
+    """Tell the daemon of a bucket that turns out to be missing, so that services which use it show that at once."""
+    try:
+        yield
+    except BucketMissing:
+        call.core.bucket_missing(store.id, call.param("bucket"))
+        raise
+
+
+def _bucket(call: Call) -> str:
+    """The bucket that the path names. Raises NotFound for a name that no bucket can have."""
+    bucket = call.param("bucket")
+    if not _NAME.fullmatch(bucket):
+        raise NotFound(f"bucket {bucket} does not exist, since {bucket!r} is not a bucket name")
+    return bucket
 
 
 async def list_objects(call: Call) -> Response:
     """Objects of a bucket in the order of their keys."""
-    limit = call.number("limit", 1000, 1, 100_000)
-    where = Prefix(call.param("bucket"), call.query.get("prefix", ""))
+    limit = call.number("limit", 1000, 1, _MOST)
+    after = _after(call.query.get("cursor", ""))
+    where = Prefix(_bucket(call), call.query.get("prefix", ""))
     store = _store(call)
-    events = await asyncio.to_thread(lambda: list(itertools.islice(store.list(where), limit + 1)))
-    objects = [present.object_view(event) for event in events[:limit]]
-    return answer(views.Objects(objects, len(events) > limit))
+    with _noticing(call, store):
+        events = await asyncio.to_thread(_page, store, where, after, limit + 1)
+    body = await asyncio.to_thread(_encoded, events, limit)
+    return Response(body, media_type="application/json")
+
+
+def _page(store: Store, where: Prefix, after: bytes, limit: int) -> list[StorageEvent]:
+    """At most ``limit`` objects whose keys come behind ``after``. Blocks."""
+    rows = (event for event in store.list(where) if event.key.encode("utf-8", "surrogateescape") > after)
+    return list(itertools.islice(rows, limit))
+
+
+def _encoded(events: Sequence[StorageEvent], limit: int) -> bytes:
+    more = len(events) > limit
+    cursor = _cursor(events[limit - 1].key) if more else ""
+    return encode(views.Objects([present.object_view(event) for event in events[:limit]], more, cursor))
+
+
+def _cursor(key: str) -> str:
+    """The cursor of the page behind this key."""
+    return base64.urlsafe_b64encode(key.encode("utf-8", "surrogateescape")).decode("ascii")
+
+
+def _after(cursor: str) -> bytes:
+    """The key behind which the page of a cursor begins. Raises ApiError 422."""
+    try:
+        return base64.b64decode(cursor.encode(), b"-_", validate=True)
+    except ValueError:
+        hint = "give the one of the page before"
+        raise invalid("query.cursor", cursor, f"{cursor!r} is not a cursor", hint) from None
 
 
 async def put_object(call: Call) -> Response:
@@ -72,15 +139,17 @@ async def put_object(call: Call) -> Response:
     if not stageable(key):
         raise invalid("key", key, f"{key!r} is not a usable key", "no empty, '.' or '..' path segment, no NUL")
     store = _store(call)
+    bucket = _bucket(call)
     body = await call.body(call.api.limits.max_body)
-    event = await asyncio.to_thread(store.put_file, call.param("bucket"), key, body.file, body.size)
+    with _noticing(call, store):
+        event = await asyncio.to_thread(store.put_file, bucket, key, body.file, body.size)
     return answer(present.object_view(event), 201)
 
 
 async def get_object(call: Call) -> Response:
     """The bytes of an object."""
-    bucket, key = call.param("bucket"), call.object_key
-    chunks = await asyncio.to_thread(_store(call).read, bucket, key)
+    bucket, key = _bucket(call), call.object_key
+    chunks = await asyncio.to_thread(_store(call).read, bucket, key) if stageable(key) else None
     if chunks is None:
         raise NotFound(f"bucket {bucket} has no object {key!r}")
     return StreamingResponse(chunks, media_type=BYTES)
@@ -98,7 +167,13 @@ def _store(call: Call) -> Store:
 
 _PROVIDER = Parameter("provider", "storage provider, by default the site's own")
 _DATA = Parameter("data", "keep (default: fails when there are objects) or delete")
-_LIST = (_PROVIDER, Parameter("prefix", "of the keys"), Parameter("limit", "most objects, by default 1000", "integer"))
+_FORCE = Parameter("force", "delete it although services use it", "boolean")
+_LIST = (
+    _PROVIDER,
+    Parameter("prefix", "of the keys"),
+    Parameter("limit", "objects on a page, 1 to 100000, by default 1000", "integer"),
+    Parameter("cursor", "of the page before"),
+)
 _BUCKET = "/v2/buckets/{bucket}"
 _OBJECT = "/v2/buckets/{bucket}/objects/{key:key}"
 
@@ -122,7 +197,7 @@ ROUTES = (
         "Delete a bucket",
         "bucket",
         status=204,
-        parameters=(_PROVIDER, _DATA),
+        parameters=(_PROVIDER, _DATA, _FORCE),
         errors=(404, 409, 422),
     ),
     Route(

@@ -144,6 +144,9 @@ class Core(Protocol):
     def waits(self) -> Waits:
         """Why jobs wait."""
 
+    def bucket_missing(self, provider: str, bucket: str) -> None:
+        """A bucket turned out to be missing: the services that use it are not ready until it is made again."""
+
     def readiness(self) -> Mapping[str, Mapping[str, Any]]:
         """Each part of the daemon with ``ok`` and ``detail``. Blocks."""
 

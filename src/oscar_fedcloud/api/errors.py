@@ -20,7 +20,7 @@ from oscar_fedcloud.core_types import Conflict, NotFound, NotStarted
 from oscar_fedcloud.fdl import FdlError, FdlProblem
 from oscar_fedcloud.ledger import LedgerUnavailable, StateError
 from oscar_fedcloud.model import BadEvent
-from oscar_fedcloud.providers.errors import BucketNotEmpty, ProviderError
+from oscar_fedcloud.providers.errors import BucketNotEmpty, ProviderError, Refused
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +58,7 @@ _STATUS: Mapping[type[Exception], int] = {
     StateError: 409,
     NotStarted: 422,
     BadEvent: 422,
+    Refused: 422,
     ProviderError: 503,
     StoreError: 503,
     ClientDisconnect: 400,

@@ -251,10 +251,11 @@ class Object(Struct, frozen=True):
 
 
 class Objects(Struct, frozen=True):
-    """Objects of a bucket; ``truncated`` when there are more than were asked for."""
+    """A page of the objects of a bucket; ``truncated`` when more follow, to which ``cursor`` leads."""
 
     objects: list[Object]
     truncated: bool
+    cursor: str
 
 
 class DeadLetter(Struct, frozen=True):

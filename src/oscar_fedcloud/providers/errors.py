@@ -10,6 +10,10 @@ class ProviderError(Exception):
     """A store did not do what was asked of it; the message names provider and bucket. Trying again may help."""
 
 
+class Refused(ProviderError):
+    """The store can never take what was asked of it, such as a name that it does not allow; the message says why."""
+
+
 class BucketMissing(ProviderError, NotFound):
     """There is no such bucket."""
 

@@ -24,6 +24,18 @@ class FolderProvider(S3Provider):
         found = super()._revision(row)
         return found._replace(order=self._changed(row) or found.order)
 
+    def unstorable(self, bucket: str, key: str) -> str:
+        """Return why the folder cannot hold a file of that name, or ""."""
+        if (reason := super().unstorable(bucket, key)) or not self.config.root:
+            return reason
+        root = os.path.join(self.config.root, bucket)
+        above = key.split("/")[:-1]
+        for end in range(1, len(above) + 1):
+            folder = "/".join(above[:end])
+            if os.path.isfile(os.path.join(root, folder)):
+                return f"{bucket}/{folder} is a file, so nothing can lie below it; remove it"
+        return f"{bucket}/{key} is a folder" if os.path.isdir(os.path.join(root, key)) else ""
+
     def _changed(self, row: Row) -> int:
         if not self.config.root:
             return 0

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote_plus, unquote_plus
 
+_LONGEST = 1024  # bytes of a key, the limit of S3
+_LONGEST_SEGMENT = 255  # bytes of a file's name, and so of a path segment in a folder and in MinIO
 DEPTH_HEADER = "x-amz-meta-oscar-depth"  # user metadata of every output: how many services stand before it
 
 
@@ -22,6 +24,21 @@ def encode_key(key: str) -> str:
 def stageable(key: str) -> bool:
     """Whether a key can be a file below a folder: no empty, ``.`` or ``..`` path segment, and no NUL."""
     return "\0" not in key and all(segment not in ("", ".", "..") for segment in key.split("/"))
+
+
+def unstorable(key: str) -> str:
+    """Return why no store that we know can be asked for an object of this key, or ""."""
+    try:
+        name = key.encode()
+    except UnicodeEncodeError:
+        return "its bytes are not UTF-8, and a signed request cannot name them"
+    if not key.strip():
+        return "it is empty or blank"
+    if len(name) > _LONGEST:
+        return f"it has {len(name)} bytes, {_LONGEST} are allowed"
+    if any(len(segment.encode()) > _LONGEST_SEGMENT for segment in key.split("/")):
+        return f"a segment of it has more than {_LONGEST_SEGMENT} bytes"
+    return "" if stageable(key.removesuffix("/")) else "an empty, '.' or '..' path segment, or a NUL, cannot be a file"
 
 
 def depth_of(metadata: Mapping[str, str] | None) -> int:

@@ -25,14 +25,17 @@ from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import BadEvent, Credential, Prefix, StorageEvent, Via
 from oscar_fedcloud.providers.connection import HostAndScheme, pool_manager
-from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty, ProviderError
-from oscar_fedcloud.providers.keys import DEPTH_HEADER, depth_of, stageable
+from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty, ProviderError, Refused
+from oscar_fedcloud.providers.keys import DEPTH_HEADER, depth_of, stageable, unstorable
 from oscar_fedcloud.providers.listing import PAGE, Row, objects
 from oscar_fedcloud.providers.rclone import remote_environment
 from oscar_fedcloud.providers.records import event_time, record_of
 from oscar_fedcloud.providers.revision import Revision, revision_of_polled
 
 _GONE = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "MethodNotAllowed"})  # the last: a delete marker
+_NAMES = frozenset(  # answers to names that a store does not allow
+    {"KeyTooLongError", "XMinioInvalidObjectName", "InvalidArgument", "InvalidBucketName", "InvalidURI"}
+)
 _CHUNK = 256 * 1024
 _PART = 16 * 1024 * 1024
 _PROBE_PATIENCE = 3.0  # s
@@ -114,7 +117,9 @@ class S3Provider:
         return self.put_file(bucket, key, io.BytesIO(body), len(body), depth)
 
     def put_file(self, bucket: str, key: str, file: BinaryIO, size: int, depth: int = 0) -> StorageEvent:
-        """Store ``size`` bytes of the file as an object. Raises BucketMissing."""
+        """Store ``size`` bytes of the file as an object. Raises BucketMissing, Refused."""
+        if reason := self.unstorable(bucket, key):
+            raise Refused(f"storage provider {self.id} cannot hold the object {key!r}: {reason}")
         with self._asking("store an object in", bucket):
             metadata: dict[str, Any] = {DEPTH_HEADER: str(depth)}
             self._client.put_object(bucket, key, file, size, metadata=metadata, part_size=_PART)
@@ -122,8 +127,14 @@ class S3Provider:
             raise ProviderError(f"storage provider {self.id}: the object just stored in bucket {bucket} is gone")
         return event
 
+    def unstorable(self, bucket: str, key: str) -> str:
+        """Return why this store cannot hold an object of that key, or ""."""
+        return unstorable(key)
+
     def read(self, bucket: str, key: str) -> Iterator[bytes] | None:
         """The object's bytes in chunks, or None."""
+        if unstorable(key):
+            return None
         with self._asking("read an object of", bucket):
             try:
                 response = self._client.get_object(bucket, key)
@@ -267,7 +278,11 @@ class S3Provider:
         except S3Error as error:
             if error.code == "NoSuchBucket":
                 raise BucketMissing(f"bucket {bucket} does not exist at storage provider {self.id}") from error
+            if error.code in _NAMES:
+                raise Refused(f"storage provider {self.id} refuses to {what} bucket {bucket}: {error.code}") from error
             raise self._failed(what, bucket, f"{error.code}: {error.message}") from error
+        except UnicodeEncodeError as error:
+            raise Refused(f"storage provider {self.id} cannot {what} bucket {bucket}: a name is not UTF-8") from error
         except (MinioException, MinioAdminException, HTTPError, ParseError, OSError, ValueError) as error:
             raise self._failed(what, bucket, str(error)) from error
 

@@ -117,6 +117,7 @@ class MemoryCore:
         self.submitted: list[tuple[str, bytes, str, str]] = []
         self.encoded: list[bool] = []
         self.logs: dict[tuple[str, int], bytes] = {}
+        self.missing: list[tuple[str, str]] = []
         self.running = 0
         self.max_running = 4
         self.held_up: dict[str, str] = {}  # run -> what holds up its job
@@ -269,6 +270,9 @@ class MemoryCore:
 
     def counters(self) -> dict[str, int]:
         return {"found_by_listing": 0}
+
+    def bucket_missing(self, provider: str, bucket: str) -> None:
+        self.missing.append((provider, bucket))
 
     def of(self, runs: Sequence[Run]) -> dict[str, Wait]:
         return waits_of(runs, self._facts())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -77,6 +78,69 @@ async def test_lists_by_prefix_and_limit(admin: httpx.AsyncClient, core: MemoryC
     assert await keys("?prefix=a/&limit=2") == (["a/1", "a/2"], True)
     assert await keys("?prefix=a/&limit=3") == (["a/1", "a/2", "a/3"], False)
     assert (await admin.get("/v2/buckets/pictures/objects?limit=0")).status_code == 422
+
+
+async def test_pages_of_any_keys_by_cursor(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    keys = sorted(
+        [*ODD_KEYS, *(f"out/{number}" for number in range(20))], key=lambda key: key.encode("utf-8", "surrogateescape")
+    )
+    core.store.content["pictures"] = dict.fromkeys(keys, b"x")
+    seen: list[str] = []
+    query: dict[str, str] = {"limit": "4"}
+    while True:
+        page = (await admin.get("/v2/buckets/pictures/objects", params=query)).json()
+        assert len(page["objects"]) <= 4
+        seen += [one["key"] for one in page["objects"]]
+        assert page["truncated"] == bool(page["cursor"])
+        if not page["cursor"]:
+            break
+        query["cursor"] = page["cursor"]
+    assert sorted(seen) == sorted(keys)
+    for cursor in ("x", "é", "a b", "%"):
+        refused = await admin.get("/v2/buckets/pictures/objects", params={"cursor": cursor})
+        assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, "query.cursor")
+
+
+async def test_a_bucket_in_use_is_kept_and_its_users_are_named(
+    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+) -> None:
+    await admin.put("/v2/services/grayify", json=document)
+    await admin.put("/v2/buckets/pictures")
+    for query in ("", "?data=delete"):
+        refused = await admin.delete(f"/v2/buckets/pictures{query}")
+        assert refused.status_code == 409
+        assert "bucket pictures is used by grayify (input, output)" in refused.json()["detail"]
+    assert core.missing == []
+    assert (await admin.delete("/v2/buckets/pictures?force=true")).status_code == 204
+    assert core.missing == [("minio.default", "pictures")]
+    assert (await admin.delete("/v2/buckets/pictures")).status_code == 404
+    for own in (core.config.log_bucket, core.config.internal_bucket):
+        core.store.ensure_bucket(own)
+        assert (await admin.delete(f"/v2/buckets/{own}?force=true&data=delete")).status_code == 409
+
+
+async def test_a_bucket_that_turns_out_to_be_missing_is_told(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    for ask in (
+        admin.get("/v2/buckets/gone"),
+        admin.get("/v2/buckets/gone/objects"),
+        admin.put("/v2/buckets/gone/objects/x", content=b"x"),
+        admin.delete("/v2/buckets/gone"),
+    ):
+        core.missing.clear()
+        assert (await ask).status_code == 404
+        assert core.missing == [("minio.default", "gone")]
+
+
+@pytest.mark.parametrize("name", ["X", "a..b", "%FF", "b" * 70, "a%2Fb", "%20", "10.0.0.1", "a.-b", "%00"])
+async def test_what_can_be_no_bucket_is_not_there(admin: httpx.AsyncClient, name: str) -> None:
+    for method, path in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/objects"),
+        ("PUT", "/objects/x"),
+        ("GET", "/objects/x"),
+    ):
+        assert (await admin.request(method, f"/v2/buckets/{name}{path}")).status_code == 404
 
 
 async def test_what_is_not_there(admin: httpx.AsyncClient, core: MemoryCore) -> None:

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names that no store can hold are refused with the reason, not reported as a store that is away."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from oscar_fedcloud.api.errors import as_api_error
+from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.providers.errors import Refused
+from oscar_fedcloud.providers.folder import FolderProvider
+from oscar_fedcloud.providers.keys import unstorable
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (" ", "blank"),
+        ("", "blank"),
+        ("x\udcff", "UTF-8"),
+        ("a/" * 600 + "b", "1024"),
+        ("é" * 128, "255"),
+        ("a//b", "segment"),
+        ("../a", "segment"),
+        ("a\0b", "NUL"),
+    ],
+)
+def test_why_a_key_cannot_be_stored(key: str, reason: str) -> None:
+    assert reason in unstorable(key)
+
+
+@pytest.mark.parametrize("key", ["a", " a", "a b", "é", "a" * 255, "a/" * 500 + "b", "\x01", "a\nb", "folder/"])
+def test_every_other_key_can(key: str) -> None:
+    assert unstorable(key) == ""
+
+
+def test_a_folder_store_names_the_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    (tmp_path / "data" / "in").write_text("a file", encoding="utf-8")
+    config = ProviderConfig(type="folder", endpoint="http://127.0.0.1:9", root=str(tmp_path))
+    store = FolderProvider("minio.default", config)
+    for key, words in (("in/a/b.txt", "data/in is a file"), ("deep", "data/deep is a folder")):
+        with pytest.raises(Refused, match=words) as refused:
+            store.put_file("data", key, io.BytesIO(b"x"), 1)
+        assert as_api_error(refused.value).status == 422
