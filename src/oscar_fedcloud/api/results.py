@@ -17,7 +17,7 @@ def of_run(core: Core, run: Run, attempts: Sequence[Attempt]) -> present.Results
     last = attempts[-1] if attempts else None
     outputs = _outputs(core, run.id, last.number, 0, PAGE) if last else []
     total = max(last.outputs_total, len(outputs)) if last else 0
-    origin = core.ledger.origin(run) if hasattr(core.ledger, "origin") else None
+    origin = core.ledger.origin(run)
     return present.Results(outputs, total, folders_of(core, run.service), origin.id if origin else None)
 
 
@@ -33,7 +33,12 @@ def page(core: Core, run: Run, attempt: int | None, after: int, limit: int) -> v
 
 def chain(core: Core, run: Run) -> tuple[list[Run], list[views.Link]]:
     """Return the jobs linked to a run by what they wrote and read, and the links."""
-    return [run], []
+    found = core.ledger.chain(run.id)
+    links = [
+        views.Link(source=one.source, to=one.target, provider=one.provider, bucket=one.bucket, key=one.key)
+        for one in found.links
+    ]
+    return list(found.runs) or [run], links
 
 
 def folders_of(core: Core, service: str) -> list[tuple[str, str, str]]:
@@ -44,7 +49,4 @@ def folders_of(core: Core, service: str) -> list[tuple[str, str, str]]:
 
 
 def _outputs(core: Core, run_id: str, attempt: int, after: int, limit: int) -> list[StoredObject]:
-    if not hasattr(core.ledger, "outputs"):
-        return []
-    found: list[StoredObject] = core.ledger.outputs(run_id, attempt, after, limit)
-    return found
+    return core.ledger.outputs(run_id, attempt, after, limit)

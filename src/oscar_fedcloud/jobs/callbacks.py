@@ -82,8 +82,7 @@ class Callbacks:
         last = attempts[-1] if attempts else None
         if last is None:
             return message(run)
-        read = getattr(self.ledger, "outputs", None)
-        outputs = read(run.id, last.number, 0, _OUTPUTS) if read else ()
+        outputs = self.ledger.outputs(run.id, last.number, 0, _OUTPUTS)
         return message(run, outputs, last.outputs_total, last.summary)
 
     async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> str:

@@ -4,17 +4,19 @@
 from oscar_fedcloud.ledger.errors import LedgerError, LedgerUnavailable, StateError
 from oscar_fedcloud.ledger.history import cursor_of
 from oscar_fedcloud.ledger.ledger import Ledger
-from oscar_fedcloud.ledger.records import Callback, Candidate, DeadLetter, Trace, Verdict
+from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Link, Trace, Verdict
 from oscar_fedcloud.ledger.states import ENDED, allowed
 
 __all__ = [
     "ENDED",
     "Callback",
     "Candidate",
+    "Chain",
     "DeadLetter",
     "Ledger",
     "LedgerError",
     "LedgerUnavailable",
+    "Link",
     "StateError",
     "Trace",
     "Verdict",

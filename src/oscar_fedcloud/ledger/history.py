@@ -16,7 +16,7 @@ from oscar_fedcloud.ledger.records import Trace
 from oscar_fedcloud.ledger.rows import PLACE, AnyRow, event_of, key_bytes, run_of
 from oscar_fedcloud.ledger.seen import insert_seen
 from oscar_fedcloud.ledger.states import ENDED
-from oscar_fedcloud.ledger.tables import BEGUN, QUEUED, attempts, callbacks, events, runs, seen
+from oscar_fedcloud.ledger.tables import BEGUN, QUEUED, attempts, callbacks, events, outputs, runs, seen
 from oscar_fedcloud.model import EventOutcome, Run, RunState, place_id
 
 
@@ -97,13 +97,14 @@ def explain(connection: Connection, bucket: str, key: str) -> list[Trace]:
 
 def retire(connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int, now: float) -> int:
     """Remove at most ``limit`` ended runs that meet the conditions; their identities move to ``seen``."""
-    columns = (runs.c.id, runs.c.event_id, runs.c.service, runs.c.provider, runs.c.bucket, runs.c.key)
+    columns = (runs.c.seq, runs.c.id, runs.c.event_id, runs.c.service, runs.c.provider, runs.c.bucket, runs.c.key)
     query = select(*columns).where(_in_states(ENDED), *conditions).limit(limit)
     # Locked, so that nobody queues them again meanwhile.
     rows = connection.execute(query.with_for_update()).all()
     insert_seen(connection, [_seen_values(row, now) for row in rows])
     ids = [row.id for row in rows]
     if ids:
+        connection.execute(delete(outputs).where(outputs.c.run_seq.in_([row.seq for row in rows])))
         connection.execute(delete(attempts).where(attempts.c.run_id.in_(ids)))
         connection.execute(delete(callbacks).where(callbacks.c.run_id.in_(ids)))
         connection.execute(delete(runs).where(runs.c.id.in_(ids)))

@@ -11,13 +11,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import ColumnElement, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from oscar_fedcloud.ledger import callbacks, history, letters, runs, seen, waiting
+from oscar_fedcloud.ledger import callbacks, chain, history, letters, outputs, runs, seen, waiting
 from oscar_fedcloud.ledger.engines import reader_engine, writer_engine
 from oscar_fedcloud.ledger.errors import LedgerUnavailable
 from oscar_fedcloud.ledger.intake import Intake
-from oscar_fedcloud.ledger.records import Callback, Candidate, DeadLetter, Trace, Verdict
+from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Trace, Verdict
 from oscar_fedcloud.ledger.schema import ensure_schema
-from oscar_fedcloud.model import Attempt, Completion, Recording, Run, RunState, StorageEvent
+from oscar_fedcloud.model import Attempt, Completion, Recording, Run, RunState, StorageEvent, StoredObject
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -172,6 +172,22 @@ class Ledger:
     def attempt_by_job(self, job: str) -> tuple[Run, Attempt] | None:
         """The attempt with this Job name, and its run."""
         return self._read(runs.attempt_by_job, job)
+
+    # Results
+
+    def outputs(self, run_id: str, attempt: int | None = None, after: int = 0, limit: int = 1000) -> list[StoredObject]:
+        """Return what an attempt (None for the last one) wrote, in order, behind the first ``after`` objects."""
+        return self._read(outputs.of_run, run_id, attempt, after, limit)
+
+    def origin(self, run: Run) -> Run | None:
+        """Return the run that wrote the input of this one, or None when no recorded run did."""
+        return self._read(chain.origin, run)
+
+    def chain(self, run_id: str) -> Chain:
+        """Return the runs that led to this one, and those that its results set off; bounded in depth and size."""
+        return self._read(chain.chain, run_id)
+
+    # Lists
 
     def runs(
         self,

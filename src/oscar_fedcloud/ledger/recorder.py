@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from oscar_fedcloud.ledger.bounds import text
 from oscar_fedcloud.ledger.dialects import as_list, find_sql, insert_sql
 from oscar_fedcloud.ledger.errors import is_row_error
-from oscar_fedcloud.ledger.rows import PLACE, event_row, plain, row_id, run_row
+from oscar_fedcloud.ledger.rows import PLACE, event_row, row_id, run_row
 from oscar_fedcloud.ledger.tables import dead_letters, events, runs, seen
 from oscar_fedcloud.model import Recording, event_id, run_id
 
@@ -139,7 +140,7 @@ class _Rows:
     def add(self, item: Item, ids: Sequence[str], known: _Known) -> bool:
         """Add what is new of an item, and note it as known; False if nothing is."""
         if isinstance(item, Letter):
-            self.letters.append((plain(item.source), item.body, plain(item.reason), self.now))
+            self.letters.append((text(item.source), item.body, text(item.reason), self.now))
             return True
         fresh = [name for name in ids if (name,) not in known.rows]
         known.rows.update((name,) for name in fresh)

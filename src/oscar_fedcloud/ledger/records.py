@@ -60,6 +60,26 @@ class Callback:
     tries: int
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An object that the run ``source`` wrote and the run ``target`` read."""
+
+    source: str
+    target: str
+    provider: str
+    bucket: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Runs in the order of their arrival, and what links them. complete: whether nothing was left out for its size."""
+
+    runs: tuple[Run, ...]
+    links: tuple[Link, ...]
+    complete: bool
+
+
 class Trace(TypedDict):
     """What the ledger knows of one revision of a key. Without ``event``, only its identity is left."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from oscar_fedcloud.jsontext import from_json
+from oscar_fedcloud.ledger import bounds
 from oscar_fedcloud.model import (
     Attempt,
     AttemptState,
@@ -40,11 +41,6 @@ def row_id(event: StorageEvent) -> str:
     return place_id(event.bucket, event.key) + event_id(event)
 
 
-def plain(text: str) -> str:
-    """Text that every database takes: lone surrogates and NUL are shown as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-
-
 def event_row(row: str, recording: Recording, now: float) -> tuple[Any, ...]:
     """A row of ``events``, in the order of its columns."""
     return (row, *_event_values(recording), recording.outcome.value, now)
@@ -71,7 +67,7 @@ def _event_values(recording: Recording) -> tuple[Any, ...]:
         event.depth,
         event.via.value,
         event.record,
-        plain(recording.detail),
+        bounds.text(recording.detail),
     )
 
 
@@ -123,4 +119,6 @@ def attempt_of(row: AnyRow) -> Attempt:
         started=row.started,
         finished=row.finished,
         limits=from_json(row.limits),
+        summary=row.summary,
+        outputs_total=row.outputs_total,
     )

@@ -13,10 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, insert, select, update
 
 from oscar_fedcloud.jsontext import to_json
-from oscar_fedcloud.ledger import callbacks
+from oscar_fedcloud.ledger import bounds, callbacks, outputs
 from oscar_fedcloud.ledger.errors import StateError
 from oscar_fedcloud.ledger.records import Verdict
-from oscar_fedcloud.ledger.rows import attempt_of, plain, run_of
+from oscar_fedcloud.ledger.rows import attempt_of, run_of
 from oscar_fedcloud.ledger.states import ENDED, RETRYABLE, allowed
 from oscar_fedcloud.ledger.tables import QUEUED, RUNNING, attempts, runs
 from oscar_fedcloud.model import Attempt, AttemptState, Completion, Run, RunState
@@ -45,21 +45,16 @@ def finish(connection: Connection, job: str, completion: Completion, verdict: Ve
     """Record the end of an attempt and what it means for its run; None if the end was recorded before."""
     if not allowed(RunState.RUNNING, verdict.state):
         raise StateError(f"a running run cannot become {verdict.state.value!r}")
-    finished = now if completion.finished is None else completion.finished
-    ended = {
-        "state": completion.state.value,
-        "exit_code": completion.exit_code,
-        "reason": plain(completion.reason),
-        "finished": finished,
-        "limits": to_json(completion.limits),
-    }
+    finished = bounds.moment(completion.finished, now)
     open_attempt = and_(attempts.c.job == job, attempts.c.finished.is_(None))
-    run_id = connection.scalar(select(attempts.c.run_id).where(open_attempt).with_for_update())
-    if run_id is None:
+    query = select(attempts.c.run_id, attempts.c.number).where(open_attempt).with_for_update()
+    found = connection.execute(query).one_or_none()
+    if found is None:
         return None
-    connection.execute(update(attempts).where(open_attempt).values(ended))
-    _end_running(connection, run_id, verdict, finished)
-    run = get(connection, run_id)
+    connection.execute(update(attempts).where(open_attempt).values(_ended_values(completion, finished)))
+    outputs.add(connection, found.run_id, found.number, completion.outputs)
+    _end_running(connection, found.run_id, verdict, finished, now)
+    run = get(connection, found.run_id)
     if run is not None and verdict.callback:
         callbacks.add(connection, run, verdict.callback, now)
     return run
@@ -144,11 +139,23 @@ def _attempt_values(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _end_running(connection: Connection, run_id: str, verdict: Verdict, finished: float) -> None:
+def _ended_values(completion: Completion, finished: float) -> dict[str, Any]:
+    return {
+        "state": completion.state.value,
+        "exit_code": bounds.exit_code(completion.exit_code),
+        "reason": bounds.text(completion.reason),
+        "finished": finished,
+        "limits": to_json(bounds.limits(completion.limits)),
+        "summary": bounds.text(completion.summary, bounds.MAX_SUMMARY),
+        "outputs_total": max(bounds.count(completion.outputs_total), len(completion.outputs)),
+    }
+
+
+def _end_running(connection: Connection, run_id: str, verdict: Verdict, finished: float, now: float) -> None:
     values = {
         "state": verdict.state.value,
-        "reason": plain(verdict.reason),
-        "not_before": verdict.not_before,
+        "reason": bounds.text(verdict.reason),
+        "not_before": bounds.moment(verdict.not_before, now),
         "script_failures": runs.c.script_failures + int(verdict.counts_script),
         "infra_failures": runs.c.infra_failures + int(verdict.counts_infra),
         "finished": finished if verdict.state in ENDED else None,

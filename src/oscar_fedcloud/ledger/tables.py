@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA_VERSION = "0001"  # the newest migration
+SCHEMA_VERSION = "0002"  # the newest migration
 
 # Ids are compared as bytes, so that a range of them is what begins alike.
 Id = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -113,9 +113,42 @@ attempts = Table(
     Column("started", Double, nullable=False),
     Column("finished", Double),
     Column("limits", LargeBinary, nullable=False),  # JSON
+    Column("summary", Text, nullable=False, server_default=""),
+    Column("outputs_total", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("run_id", "number"),
     Index("attempts_job", "job", unique=True),
 )
+
+# What attempts wrote. By the number of the run rather than its id, so that new rows come to stand at the end.
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("run_seq", Number, nullable=False),  # runs.seq
+    Column("number", Integer, nullable=False),  # of the attempt
+    Column("position", Integer, nullable=False),  # from 1, in the order in which the objects were written
+    Column("place", Id, nullable=False),  # model.place_id
+    Column("provider", Text, nullable=False),
+    Column("bucket", Text, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("size", BigInteger),
+    Column("etag", Text, nullable=False),
+    PrimaryKeyConstraint("run_seq", "number", "position"),
+    Index("outputs_place", "place", "run_seq"),
+    sqlite_with_rowid=False,
+)
+
+# Requests by their Idempotency-Key: what the same key may stand for.
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Id, primary_key=True),  # digest of the key
+    Column("digest", Text, nullable=False),  # of identity, route and body
+    Column("created", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One row: the ledger's own name, and since when it is the ledger of its site.
+site = Table("site", metadata, Column("id", Text, primary_key=True), Column("accepted", Double))
 
 # Revisions that shall never (again) make a run of the service.
 seen = Table(

@@ -16,10 +16,11 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy import event as hooks
 
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import RunState
+from oscar_fedcloud.model import Run, RunState, run_id
 
 NOW = time.time()
 EVENTS = [event(str(number)) for number in range(100)]
+RUN = Run("abc", "grayify", event(), RunState.QUEUED, "", 0, 0, 0, 0.0, NOW, None)
 CURSOR = "1700000000.0~abcdefghijklmnopqr"
 
 QUERIES: dict[str, tuple[Callable[[Ledger], Any], set[str]]] = {
@@ -39,6 +40,9 @@ QUERIES: dict[str, tuple[Callable[[Ledger], Any], set[str]]] = {
     "known": (lambda ledger: ledger.known("p", "b", EVENTS), {"runs_id", "events", "seen"}),
     "known_for": (lambda ledger: ledger.known_for("grayify", EVENTS), {"runs_id", "seen"}),
     "prune": (lambda ledger: ledger.prune(NOW), {"runs_finished", "events_received"}),
+    "outputs": (lambda ledger: ledger.outputs("abc"), {"outputs", "runs_id"}),
+    "origin": (lambda ledger: ledger.origin(RUN), {"outputs_place", "runs_id"}),
+    "chain": (lambda ledger: ledger.chain(run_id("grayify", event())), {"outputs_place", "outputs", "runs_id"}),
     "callbacks": (lambda ledger: ledger.callbacks_due(NOW, 5), {"callbacks_due", "runs_id"}),
 }
 
@@ -86,7 +90,7 @@ def test_queries_use_indexes(sqlite_url: str, sent: list[tuple[str, Any]], name:
     if name in COVERED:
         assert all("COVERING INDEX" in step for step in steps), steps
     whole_tables = [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
-    assert [step for step in whole_tables if step.split()[1] in {"runs", "events", "seen", "attempts"}] == []
+    assert [step for step in whole_tables if step.split()[1] in {"runs", "events", "seen", "attempts", "outputs"}] == []
     assert expected <= {_index(step) for step in steps}, steps
 
 

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which run wrote the input of another one, and the chains that follow from it.
+
+A run that reads an object was recorded after the run that wrote it, so its row has the larger number. All searches
+go by that: they cannot run in a circle, and each looks at a bounded part of an index.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
+
+from oscar_fedcloud.ledger import runs as life
+from oscar_fedcloud.ledger.dialects import rows_at
+from oscar_fedcloud.ledger.outputs import output_of
+from oscar_fedcloud.ledger.records import Chain, Link
+from oscar_fedcloud.ledger.rows import AnyRow, key_bytes
+from oscar_fedcloud.ledger.tables import attempts, outputs, runs
+from oscar_fedcloud.model import Run, StorageEvent, place_id
+
+MAX_RUNS = 1000  # of a chain
+MAX_DEPTH = 64  # links from the run in question to the first or the last of its chain
+_MAX_OUTPUTS = 10_000  # looked at for one chain
+_PAGE = 500  # outputs looked at by one query
+_WRITERS = 100  # newest writers of an object that are looked at
+_SLACK = 900.0  # s by which the clocks of the store and of this machine may differ
+
+Object = tuple[str, str, bytes]  # provider, bucket and key
+
+
+def origin(connection: Connection, run: Run) -> Run | None:
+    """Return the run that wrote the input of this one, or None when no recorded run did."""
+    found = min(_writers(connection, run), key=lambda row: _distance(row, run), default=None)
+    if found is None or _distance(found, run) > _SLACK:
+        return None
+    return life.get(connection, found.run_id)
+
+
+def chain(connection: Connection, run_id: str) -> Chain:
+    """Return the runs that led to a run and those that its results set off, oldest first, with their links."""
+    run = life.get(connection, run_id)
+    if run is None:
+        return Chain((), (), True)
+    search = _Search(connection, {run.id: run})
+    search.back(run)
+    search.forth(run)
+    ordered = sorted(search.runs.values(), key=lambda item: (item.created, item.id))
+    return Chain(tuple(ordered), tuple(search.links), search.complete)
+
+
+@dataclass(slots=True)
+class _Search:
+    connection: Connection
+    runs: dict[str, Run]
+    links: list[Link] = field(default_factory=list)
+    outputs: int = 0  # looked at so far
+    complete: bool = True
+
+    def back(self, run: Run) -> None:
+        """Add the run that wrote the input, the one that wrote the input of that one, and so on."""
+        for _ in range(MAX_DEPTH):
+            before = origin(self.connection, run)
+            if before is None or before.id in self.runs:
+                return
+            self._link(before, run)
+            self.runs[before.id] = before
+            run = before
+        self.complete = self.complete and origin(self.connection, run) is None
+
+    def forth(self, start: Run) -> None:
+        """Add the runs that read what this one wrote, those that read what they wrote, and so on."""
+        waiting = deque([(start, 0)])
+        while waiting:
+            run, depth = waiting.popleft()
+            for reader in self._readers(run):
+                if depth == MAX_DEPTH or len(self.runs) >= MAX_RUNS:
+                    self.complete = False
+                    break
+                self._link(run, reader)
+                self.runs[reader.id] = reader
+                waiting.append((reader, depth + 1))
+
+    def _readers(self, run: Run) -> Iterator[Run]:
+        seq = self.connection.scalar(select(runs.c.seq).where(runs.c.id == run.id))
+        if seq is None:
+            return
+        for page in self._written(seq):
+            for row in _reads(self.connection, page, seq):
+                reader = life.get(self.connection, row.id) if row.id not in self.runs else None
+                writer = None if reader is None else origin(self.connection, reader)
+                if reader is not None and writer is not None and writer.id == run.id:
+                    yield reader
+
+    def _written(self, seq: int) -> Iterator[Sequence[AnyRow]]:
+        """Pages of what a run wrote, in all its attempts."""
+        query = select(outputs).where(outputs.c.run_seq == seq).order_by(outputs.c.number, outputs.c.position)
+        offset = 0
+        while page := self.connection.execute(query.offset(offset).limit(_PAGE)).all():
+            if self.outputs >= _MAX_OUTPUTS:
+                self.complete = False
+                return
+            self.outputs += len(page)
+            offset += len(page)
+            yield page
+
+    def _link(self, source: Run, target: Run) -> None:
+        event = target.event
+        self.links.append(Link(source.id, target.id, event.provider, event.bucket, event.key))
+
+
+def _writers(connection: Connection, run: Run) -> Iterable[AnyRow]:
+    """The attempts that wrote the object that the run reads, newest first."""
+    event = run.event
+    try:
+        here = outputs.c.place == place_id(event.bucket, event.key)
+    except UnicodeError:
+        return []
+    seq = select(runs.c.seq).where(runs.c.id == run.id).scalar_subquery()
+    writer = runs.alias()
+    query = (
+        select(writer.c.id.label("run_id"), attempts.c.started, attempts.c.finished)
+        .select_from(outputs)
+        .join(writer, writer.c.seq == outputs.c.run_seq)
+        .join(attempts, and_(attempts.c.run_id == writer.c.id, attempts.c.number == outputs.c.number))
+        .where(here, outputs.c.run_seq < seq, *_same_object(event))
+        .order_by(outputs.c.run_seq.desc(), outputs.c.number.desc())
+        .limit(_WRITERS)
+    )
+    return connection.execute(query)
+
+
+def _same_object(event: StorageEvent) -> Iterator[ColumnElement[bool]]:
+    """The conditions under which a recorded output is the content that the event is about."""
+    yield outputs.c.provider == event.provider
+    yield outputs.c.bucket == event.bucket
+    yield outputs.c.key == key_bytes(event.key)
+    if event.etag:
+        yield outputs.c.etag.in_(["", event.etag])
+    if event.size is not None:
+        yield or_(outputs.c.size.is_(None), outputs.c.size == event.size)
+
+
+def _distance(row: AnyRow, run: Run) -> float:
+    """Seconds between an attempt and the writing of the run's input, by the store's clock or by our own."""
+    began: float = row.started
+    ended: float = began if row.finished is None else row.finished
+    moments = (run.event.order / 1e9, run.created)
+    return min(max(0.0, began - moment, moment - ended) for moment in moments)
+
+
+def _reads(connection: Connection, page: Sequence[AnyRow], seq: int) -> Iterable[AnyRow]:
+    """Runs that may have read one of these outputs, in the order in which they were recorded."""
+    written = {(row.provider, row.bucket, bytes(row.key)) for row in page}
+    places = sorted({place_id(item.bucket, item.key) for item in map(output_of, page)})
+    names = ("seq", "id", "provider", "bucket", "key")
+    query = rows_at(connection.dialect, runs, places, names, runs.c.seq > seq)
+    found = connection.execute(query.order_by(query.selected_columns["seq"]).limit(MAX_RUNS))
+    return [row for row in found if (row.provider, row.bucket, bytes(row.key)) in written]
