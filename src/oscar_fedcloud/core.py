@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -18,6 +18,7 @@ from oscar_fedcloud.catalogue.listing import Lister
 from oscar_fedcloud.catalogue.reconciler import Intervals, Reconciler, places_of
 from oscar_fedcloud.config import Config, KubernetesConfig
 from oscar_fedcloud.core_types import Declared
+from oscar_fedcloud.daemon.tasks import Tasks, Work, bounded
 from oscar_fedcloud.jobs.callbacks import Callbacks
 from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
 from oscar_fedcloud.jobs.requests import Requests
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 _STORE_THREADS = 8  # for the reconciler's requests to stores
 _KEY_MAKERS = 4
 _HOUSEKEEPING = 3600.0  # s
+_STEP = 5.0  # s that each step of a stop may take
 
 
 class Core:
@@ -70,8 +72,7 @@ class Core:
         )
         self.callbacks = Callbacks(ledger, self._token)
         self.pollers: dict[str, Poller] = {}
-        self.failed = asyncio.Event()  # the daemon cannot go on
-        self._tasks: list[asyncio.Task[None]] = []
+        self.tasks = Tasks()
         self.changes = Changes(self.catalogue, self.reconciler, self.dispatcher, self.providers, self._adopt_stores)
         self.requests = Requests(config, ledger, self.catalogue, self.providers, self.dispatcher, launcher, self.ingest)
         self.waits = Waits(ledger, self.catalogue, self.providers, self.dispatcher, launcher)
@@ -86,22 +87,17 @@ class Core:
         self._adopt_stores()
         self.reconciler.recover()
         await self.dispatcher.recover()
-        loops: list[tuple[str, Coroutine[Any, Any, None]]] = [
-            ("dispatch", self.dispatcher.dispatch()),
-            ("watch", self.dispatcher.watch()),
-            ("reconcile", self._prepare_and_reconcile()),
-            ("callbacks", self.callbacks.run()),
-            ("housekeeping", self._keep_house()),
+        works: list[tuple[str, Work]] = [
+            ("dispatch", self.dispatcher.dispatch),
+            ("watch", self.dispatcher.watch),
+            ("reconcile", self._prepare_and_reconcile),
+            ("callbacks", self.callbacks.run),
+            ("housekeeping", self._keep_house),
         ]
-        loops += self.catalogue.store.tasks(self.changes)
-        loops += [(f"keys {number}", self.reconciler.make_keys()) for number in range(_KEY_MAKERS)]
-        for name, loop in loops:
-            self._begin(name, loop)
-
-    def _begin(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(loop, name=name)
-        task.add_done_callback(self._report)
-        self._tasks.append(task)
+        works += self.catalogue.store.tasks(self.changes)
+        works += [(f"keys {number}", self.reconciler.make_keys) for number in range(_KEY_MAKERS)]
+        for name, work in works:
+            self.tasks.start(name, work)
 
     def _adopt_stores(self) -> None:
         """Stores that services read from and bring along themselves."""
@@ -116,25 +112,17 @@ class Core:
         for provider in self.providers.values():
             if provider.polled and provider.id not in self.pollers:
                 self.pollers[provider.id] = Poller(provider, self.ledger, self.ingest, self.config.poll_interval)
-                self._begin(f"poll {provider.id}", self.pollers[provider.id].run())
+                self.tasks.start(f"poll {provider.id}", self.pollers[provider.id].run)
         for name, poller in self.pollers.items():
             poller.watch(self._polled(name))
 
-    def _report(self, task: asyncio.Task[None]) -> None:
-        """A task that ends by itself is a fault: the daemon stops, and whoever supervises it starts it again."""
-        if not task.cancelled():
-            log.error("a task of the daemon ended unexpectedly", task=task.get_name(), exc_info=task.exception())
-            self.failed.set()
-
     async def stop(self) -> None:
-        """End all tasks. Jobs go on and are adopted by the next life."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.dispatcher.close()
-        await self.catalogue.store.close()
+        """End all tasks, in bounded time; the log names what hangs. Jobs go on and are adopted by the next life."""
+        await self.tasks.close(_STEP)
+        await bounded("dispatcher", self.dispatcher.close(), _STEP)
+        await bounded("catalogue", self.catalogue.store.close(), _STEP)
         self.stores.close()
-        await asyncio.to_thread(self.ledger.close)
+        await bounded("ledger", asyncio.to_thread(self.ledger.close), _STEP)
 
     async def _prepare_and_reconcile(self) -> None:
         await self.reconciler.prepare_site((self.config.internal_bucket, self.config.log_bucket))
@@ -224,7 +212,7 @@ class Core:
 
     def readiness(self) -> dict[str, dict[str, Any]]:
         """Each part with whether it works."""
-        parts = {"ledger": self._check_ledger(), "tasks": self._check_tasks(), "launcher": self.launcher.health()}
+        parts = {"ledger": self._check_ledger(), "tasks": self.tasks.health(), "launcher": self.launcher.health()}
         parts |= self.catalogue.store.health()
         for provider in self.providers.values():
             parts[f"store {provider.id}"] = provider.health()
@@ -237,13 +225,17 @@ class Core:
             return {"ok": False, "detail": str(error)}
         return {"ok": True, "detail": ""}
 
-    def _check_tasks(self) -> dict[str, Any]:
-        ended = [task.get_name() for task in self._tasks if task.done()]
-        return {"ok": bool(self._tasks) and not ended, "detail": f"ended: {', '.join(ended)}" if ended else ""}
-
     def counters(self) -> dict[str, int]:
         """What happened since start, beside what the ledger counts."""
-        return {"found_by_listing": self.lister.found, "rules_written": self.reconciler.repairs}
+        return {
+            "found_by_listing": self.lister.found,
+            "rules_written": self.reconciler.repairs,
+            "unexpected_failures": self.tasks.troubles.total,
+        }
+
+    def task_restarts(self) -> Mapping[str, int]:
+        """How often each long-lived task failed unexpectedly and was begun again."""
+        return self.tasks.restarts()
 
     async def backlog(self) -> list[BacklogRow]:
         """Jobs that would start now if there were room, by what they ask for. Raises LedgerUnavailable."""

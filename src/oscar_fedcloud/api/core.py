@@ -150,6 +150,9 @@ class Core(Protocol):
     def readiness(self) -> Mapping[str, Mapping[str, Any]]:
         """Each part of the daemon with ``ok`` and ``detail``. Blocks."""
 
+    def task_restarts(self) -> Mapping[str, int]:
+        """How often each long-lived task was begun again."""
+
     def counters(self) -> Mapping[str, int]:
         """What happened since start, beside what the ledger counts."""
 

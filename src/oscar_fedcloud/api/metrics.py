@@ -40,7 +40,14 @@ class CoreCollector:
         for name, value in self.core.ledger.stats().items():
             yield CounterMetricFamily(f"oscar_ledger_{name}", "Counted by the ledger since start", value=value)
         for name, value in self.core.counters().items():
-            yield CounterMetricFamily(f"oscar_{name}", "Counted by the reconciler since start", value=value)
+            yield CounterMetricFamily(f"oscar_{name}", "Counted by the daemon since start", value=value)
+        yield self._restarts()
+
+    def _restarts(self) -> Metric:
+        family = CounterMetricFamily("oscar_task_restarts", "Tasks begun again after a failure", labels=("task",))
+        for task, count in self.core.task_restarts().items():
+            family.add_metric((task,), count)
+        return family
 
     def _services(self) -> Metric:
         states = dict.fromkeys(("ready", "pending", "error"), 0)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -42,8 +42,11 @@ class Store(Protocol):
     async def close(self) -> None:
         """Let go of everything."""
 
-    def tasks(self, changes: Changes) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
-        """What must run while the daemon does, each with a name: e.g. take over what others change in the store."""
+    def tasks(self, changes: Changes) -> Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+        """Return what must run while the daemon does, each with a name: e.g. take over what others change in the store.
+
+        Each coroutine runs until it is cancelled, and can be begun again.
+        """
 
     def health(self) -> dict[str, dict[str, Any]]:
         """The store as a part of the daemon with whether it works; empty if it cannot fail by itself."""

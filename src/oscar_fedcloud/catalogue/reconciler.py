@@ -9,7 +9,6 @@ it is repeated at start and periodically, and a rule that had to be repaired is 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import Prefix, Provider
 from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.threads import Threads
+from oscar_fedcloud.waiting import wait
 
 log = structlog.get_logger(__name__)
 
@@ -117,8 +117,7 @@ class Reconciler:
             await self.guarded(self._pass(check, listing))
             failed = any(state == "error" for state, _ in self.catalogue.states.values())
             rest = min(next_check, next_listing, now + _RETRY if failed else next_check) - time.monotonic()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.05, rest))
+            await wait(self._wake, max(0.05, rest))
             self._wake.clear()
             self._dirty.update(name for name, (state, _) in self.catalogue.states.items() if state == "error")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ class FolderStore:
     async def close(self) -> None:
         """Nothing is held open."""
 
-    def tasks(self, changes: Changes) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
+    def tasks(self, changes: Changes) -> Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
         """Nobody else writes to the folder, so that nothing has to be followed."""
         return ()
 

@@ -8,7 +8,6 @@ import asyncio
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -17,11 +16,6 @@ from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.cli.service import address_family, lock_data, notify_ready, notify_systemd, set_up_logging
 from oscar_fedcloud.config import Config, ConfigError, load
 from oscar_fedcloud.ledger.errors import LedgerUnavailable
-
-if TYPE_CHECKING:
-    import uvicorn
-
-    from oscar_fedcloud.core import Core
 
 _THREADS = 16  # for requests of the API and for the ledger; stores have their own
 
@@ -56,15 +50,15 @@ def run(config: Config) -> int:
     import uvloop  # here: not needed to check a configuration
 
     try:
-        sound = uvloop.run(_serve(config))
+        uvloop.run(_serve(config))
     except (OSError, LedgerUnavailable, ConfigError, StoreError) as error:
         print(f"oscar-invoker: cannot run: {error}", file=sys.stderr)
         return 1
-    return 0 if sound else 1
+    return 0
 
 
-async def _serve(config: Config) -> bool:
-    """Serve until a signal comes, or a part of the daemon fails (False)."""
+async def _serve(config: Config) -> None:
+    """Serve until a signal comes."""
     import uvicorn
 
     from oscar_fedcloud.api.app import create_app, limits_of
@@ -90,19 +84,11 @@ async def _serve(config: Config) -> bool:
     await core.start()
     notify_ready()  # the socket listens already: who connects now waits for a moment
     structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
-    failure = asyncio.create_task(_stop_when_failed(core, server), name="failure")
     try:
         await server.serve(sockets=[listener])
     finally:
-        failure.cancel()
         notify_systemd("STOPPING=1")
         await core.stop()
-    return not core.failed.is_set()
-
-
-async def _stop_when_failed(core: Core, server: uvicorn.Server) -> None:
-    await core.failed.wait()
-    server.should_exit = True
 
 
 if __name__ == "__main__":

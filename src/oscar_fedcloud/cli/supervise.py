@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oscar_fedcloud.cli.store import is_listening
+from oscar_fedcloud.waiting import wait
 
 FIRST_PAUSE = 0.5  # s before the first restart; doubled with each crash
 LONGEST_PAUSE = 30.0  # s
@@ -108,8 +109,8 @@ async def _ended(process: asyncio.subprocess.Process, end: asyncio.Event) -> boo
     """Wait for the process or for ``end``; True if the process ended by itself."""
     waits = [asyncio.ensure_future(process.wait()), asyncio.ensure_future(end.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
+    for task in waits:
+        task.cancel()
     return not end.is_set()
 
 
@@ -117,7 +118,8 @@ async def _terminate(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
-        await asyncio.wait_for(process.wait(), GRACE)
+        async with asyncio.timeout(GRACE):
+            await process.wait()
     except TimeoutError:
         process.kill()
         await process.wait()
@@ -129,8 +131,7 @@ async def _until_up(part: Part, stop: asyncio.Event) -> None:
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+    await wait(stop, seconds)
 
 
 def _how(code: int | None) -> str:

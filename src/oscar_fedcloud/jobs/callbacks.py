@@ -8,7 +8,6 @@ service's token, so that the receiver can tell that it is ours.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import random
@@ -22,6 +21,7 @@ import structlog
 from oscar_fedcloud.jobs.decide import backoff
 from oscar_fedcloud.ledger import Callback, Ledger, LedgerUnavailable
 from oscar_fedcloud.model import Run, StoredObject
+from oscar_fedcloud.waiting import wait
 
 if TYPE_CHECKING:
     import httpx
@@ -48,13 +48,12 @@ class Callbacks:
         """Send for ever."""
         try:
             while True:
-                wait = _IDLE
+                pause = _IDLE
                 try:
-                    wait = await self._send_due()
+                    pause = await self._send_due()
                 except LedgerUnavailable as error:
                     log.warning("ledger unavailable, callbacks pause", error=str(error))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.wake.wait(), wait)
+                await wait(self.wake, pause)
                 self.wake.clear()
         finally:
             if self._client:
@@ -102,9 +101,9 @@ class Callbacks:
             log.error("callback given up", url=callback.url, job=callback.run.id, tries=tries, error=error)
             await asyncio.to_thread(self.ledger.callback_done, callback.id)
             return
-        wait = backoff(_FIRST_WAIT, _LONGEST_WAIT, tries, random.random())  # noqa: S311  no secret
+        delay = backoff(_FIRST_WAIT, _LONGEST_WAIT, tries, random.random())  # noqa: S311  no secret
         log.warning("callback failed", url=callback.url, job=callback.run.id, tries=tries, error=error)
-        await asyncio.to_thread(self.ledger.callback_retry, callback.id, time.time() + wait)
+        await asyncio.to_thread(self.ledger.callback_retry, callback.id, time.time() + delay)
 
 
 def message(run: Run, outputs: Sequence[StoredObject] = (), total: int = 0, summary: str = "") -> bytes:

@@ -33,6 +33,7 @@ from oscar_fedcloud.model import (
     job_name,
     object_id,
 )
+from oscar_fedcloud.waiting import wait
 
 log = structlog.get_logger(__name__)
 
@@ -131,8 +132,7 @@ class Dispatcher:
     async def _rest(self) -> None:
         """Wait until something changed or the next waiting run is due."""
         timeout = max(0.0, min(self._timers.values()) - time.time()) if self._timers else None
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), timeout)
+        await wait(self._wake, timeout)
         self._wake.clear()
 
     async def _round(self) -> None:

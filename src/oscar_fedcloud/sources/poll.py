@@ -15,6 +15,7 @@ import structlog
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import Prefix, StorageEvent, Via, event_id
 from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.waiting import wait
 
 log = structlog.get_logger(__name__)
 
@@ -124,11 +125,7 @@ class Poller:
             await self._sleep(due)
 
     async def _sleep(self, due: float | None) -> None:
-        timeout = None if due is None else max(0.0, due - time.monotonic())
-        try:
-            await asyncio.wait_for(self._wake.wait(), timeout)
-        except TimeoutError:
-            return
+        await wait(self._wake, None if due is None else max(0.0, due - time.monotonic()))
 
     async def _guarded(self, watch: Watch) -> None:
         problem = ""

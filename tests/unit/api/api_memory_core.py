@@ -268,6 +268,10 @@ class MemoryCore:
         self.looks += 1
         return self.parts
 
+    def task_restarts(self) -> dict[str, int]:
+        """None failed."""
+        return {"dispatch": 0}
+
     def counters(self) -> dict[str, int]:
         return {"found_by_listing": 0}
 

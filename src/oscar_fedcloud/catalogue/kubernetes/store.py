@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -57,11 +57,15 @@ class KubernetesStore:
     async def _probe(self) -> None:
         await self.client.request("GET", self.objects.services.path(), query={"limit": "1"})
 
+    async def _probe_soon(self) -> None:
+        async with asyncio.timeout(_HEALTH):
+            await self._probe()
+
     async def close(self) -> None:
         """Close all connections."""
         await self.client.close()
 
-    def tasks(self, changes: Changes) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
+    def tasks(self, changes: Changes) -> Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
         """Follow what others do, and write how services stand."""
         follower = Follower(self.objects, changes)
         self._reporter = Reporter(self.objects, changes.catalogue)
@@ -69,15 +73,15 @@ class KubernetesStore:
             self._reporter.report(name)
         changes.listeners.append(follower.look_at_refused)
         return (
-            ("follow the catalogue", follower.watch()),
-            ("take over services", follower.work()),
-            ("write the status of services", self._reporter.run()),
+            ("follow the catalogue", follower.watch),
+            ("take over services", follower.work),
+            ("write the status of services", self._reporter.run),
         )
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Whether the API server answers."""
         try:
-            self.client.wait(asyncio.wait_for(self._probe(), _HEALTH))
+            self.client.wait(self._probe_soon())
         except (KubeError, KubeConfigError, TimeoutError) as error:
             return {"catalogue": {"ok": False, "detail": str(error) or "the API server does not answer"}}
         return {"catalogue": {"ok": True, "detail": ""}}
