@@ -306,7 +306,14 @@ class Provider(Protocol):
 
 
 class BadEvent(Exception):
-    """An event body that cannot be understood; it becomes a dead letter. The message says what is wrong."""
+    """An event body that cannot be understood; it becomes a dead letter. The message says what is wrong.
+
+    events: what could be understood of the body nevertheless.
+    """
+
+    def __init__(self, message: str, events: Sequence[StorageEvent] = ()) -> None:
+        super().__init__(message)
+        self.events = tuple(events)
 
 
 def digest(*parts: str) -> str:

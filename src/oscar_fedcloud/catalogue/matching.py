@@ -14,6 +14,8 @@ from oscar_fedcloud.jsontext import from_json
 from oscar_fedcloud.model import EventOutcome, Prefix, Recording, StorageEvent
 from oscar_fedcloud.providers.keys import stageable
 
+_SHOWN = 200  # characters of an error of a filter
+
 
 class Matcher:
     """An index of the inputs of all services, by provider, bucket and folder."""
@@ -77,8 +79,8 @@ class Matcher:
             return None
         try:
             return None if _true(compiled.search(from_json(event.record))) else "its filter is not true for this event"
-        except JMESPathError as error:
-            return f"its filter failed on this event ({error})"
+        except Exception as error:  # JMESPath's own errors, and whatever else it meets in a strange record
+            return f"its filter failed on this event ({str(error)[:_SHOWN] or type(error).__name__})"
 
     def prefixes(self, provider: str) -> list[Prefix]:
         """All inputs at one provider, each once."""
@@ -105,6 +107,6 @@ def filter_rule(service: Service) -> Iterator[FdlProblem]:
         return
     try:
         jmespath.compile(service.filter)
-    except JMESPathError as error:
+    except (JMESPathError, RecursionError, ValueError) as error:
         hint = "a JMESPath expression such as s3.object.size > `0`"
         yield make_problem("filter", service.filter, f"is not JMESPath ({str(error).splitlines()[0]})", hint)

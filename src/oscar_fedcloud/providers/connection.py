@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a store is reached: its address, TLS, time limits and repeats."""
+"""How a store is reached: its address, TLS, time limits, repeats, and the bounds of its answers."""
 
 from __future__ import annotations
 
+import io
 import os
+import time
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import certifi
-from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
+from urllib3 import BaseHTTPResponse, HTTPResponse, PoolManager, Retry, Timeout
+from urllib3.exceptions import HTTPError
 
 _CONNECTIONS = 16
+_LONGEST_ANSWER = 64 * 1024 * 1024  # bytes; a page of a listing has a few megabytes at most
+_WHOLE_ANSWER = 120.0  # s in which an answer must have come, however steadily it drips
+_CHUNK = 256 * 1024
 
 
 class HostAndScheme(NamedTuple):
@@ -28,14 +34,54 @@ class HostAndScheme(NamedTuple):
         return cls(url.netloc, url.scheme == "https")
 
 
-class _XmlPool(PoolManager):
-    """Connections to S3. Some servers, such as rclone, call errors text/xml, which the client does not read."""
+class AnswerError(HTTPError):
+    """An answer is too large, too slow or in a form that was not asked for."""
 
-    def urlopen(self, *args: Any, **kwargs: Any) -> BaseHTTPResponse:
-        response = super().urlopen(*args, **kwargs)
+
+class _Pool(PoolManager):
+    """Connections to S3, on which answers are bounded and redirections are not followed."""
+
+    def urlopen(self, *args: Any, preload_content: bool = True, **kwargs: Any) -> BaseHTTPResponse:
+        kwargs["redirect"] = False  # a store has one address, and a signature is good for no other
+        response = super().urlopen(*args, preload_content=False, **kwargs)
+        # Some servers, such as rclone, call errors text/xml, which the client does not read.
         if response.status >= 400 and response.headers.get("Content-Type", "").startswith("text/xml"):
             response.headers["Content-Type"] = "application/xml"
-        return response
+        return _whole(response) if preload_content else response
+
+
+def _whole(response: BaseHTTPResponse) -> BaseHTTPResponse:
+    """The response with all its bytes in memory. Raises AnswerError."""
+    try:
+        body = _read(response)
+    except BaseException:
+        response.close()
+        raise
+    response.release_conn()
+    return HTTPResponse(
+        body=io.BytesIO(body),
+        headers=response.headers,
+        status=response.status,
+        reason=response.reason,
+        version=response.version,
+        decode_content=False,
+    )
+
+
+def _read(response: BaseHTTPResponse) -> bytes:
+    if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
+        raise AnswerError(f"the answer is compressed ({encoding[:20]!r}), which was not asked for")
+    end = time.monotonic() + _WHOLE_ANSWER
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := response.read1(_CHUNK, decode_content=False):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _LONGEST_ANSWER:
+            raise AnswerError(f"the answer is larger than {_LONGEST_ANSWER} bytes")
+        if time.monotonic() > end:
+            raise AnswerError(f"the answer did not end within {_WHOLE_ANSWER:.0f} s")
+    return b"".join(chunks)
 
 
 def pool_manager(verify: bool | str, patience: float = 60.0, repeats: int = 2) -> PoolManager:
@@ -45,7 +91,7 @@ def pool_manager(verify: bool | str, patience: float = 60.0, repeats: int = 2) -
     must come; the default is long because a server may read a large file before it answers.
     """
     bundle = verify if isinstance(verify, str) else os.environ.get("SSL_CERT_FILE") or certifi.where()
-    return _XmlPool(
+    return _Pool(
         timeout=Timeout(connect=min(5.0, patience), read=patience),
         maxsize=_CONNECTIONS,
         cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from oscar_fedcloud.model import BadEvent
 from oscar_fedcloud.providers.keys import decode_key
 from oscar_fedcloud.providers.records import S3Record
 
@@ -54,7 +55,19 @@ class Parsed:
 
 
 def unwrap(body: bytes) -> list[Parsed]:
-    """What the body tells of: an item for each record, or one UNKNOWN. Empty: events, but not of new objects."""
+    """What the body tells of: an item for each record, or one UNKNOWN. Empty: events, but not of new objects.
+
+    Raises BadEvent for JSON that cannot be looked into.
+    """
+    try:
+        return _unwrap(body)
+    except RecursionError as error:
+        raise BadEvent("the body is JSON that is nested too deeply; send it as base64 if it is data") from error
+    except UnicodeError as error:
+        raise BadEvent(f"the body holds text that is no Unicode: {error}") from error
+
+
+def _unwrap(body: bytes) -> list[Parsed]:
     document = _decoded(body)
     query, inner = _gateway(document)
     found = _events(document if inner is None else _decoded(inner), "default", _LEVELS)
@@ -66,7 +79,7 @@ def unwrap(body: bytes) -> list[Parsed]:
 def _decoded(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError):  # the second: numbers with thousands of digits
         return _NO_JSON
 
 

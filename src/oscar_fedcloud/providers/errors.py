@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from oscar_fedcloud.core_types import Conflict, NotFound
 
 
@@ -12,6 +14,22 @@ class ProviderError(Exception):
 
 class Refused(ProviderError):
     """The store can never take what was asked of it, such as a name that it does not allow; the message says why."""
+
+
+class BadAnswer(ProviderError):
+    """A store answered, but what it said cannot be used. Other questions to it may well be answered."""
+
+
+class UnusableRows(BadAnswer, ValueError):
+    """Some rows of a listing cannot be used; raised behind the last row, so that all others were handed on.
+
+    reasons: key -> what is wrong with it, of some of these rows.
+    """
+
+    def __init__(self, bucket: str, count: int, reasons: Mapping[str, str]) -> None:
+        key, reason = next(iter(reasons.items()))
+        super().__init__(f"{count} rows of the listing of bucket {bucket} cannot be used, such as {key!r}: {reason}")
+        self.reasons = dict(reasons)
 
 
 class BucketMissing(ProviderError, NotFound):

@@ -41,9 +41,9 @@ def unstorable(key: str) -> str:
     return "" if stageable(key.removesuffix("/")) else "an empty, '.' or '..' path segment, or a NUL, cannot be a file"
 
 
-def depth_of(metadata: Mapping[str, str] | None) -> int:
+def depth_of(metadata: object) -> int:
     """The depth in an object's user metadata, from HTTP headers or from an event; 0 when absent or not a number."""
-    for name, value in (metadata or {}).items():
-        if name.lower() == DEPTH_HEADER:
+    for name, value in metadata.items() if isinstance(metadata, Mapping) else ():
+        if isinstance(name, str) and name.lower() == DEPTH_HEADER and isinstance(value, str):
             return int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0
     return 0

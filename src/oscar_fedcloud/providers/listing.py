@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads listings of S3 page by page, without an object of the client library for each row.
 
+A row that cannot be used is left out, and is told of behind the last row: the other objects go their way.
+
 A listing of many objects must not hold up the daemon: this takes a quarter of the time of the client's own reader, and
 keeps bytes of keys that are not UTF-8. https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import unquote_plus
@@ -15,7 +19,13 @@ from xml.etree import ElementTree
 
 from minio import Minio
 
+from oscar_fedcloud.providers.bounds import checked_key, checked_name, size_of, time_of
+from oscar_fedcloud.providers.errors import UnusableRows
+
 PAGE = 1000  # rows; more is not answered
+_MOST_PAGES = 100_000
+_REASONS = 20  # rows that are told of by name
+_NO_XML = re.compile(rb"&#(?:x[0-9A-Fa-f]+|[0-9]+);|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 Query = dict[str, str | list[str] | tuple[str]]
 _FLAT: Query = {"delimiter": "", "encoding-type": "url"}
 
@@ -33,61 +43,138 @@ class Row(NamedTuple):
 
 class _Page(NamedTuple):
     rows: list[Row]
-    next: Query | None  # the query's markers for the next page, None after the last
+    bad: dict[str, str]  # key -> what is wrong with its row
+    more: bool  # whether other pages follow
+    next: Query | None  # the query's markers for the next page, if the store gives any
+
+
+@dataclass(slots=True)
+class _Bad:
+    """The unusable rows of a listing."""
+
+    count: int = 0
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def add(self, found: Mapping[str, str]) -> None:
+        self.count += len(found)
+        for key, reason in found.items():
+            if len(self.reasons) < _REASONS:
+                self.reasons[key] = reason
 
 
 def objects(client: Minio, bucket: str, prefix: str, page: int = PAGE) -> Iterator[Row]:
-    """The objects whose keys start with ``prefix``, in the order of keys. Raises what the client raises; ValueError."""
-    return _pages(client, bucket, {"list-type": "2", "prefix": prefix, "max-keys": str(page)})
+    """The objects whose keys start with ``prefix``, in the order of keys.
+
+    Raises what the client raises, ValueError, and behind the last row UnusableRows.
+    """
+    return _pages(client, bucket, _unversioned(prefix, page))
 
 
 def current_versions(client: Minio, bucket: str, prefix: str, page: int = PAGE) -> Iterator[Row]:
     """The same with the names of versions. A key whose newest version is a delete marker has no object."""
-    return _pages(client, bucket, {"versions": "", "prefix": prefix, "max-keys": str(page)})
+    return _pages(client, bucket, _versioned(prefix, page))
+
+
+def one_object(client: Minio, bucket: str, key: str, versioned: bool = False) -> Row | None:
+    """The row of one object, which is the first of those whose keys start with its own. Raises as ``objects``."""
+    query = _versioned(key, 1) if versioned else _unversioned(key, 1)
+    page = _page(client, bucket, query)
+    if reason := page.bad.get(key):
+        raise UnusableRows(bucket, 1, {key: reason})
+    return next((row for row in page.rows if row.key == key), None)
+
+
+def _unversioned(prefix: str, page: int) -> Query:
+    return {"list-type": "2", "prefix": prefix, "max-keys": str(page)}
+
+
+def _versioned(prefix: str, page: int) -> Query:
+    return {"versions": "", "prefix": prefix, "max-keys": str(page)}
 
 
 def _pages(client: Minio, bucket: str, query: Query) -> Iterator[Row]:
-    markers: Query | None = {}
-    while markers is not None:
-        # The client has no public method that gives a page as the server sent it.
-        answer = client._execute("GET", bucket, query_params={**_FLAT, **query, **markers})
-        rows, markers = _read(answer.data, bucket, versions="versions" in query)
-        yield from rows
+    markers: Query = {}
+    bad = _Bad()
+    for _ in range(_MOST_PAGES):
+        page = _page(client, bucket, {**query, **markers})
+        yield from page.rows
+        bad.add(page.bad)
+        if not page.more:
+            break
+        if page.next in (None, markers):
+            raise ValueError("the listing says that there is more, but not how to go on")
+        markers = page.next or {}
+    else:
+        raise ValueError(f"the listing does not end within {_MOST_PAGES} pages")
+    if bad.count:
+        raise UnusableRows(bucket, bad.count, bad.reasons)
 
 
-def _read(document: bytes, bucket: str, versions: bool) -> _Page:
-    root = ElementTree.fromstring(document)  # noqa: S314 - from a store that the configuration trusts
+def _page(client: Minio, bucket: str, query: Query) -> _Page:
+    # The client has no public method that gives a page as the server sent it.
+    answer = client._execute("GET", bucket, query_params={**_FLAT, **query})
+    return read_page(answer.data, bucket, versions="versions" in query)
+
+
+def read_page(document: bytes, bucket: str, versions: bool = False) -> _Page:
+    """One page of a listing. Raises ValueError, ParseError."""
+    root = _tree(document)
     space = root.tag[: root.tag.find("}") + 1]
     heads = {child.tag[len(space) :]: child.text or "" for child in root if not len(child)}
     encoded = heads.get("EncodingType") == "url"
-    fields = (
-        {child.tag[len(space) :]: child.text or "" for child in item}
-        for item in root.iterfind(f"{space}Version" if versions else f"{space}Contents")
-    )
-    rows = [_row(item, bucket, encoded) for item in fields if item.get("IsLatest", "true") == "true"]
-    return _Page(rows, _markers(heads, encoded) if heads.get("IsTruncated") == "true" else None)
+    rows: list[Row] = []
+    bad: dict[str, str] = {}
+    for item in root.iterfind(f"{space}Version" if versions else f"{space}Contents"):
+        fields = {child.tag[len(space) :]: child.text or "" for child in item}
+        if fields.get("IsLatest", "true") != "true":
+            continue
+        try:
+            rows.append(_row(fields, bucket, encoded))
+        except ValueError as error:
+            bad[_text(fields.get("Key", ""), encoded)] = str(error)
+    return _Page(rows, bad, heads.get("IsTruncated") == "true", _markers(heads, encoded))
 
 
-def _markers(heads: Mapping[str, str], encoded: bool) -> Query:
+def _tree(document: bytes) -> ElementTree.Element:
+    """The XML of a page; signs that XML cannot hold, as in a key that the store did not encode, become U+FFFD."""
+    try:
+        return ElementTree.fromstring(document)  # noqa: S314 - expat bounds entities itself
+    except ElementTree.ParseError:
+        clean = _NO_XML.sub(_allowed, document.decode("utf-8", "replace").encode())
+        return ElementTree.fromstring(clean)  # noqa: S314
+
+
+def _allowed(found: re.Match[bytes]) -> bytes:
+    """A reference to a character as it is when XML allows it."""
+    text = found[0]
+    digits = text[2:-1].decode()
+    if text.startswith(b"&#") and len(digits) <= 8:
+        code = int(digits[1:], 16) if digits.startswith("x") else int(digits)
+        if code in (9, 10, 13) or 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or 0x10000 <= code <= 0x10FFFF:
+            return text
+    return b"\xef\xbf\xbd"
+
+
+def _markers(heads: Mapping[str, str], encoded: bool) -> Query | None:
     if token := heads.get("NextContinuationToken"):
         return {"continuation-token": token}
     if key := heads.get("NextKeyMarker"):
         return {"key-marker": _text(key, encoded), "version-id-marker": heads.get("NextVersionIdMarker", "")}
-    raise ValueError("the listing says that there is more, but not how to go on")
+    return None
 
 
 def _row(fields: Mapping[str, str], bucket: str, encoded: bool) -> Row:
-    try:
-        return Row(
-            bucket,
-            _text(fields["Key"], encoded),
-            datetime.fromisoformat(fields["LastModified"]),
-            int(fields["Size"]),
-            fields.get("ETag", "").strip('"'),
-            fields.get("VersionId", ""),
-        )
-    except KeyError as error:
-        raise ValueError(f"the listing of bucket {bucket} has a row without {error}") from error
+    """The object that a row stands for. Raises ValueError with what is wrong."""
+    if missing := [name for name in ("Key", "LastModified", "Size") if name not in fields]:
+        raise ValueError(f"the row has no {missing[0]}")
+    return Row(
+        bucket,
+        checked_key(_text(fields["Key"], encoded)),
+        time_of(fields["LastModified"]),
+        size_of(fields["Size"]),
+        checked_name("the eTag", fields.get("ETag", "").strip('"')),
+        checked_name("the version", fields.get("VersionId", "")),
+    )
 
 
 def _text(value: str, encoded: bool) -> str:

@@ -22,7 +22,7 @@ from oscar_fedcloud.config import Hooks, ProviderConfig
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import Credential, StorageEvent, Via
 from oscar_fedcloud.providers.errors import ProviderError
-from oscar_fedcloud.providers.listing import PAGE, Row, current_versions, objects
+from oscar_fedcloud.providers.listing import Row, current_versions, objects, one_object
 from oscar_fedcloud.providers.policy import same_policy, service_policy
 from oscar_fedcloud.providers.records import parse_notification
 from oscar_fedcloud.providers.revision import Revision, revision_of_row
@@ -62,10 +62,13 @@ class MinioProvider(S3Provider):
         """All new objects that a notification tells of. Raises BadEvent."""
         return parse_notification(self.id, body, via)
 
-    def _rows(self, bucket: str, prefix: str, page: int = PAGE) -> Iterator[Row]:
+    def _rows(self, bucket: str, prefix: str) -> Iterator[Row]:
         """Current objects. Where there are versions, only a listing of versions shows their names."""
         listing = current_versions if self._versioned(bucket) else objects
-        return listing(self._client, bucket, prefix, page)
+        return listing(self._client, bucket, prefix)
+
+    def _row(self, bucket: str, key: str) -> Row | None:
+        return one_object(self._client, bucket, key, self._versioned(bucket))
 
     def _revision(self, row: Row) -> Revision:
         return revision_of_row(row.version_id, row.modified, row.etag)

@@ -14,6 +14,15 @@ import msgspec
 
 from oscar_fedcloud.jsontext import to_json
 from oscar_fedcloud.model import BadEvent, StorageEvent, Via
+from oscar_fedcloud.providers.bounds import (
+    LONGEST_RECORD,
+    checked_bucket,
+    checked_key,
+    checked_name,
+    checked_sequencer,
+    checked_size,
+    order_of,
+)
 from oscar_fedcloud.providers.keys import decode_key, depth_of, encode_key
 from oscar_fedcloud.providers.listing import Row
 from oscar_fedcloud.providers.revision import revision_of_event
@@ -42,7 +51,7 @@ class S3Object(msgspec.Struct, rename={"etag": "eTag", "version_id": "versionId"
     etag: str = ""
     version_id: str = ""
     sequencer: str = ""
-    metadata: dict[str, str] | None = None
+    metadata: Any = None  # a mapping, of which only the depth counts
 
 
 class S3Part(msgspec.Struct):
@@ -76,37 +85,54 @@ _record = msgspec.json.Decoder(S3Record)
 
 
 def parse_notification(provider_id: str, body: bytes, via: Via) -> list[StorageEvent]:
-    """All new objects that a notification of MinIO tells of; records of other things are left out. Raises BadEvent."""
+    """All new objects that a notification of MinIO tells of; records of other things are left out.
+
+    Raises BadEvent, which carries the events of those records that are good.
+    """
     try:
         body.decode()  # the decoder looks only at the text of what it takes
         records = _notification.decode(body).records
-        events = [event_of(provider_id, bytes(record), via) for record in records]
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadEvent(f"not a notification of storage provider {provider_id}: {error}") from error
-    return [event for event in events if event is not None]
+    events: list[StorageEvent] = []
+    problem = ""
+    for record in records:
+        try:
+            if event := event_of(provider_id, bytes(record), via):
+                events.append(event)
+        except (ValueError, RecursionError) as error:
+            problem = problem or str(error)
+    if problem:
+        raise BadEvent(f"not a notification of storage provider {provider_id}: {problem}", events)
+    return events
 
 
 def event_of(provider_id: str, record: bytes, via: Via) -> StorageEvent | None:
     """The event that one record of MinIO stands for; None when it tells of something else than a new object.
 
-    Raises ValueError (of which msgspec's errors are) for a record without the fields that identify an object.
+    Raises ValueError (of which msgspec's errors are) for a record without the fields that identify an object, and for
+    values out of bounds.
     """
+    if len(record) > LONGEST_RECORD:
+        raise ValueError(f"a record has {len(record)} bytes, at most {LONGEST_RECORD} are taken")
     fields = _record.decode(record)
     item = fields.s3.object
     key = decode_key(item.key)
     if not fields.creates or key.endswith("/"):
         return None
-    revision = revision_of_event(item.version_id, item.sequencer, item.etag)
+    version = checked_name("the version", item.version_id)
+    etag = checked_name("the eTag", item.etag)
+    revision = revision_of_event(version, checked_sequencer(item.sequencer), etag)
     return StorageEvent(
         provider=provider_id,
-        bucket=fields.s3.bucket.name,
-        key=key,
+        bucket=checked_bucket(fields.s3.bucket.name),
+        key=checked_key(key),
         revision=revision.name,
-        order=revision.order,
-        size=item.size,
-        etag=item.etag,
-        version_id="" if item.version_id == "null" else item.version_id,
-        time=fields.time,
+        order=order_of(revision.order),
+        size=checked_size(item.size),
+        etag=etag,
+        version_id="" if version == "null" else version,
+        time=checked_name("the time", fields.time),
         depth=depth_of(item.metadata),
         via=via,
         record=record,

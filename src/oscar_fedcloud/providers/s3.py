@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO
-from xml.etree.ElementTree import ParseError
 
 from minio import Minio
 from minio.deleteobjects import DeleteObject
@@ -24,10 +23,11 @@ from urllib3.exceptions import HTTPError
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import BadEvent, Credential, Prefix, StorageEvent, Via
+from oscar_fedcloud.providers.bounds import order_of
 from oscar_fedcloud.providers.connection import HostAndScheme, pool_manager
-from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty, ProviderError, Refused
+from oscar_fedcloud.providers.errors import BadAnswer, BucketMissing, BucketNotEmpty, ProviderError, Refused
 from oscar_fedcloud.providers.keys import DEPTH_HEADER, depth_of, stageable, unstorable
-from oscar_fedcloud.providers.listing import PAGE, Row, objects
+from oscar_fedcloud.providers.listing import Row, objects, one_object
 from oscar_fedcloud.providers.rclone import remote_environment
 from oscar_fedcloud.providers.records import event_time, record_of
 from oscar_fedcloud.providers.revision import Revision, revision_of_polled
@@ -39,6 +39,7 @@ _NAMES = frozenset(  # answers to names that a store does not allow
 _CHUNK = 256 * 1024
 _PART = 16 * 1024 * 1024
 _PROBE_PATIENCE = 3.0  # s
+_SHOWN = 500  # characters of what a store says that are told on
 
 
 class S3Provider:
@@ -95,8 +96,8 @@ class S3Provider:
             if metadata is None:
                 return None
             # Times of headers are cut to seconds: identity and order come from the object's row in a listing.
-            row = next(self._rows(bucket, key, page=1), None)
-            return self._event(row, metadata) if row and row.key == key else None
+            row = self._row(bucket, key)
+            return self._event(row, metadata) if row else None
 
     def _metadata(self, bucket: str, key: str) -> dict[str, str] | None:
         """The user metadata of an object, None when it is not there."""
@@ -149,7 +150,7 @@ class S3Provider:
     def _chunks(self, bucket: str, response: Any) -> Iterator[bytes]:
         with self._asking("read an object of", bucket):
             try:
-                yield from response.stream(_CHUNK)
+                yield from response.stream(_CHUNK, decode_content=False)  # its bytes, even where they are gzip
             finally:
                 response.close()
                 response.release_conn()
@@ -163,8 +164,11 @@ class S3Provider:
                 raise ProviderError(f"storage provider {self.id}: an old object of {bucket} was not deleted: {error}")
             return len(doomed)
 
-    def _rows(self, bucket: str, prefix: str, page: int = PAGE) -> Iterator[Row]:
-        return objects(self._client, bucket, prefix, page)
+    def _rows(self, bucket: str, prefix: str) -> Iterator[Row]:
+        return objects(self._client, bucket, prefix)
+
+    def _row(self, bucket: str, key: str) -> Row | None:
+        return one_object(self._client, bucket, key)
 
     def _revision(self, row: Row) -> Revision:
         return revision_of_polled(row.size, row.modified, row.etag)
@@ -178,7 +182,7 @@ class S3Provider:
             bucket=row.bucket,
             key=row.key,
             revision=revision.name,
-            order=revision.order,
+            order=order_of(revision.order),
             size=row.size,
             etag=row.etag,
             version_id=version,
@@ -272,20 +276,30 @@ class S3Provider:
 
     @contextmanager
     def _asking(self, what: str, bucket: str = "") -> Iterator[None]:
-        """Gives what goes wrong the names of the provider and the bucket."""
+        """Gives what goes wrong the names of the provider and the bucket.
+
+        Whatever the client library raises becomes a ProviderError here: its parsers of answers know no other boundary.
+        """
         try:
             yield
+        except ProviderError:
+            raise
         except S3Error as error:
             if error.code == "NoSuchBucket":
                 raise BucketMissing(f"bucket {bucket} does not exist at storage provider {self.id}") from error
             if error.code in _NAMES:
                 raise Refused(f"storage provider {self.id} refuses to {what} bucket {bucket}: {error.code}") from error
-            raise self._failed(what, bucket, f"{error.code}: {error.message}") from error
+            why = f"{str(error.code)[:_SHOWN]}: {str(error.message)[:_SHOWN]}"
+            kind = ProviderError if error.response.status >= 500 else BadAnswer
+            raise kind(self._failed(what, bucket, why)) from error
         except UnicodeEncodeError as error:
             raise Refused(f"storage provider {self.id} cannot {what} bucket {bucket}: a name is not UTF-8") from error
-        except (MinioException, MinioAdminException, HTTPError, ParseError, OSError, ValueError) as error:
-            raise self._failed(what, bucket, str(error)) from error
+        except (MinioException, MinioAdminException, HTTPError, OSError) as error:
+            raise ProviderError(self._failed(what, bucket, str(error)[:_SHOWN])) from error
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
+            raise BadAnswer(self._failed(what, bucket, why[:_SHOWN])) from error
 
-    def _failed(self, what: str, bucket: str, why: str) -> ProviderError:
+    def _failed(self, what: str, bucket: str, why: str) -> str:
         where = f"{what} bucket {bucket}" if bucket else what
-        return ProviderError(f"storage provider {self.id} at {self.config.endpoint} cannot {where}: {why}")
+        return f"storage provider {self.id} at {self.config.endpoint} cannot {where}: {why}"

@@ -8,16 +8,28 @@ from dataclasses import replace
 
 from oscar_fedcloud.jsontext import to_json
 from oscar_fedcloud.model import BadEvent, Provider, StorageEvent, Via
+from oscar_fedcloud.providers.bounds import LONGEST_RECORD, checked_bucket, checked_key, checked_name
 from oscar_fedcloud.providers.dialects import Dialect, Parsed, unwrap
 from oscar_fedcloud.providers.records import event_of
 
+_MOST_EVENTS = 1000  # in one body
+_SHOWN = 100  # characters
+
 
 def storage_events(parsed: Iterable[Parsed], providers: Mapping[str, Provider]) -> list[StorageEvent]:
-    """The events that a body tells of, without data. Blocks: an object is looked up where its event says too little.
+    """The events that a body tells of, without data. Blocks: each object is looked up.
 
-    Raises BadEvent for a provider that is not configured and for an object that is not there; ProviderError.
+    Raises BadEvent, ProviderError.
     """
-    return [_event(item, providers) for item in parsed if item.dialect is not Dialect.UNKNOWN]
+    return [storage_event(item, providers) for item in told_of(parsed)]
+
+
+def told_of(parsed: Iterable[Parsed]) -> list[Parsed]:
+    """Those items that are events. Raises BadEvent when there are very many."""
+    items = [item for item in parsed if item.dialect is not Dialect.UNKNOWN]
+    if len(items) > _MOST_EVENTS:
+        raise BadEvent(f"the body has {len(items)} events, at most {_MOST_EVENTS} are taken at once")
+    return items
 
 
 def payload(body: bytes) -> tuple[bytes, Mapping[str, str]]:
@@ -28,18 +40,53 @@ def payload(body: bytes) -> tuple[bytes, Mapping[str, str]]:
     return body, {}
 
 
-def _event(item: Parsed, providers: Mapping[str, Provider]) -> StorageEvent:
+def storage_event(item: Parsed, providers: Mapping[str, Provider]) -> StorageEvent:
+    """The event that one item stands for, as its store shows the object. Blocks.
+
+    Whoever may start a service may write any record. So only what the store says counts: which revisions there are,
+    which one is the current, and how large it is. The record is handed to the script as it came.
+
+    Raises BadEvent for a provider that is not configured and for an object that is not there; ProviderError.
+    """
     provider = providers.get(item.provider)
     if provider is None:
-        raise BadEvent(f"the event is of storage provider {item.provider}, which is not configured here")
-    if item.dialect is Dialect.MINIO and not getattr(provider, "polled", True):
-        try:
-            event = event_of(item.provider, to_json(item.record), Via.HTTP)
-        except ValueError:
-            event = None  # written by hand, without a sequencer
-        if event is not None:
-            return event
+        raise BadEvent(f"the event is of storage provider {_shown(item.provider)}, which is not configured here")
+    record = _checked_record(item)
     found = provider.stat(item.bucket, item.key)
     if found is None:
         raise BadEvent(f"{item.bucket}/{item.key} does not exist at storage provider {item.provider}")
-    return replace(found, via=Via.HTTP, time=item.time or found.time, record=to_json(item.record))
+    found = replace(found, via=Via.HTTP, time=item.time or found.time, record=record)
+    told = None if getattr(provider, "polled", True) else _told(item, record)
+    if told is None:
+        return found
+    if told.revision == found.revision:
+        return replace(found, order=min(told.order, found.order))
+    # The object has been written again since, so the event cannot be newer than that.
+    return replace(told, order=max(0, min(told.order, found.order - 1)))
+
+
+def _checked_record(item: Parsed) -> bytes:
+    try:
+        checked_bucket(item.bucket)
+        checked_key(item.key)
+        checked_name("the time", item.time)
+        record = to_json(item.record)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise BadEvent(f"the event cannot be used: {error}") from error
+    if len(record) > LONGEST_RECORD:
+        raise BadEvent(f"the event has {len(record)} bytes, at most {LONGEST_RECORD} are taken")
+    return record
+
+
+def _told(item: Parsed, record: bytes) -> StorageEvent | None:
+    """The event as MinIO's webhook would send it; None when it was written by hand, without a sequencer."""
+    if item.dialect is not Dialect.MINIO:
+        return None
+    try:
+        return event_of(item.provider, record, Via.HTTP)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

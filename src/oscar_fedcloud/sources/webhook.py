@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping, Sequence
 from typing import Any, Literal, Protocol
 
 import structlog
@@ -21,6 +21,7 @@ from oscar_fedcloud.model import BadEvent, Provider, StorageEvent, Via
 log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 1024 * 1024
+_REASON_LIMIT = 1000  # characters
 # s until the answer. The sender of both targets is the same: a fast target that hangs would hold up the durable one.
 PATIENCE = {Via.FAST: 0.25, Via.DURABLE: 30.0}
 
@@ -91,7 +92,11 @@ class Webhook:
                 raise BadEvent(f"the body is larger than {BODY_LIMIT} bytes; its beginning is kept")
             events = self.provider.parse(body, self.via) if body else []
         except BadEvent as error:
-            self._begin(self._bury(body, str(error)), tell)
+            self._begin(self._bury(body, str(error), error.events), tell)
+            return
+        except Exception as error:  # a body that no parser foresaw is a bad one, too
+            log.error("event could not be parsed", provider=self.provider.id, exc_info=error)
+            self._begin(self._bury(body, f"could not be parsed: {error!r}"), tell)
             return
         if events:
             self._commit(events, body, tell)
@@ -107,7 +112,9 @@ class Webhook:
 
         def ended(commit: asyncio.Future[Any]) -> None:
             timer.cancel()
-            if failure := commit.exception():
+            if commit.cancelled():
+                tell(503)
+            elif failure := commit.exception():
                 self._begin(self._failed(failure, body), tell)
             else:
                 tell(200)
@@ -124,7 +131,13 @@ class Webhook:
         """What needs more than the commit of an event: done in a task, which tells its result."""
 
         async def work() -> None:
-            tell(await slow)
+            status = 503
+            try:
+                status = await slow
+            except Exception as error:
+                log.error("event not answered as it should be", provider=self.provider.id, exc_info=error)
+            finally:
+                tell(status)
 
         task = asyncio.get_running_loop().create_task(work())
         self._tasks.add(task)
@@ -137,9 +150,13 @@ class Webhook:
         log.error("event could not be handled", provider=self.provider.id, exc_info=error)
         return await self._bury(body, f"could not be handled: {error!r}")
 
-    async def _bury(self, body: bytes, reason: str) -> int:
+    async def _bury(self, body: bytes, reason: str, events: Sequence[StorageEvent] = ()) -> int:
+        """Keep a body as a dead letter, and record the events that could be read of it nevertheless."""
+        reason = reason[:_REASON_LIMIT]
         log.warning("dead letter", provider=self.provider.id, via=self.via, reason=reason)
         try:
+            if events:
+                await self.intake.ingest(list(events))
             await self.intake.ledger.record_dead_letter(f"{self.provider.id}/{self.via}", body, reason)
         except LedgerUnavailable as error:
             log.warning("dead letter not committed", provider=self.provider.id, error=str(error))

@@ -110,7 +110,7 @@ def test_delete_markers_are_no_objects() -> None:
     ],
 )
 def test_a_listing_that_cannot_be_understood_is_an_error(page: ElementTree.Element) -> None:
-    with pytest.raises(ValueError, match=r"listing|isoformat"):
+    with pytest.raises(ValueError, match="listing"):
         list(objects(Client([page]), "bucket", ""))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,15 +18,18 @@ from oscar_fedcloud.sources.http import payload, storage_events
 class Store:
     """A provider that holds the objects of a test."""
 
-    def __init__(self, provider_id: str, polled: bool, *keys: str) -> None:
+    def __init__(self, provider_id: str, polled: bool, *keys: str, revision: str = "listed", order: int = 7) -> None:
         self.id = provider_id
         self.polled = polled
         self.keys = keys
+        self.revision = revision
+        self.order = order
 
     def stat(self, bucket: str, key: str) -> StorageEvent | None:
         if key not in self.keys:
             return None
-        return StorageEvent(self.id, bucket, key, "listed", 7, size=3, depth=1, time="then", via=Via.LISTING)
+        found = StorageEvent(self.id, bucket, key, self.revision, self.order, size=3, depth=1, time="then")
+        return replace(found, via=Via.LISTING)
 
 
 def body(source: str = "minio:s3", key: str = "in%2Fa", **item: Any) -> bytes:
@@ -38,8 +42,36 @@ def events(sent: bytes, *stores: Store) -> list[StorageEvent]:
 
 
 def test_an_event_of_minio_is_what_its_webhook_would_send() -> None:
-    (event,) = events(body(sequencer="F4240", eTag="abc", size=3), Store("minio.default", polled=False))
+    store = Store("minio.default", False, "in/a", revision="1-abc", order=1_999_999)
+    (event,) = events(body(sequencer="F4240", eTag="abc", size=3), store)
     assert (event.revision, event.order, event.via) == ("1-abc", 1_000_000, Via.HTTP)
+
+
+@pytest.mark.parametrize("sequencer", ["7FFFFFFFFFFFFFFF", "FFFFFFFFFFFFFFFF", "1EAE6B1867E3AF300"])
+@pytest.mark.parametrize("etag", ["abc", "other"])
+def test_a_forged_order_is_never_newer_than_the_current_object(sequencer: str, etag: str) -> None:
+    store = Store("minio.default", False, "in/a", revision="1-abc", order=1_999_999)
+    (event,) = events(body(sequencer=sequencer, eTag=etag), store)
+    assert event.order <= store.order
+    assert event.revision == "1-abc" or event.order < store.order
+
+
+def test_only_the_store_says_how_large_an_object_is_and_how_deep() -> None:
+    store = Store("minio.default", False, "in/a", revision="v1", order=1_999_999)
+    forged = body(sequencer="F4240", versionId="v1", size=2**40, eTag="f" * 32)
+    (event,) = events(forged, store)
+    assert (event.revision, event.size, event.etag, event.depth) == ("v1", 3, "", 1)
+
+
+def test_a_record_has_bounds_and_so_has_their_number() -> None:
+    store = Store("minio.default", False, "in/a")
+    with pytest.raises(BadEvent, match="at most 65536"):
+        events(body(more="x" * 70_000), store)
+    many = json.dumps({"Records": json.loads(body())["Records"] * 1001}).encode()
+    with pytest.raises(BadEvent, match="at most 1000"):
+        events(many, store)
+    with pytest.raises(BadEvent, match="4096"):
+        events(body(key="a" * 5000), store)
 
 
 def test_an_event_that_was_written_by_hand_is_completed_from_the_store() -> None:

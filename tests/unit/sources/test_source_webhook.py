@@ -24,7 +24,9 @@ class Store:
 
     def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
         if body.startswith(b"bad"):
-            raise BadEvent("it is bad")
+            raise BadEvent("it is bad", [replace(EVENT, key="good")] if b"partly" in body else ())
+        if body.startswith(b"unforeseen"):
+            raise RecursionError("x" * 10_000)
         return [replace(EVENT, key=key, via=via) for key in body.decode().split()]
 
 
@@ -222,3 +224,30 @@ async def test_a_slow_commit_that_fails_troubles_no_one(intake: Intake) -> None:
 async def test_fast_has_far_less_patience_than_durable(intake: Intake) -> None:
     assert hook(intake, "fast").patience <= 0.25
     assert 1 <= hook(intake, "durable").patience <= 30
+
+
+@pytest.mark.parametrize("way", ["fast", "durable"])
+async def test_a_body_that_no_parser_foresaw_is_kept_and_acknowledged(intake: Intake, way: str) -> None:
+    assert (await post(hook(intake, way), [b"unforeseen"])).status == 200
+    ((source, body, reason),) = intake.letters
+    assert (source, body) == (f"minio.default/{way}", b"unforeseen")
+    assert reason.startswith("could not be parsed: RecursionError")
+    assert len(reason) <= 1000
+
+
+async def test_what_is_good_of_a_bad_body_is_committed(intake: Intake) -> None:
+    assert (await post(hook(intake), [b"bad partly"])).status == 200
+    assert [event.key for event in intake.events] == ["good"]
+    assert [body for _, body, _ in intake.letters] == [b"bad partly"]
+
+
+async def test_while_the_good_part_cannot_be_committed_the_body_comes_again() -> None:
+    intake = Intake(error=LedgerUnavailable("away"))
+    assert (await post(hook(intake), [b"bad partly"])).status == 503
+    assert intake.letters == []
+
+
+async def test_a_request_is_answered_whatever_happens_to_its_dead_letter() -> None:
+    intake = Intake()
+    intake.record_dead_letter = None
+    assert (await post(hook(intake), [b"bad"])).status == 503
