@@ -74,8 +74,10 @@ class Core:
         self.pollers: dict[str, Poller] = {}
         self.tasks = Tasks()
         self.changes = Changes(self.catalogue, self.reconciler, self.dispatcher, self.providers, self._adopt_stores)
-        self.requests = Requests(config, ledger, self.catalogue, self.providers, self.dispatcher, launcher, self.ingest)
         self.waits = Waits(ledger, self.catalogue, self.providers, self.dispatcher, launcher)
+        self.requests = Requests(
+            config, ledger, self.catalogue, self.providers, self.dispatcher, launcher, self.ingest, self.waits
+        )
 
     # -- life ------------------------------------------------------------------------------------------------------
 

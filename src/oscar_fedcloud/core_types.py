@@ -101,6 +101,14 @@ class Answer:
     job: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A page of answers about an object. cursor: leads to the next page, "" on the last."""
+
+    answers: tuple[Answer, ...]
+    cursor: str = ""
+
+
 class NotFound(Exception):
     """No such service, job, bucket, object or dead letter; the message names it."""
 

@@ -17,7 +17,7 @@ from oscar_fedcloud.api.bucket_use import own_use, users_of
 from oscar_fedcloud.api.call import Call
 from oscar_fedcloud.api.core import Store
 from oscar_fedcloud.api.encoding import answer, encode
-from oscar_fedcloud.api.errors import ApiError, invalid
+from oscar_fedcloud.api.errors import ApiError, bad_cursor, invalid
 from oscar_fedcloud.api.routing import BYTES, Parameter, Route
 from oscar_fedcloud.api.system import DEFAULT_STORE
 from oscar_fedcloud.core_types import NotFound
@@ -129,8 +129,7 @@ def _after(cursor: str) -> bytes:
     try:
         return base64.b64decode(cursor.encode(), b"-_", validate=True)
     except ValueError:
-        hint = "give the one of the page before"
-        raise invalid("query.cursor", cursor, f"{cursor!r} is not a cursor", hint) from None
+        raise bad_cursor(cursor) from None
 
 
 async def put_object(call: Call) -> Response:

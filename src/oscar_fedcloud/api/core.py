@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
 from oscar_fedcloud.config import Config
-from oscar_fedcloud.core_types import Answer, Change, Declared, Plan
+from oscar_fedcloud.core_types import Answers, Change, Declared, Plan
 from oscar_fedcloud.jobs.shapes import BacklogRow
 from oscar_fedcloud.jobs.waits import Wait, Waiting
 from oscar_fedcloud.ledger import Ledger
@@ -86,8 +86,8 @@ class Requests(Protocol):
     def log(self, run_id: str, attempt: int | None, tail: int | None) -> Iterator[bytes] | None:
         """Chunks of an attempt's log (None = the latest attempt; tail = only that many last lines), or None. Blocks."""
 
-    async def why(self, bucket: str, key: str, service: str) -> list[Answer]:
-        """What became of an object, for each service concerned ("" = all)."""
+    async def why(self, bucket: str, key: str, service: str, limit: int, after: str) -> Answers:
+        """What became of an object, for each service concerned ("" = all). Raises ValueError for a bad cursor."""
 
 
 class Waits(Protocol):

@@ -50,6 +50,11 @@ def invalid(path: str, value: object, message: str, hint: str = "") -> ApiError:
     return ApiError(422, str(problem), (problem,))
 
 
+def bad_cursor(cursor: str) -> ApiError:
+    """422 about a cursor that no answer has given."""
+    return invalid("query.cursor", cursor, f"{cursor!r} is not a cursor", "give the one of the page before")
+
+
 # The first that fits counts: BucketNotEmpty is a Conflict too.
 _STATUS: Mapping[type[Exception], int] = {
     BucketNotEmpty: 409,

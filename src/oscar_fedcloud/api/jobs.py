@@ -13,7 +13,7 @@ from oscar_fedcloud.api import present, results, views
 from oscar_fedcloud.api.auth import Resource
 from oscar_fedcloud.api.call import Call
 from oscar_fedcloud.api.encoding import answer
-from oscar_fedcloud.api.errors import ApiError, invalid
+from oscar_fedcloud.api.errors import ApiError, bad_cursor, invalid
 from oscar_fedcloud.api.origin import is_json, media_type
 from oscar_fedcloud.api.routing import BYTES, TEXT, Parameter, Route
 from oscar_fedcloud.core_types import NotFound
@@ -99,8 +99,7 @@ async def page_of_runs(call: Call, cursor: str, size: int, **conditions: Any) ->
     try:
         runs = await asyncio.to_thread(call.core.ledger.runs, before=cursor or None, limit=size + 1, **conditions)
     except ValueError:
-        hint = "give the one of the page before"
-        raise invalid("query.cursor", cursor, f"{cursor!r} is not a cursor", hint) from None
+        raise bad_cursor(cursor) from None
     return runs[:size], cursor_of(runs[size - 1]) if len(runs) > size else ""
 
 
@@ -170,14 +169,18 @@ async def the_run(call: Call) -> Run:
 
 
 async def why(call: Call) -> Response:
-    """What became of an object, for each service concerned."""
+    """What became of an object, for each service concerned, newest revision first."""
     bucket, key = call.query.get("bucket", ""), call.query.get("key", "")
     for name, value in (("bucket", bucket), ("key", key)):
         if not value:
             raise invalid(f"query.{name}", None, f"{name} is missing", "give bucket and key")
-    answers = await call.core.requests.why(bucket, key, call.query.get("service", ""))
-    shown = [views.AnswerView(one.service, one.answer, one.detail, one.job) for one in answers]
-    return answer(views.Why(bucket, key, shown))
+    limit, cursor = call.number("limit", 100, 1, 1000), call.query.get("cursor", "")
+    try:
+        found = await call.core.requests.why(bucket, key, call.query.get("service", ""), limit, cursor)
+    except ValueError:
+        raise bad_cursor(cursor) from None
+    shown = [views.AnswerView(one.service, one.answer, one.detail, one.job) for one in found.answers]
+    return answer(views.Why(bucket, key, shown, found.cursor))
 
 
 async def backlog(call: Call) -> Response:
@@ -225,6 +228,8 @@ _WHY = (
     Parameter("bucket", "of the object"),
     Parameter("key", "of the object"),
     Parameter("service", "only for this service"),
+    Parameter("limit", "revisions on a page, 1 to 1000, by default 100", "integer"),
+    Parameter("cursor", "of the page before"),
 )
 
 ROUTES = (

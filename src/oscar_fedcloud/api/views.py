@@ -221,11 +221,12 @@ class AnswerView(Struct, frozen=True):
 
 
 class Why(Struct, frozen=True):
-    """What became of an object."""
+    """What became of an object, newest revision first. ``cursor`` leads to older ones and is empty on the last page."""
 
     bucket: str
     key: Key
     answers: list[AnswerView]
+    cursor: str
 
 
 class Bucket(Struct, frozen=True):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -11,14 +12,17 @@ from dataclasses import replace
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.config import Config
-from oscar_fedcloud.core_types import Answer, NotFound, NotStarted
+from oscar_fedcloud.core_types import Answers, NotFound, NotStarted
 from oscar_fedcloud.jobs.dispatcher import Dispatcher
 from oscar_fedcloud.jobs.environment import log_path
-from oscar_fedcloud.jobs.why import answers
+from oscar_fedcloud.jobs.waiting import Waits
+from oscar_fedcloud.jobs.waits import Wait
+from oscar_fedcloud.jobs.why import Facts, answers
 from oscar_fedcloud.jsontext import to_json
-from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.ledger import Ledger, Trace, trace_cursor
 from oscar_fedcloud.model import EventOutcome, Launcher, Provider, Recording, Run, StorageEvent, Via, digest, run_id
 from oscar_fedcloud.providers.dialects import unwrap
+from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.sources import http
 
 
@@ -34,6 +38,7 @@ class Requests:
         dispatcher: Dispatcher,
         launcher: Launcher,
         ingest: Callable[[list[StorageEvent]], Awaitable[None]],
+        waits: Waits,
     ) -> None:
         self.config = config
         self.ledger = ledger
@@ -43,6 +48,7 @@ class Requests:
         self.dispatcher = dispatcher
         self.launcher = launcher
         self.ingest = ingest
+        self.waits = waits
 
     async def submit(
         self, service: str, body: bytes, *, encoded: bool = False, idempotency_key: str = "", delegated_id: str = ""
@@ -130,10 +136,36 @@ class Requests:
         chunks = self.launcher.log(job) or self.site.read(self.config.log_bucket, log_path(run.service, job))
         return chunks if chunks is None or tail is None else _last_lines(chunks, tail)
 
-    async def why(self, bucket: str, key: str, service: str = "") -> list[Answer]:
-        """Why a file did or did not run, for one service or ("") for all."""
-        traces = await asyncio.to_thread(self.ledger.explain, bucket, key)
-        return answers(traces, service)
+    async def why(self, bucket: str, key: str, service: str = "", limit: int = 0, after: str = "") -> Answers:
+        """Why a file did or did not run, for one service or ("") for all, newest revision first.
+
+        limit: revisions on a page, 0 = all. after: the cursor of the page before. Raises ValueError for a bad cursor.
+        """
+        traces, cursor = await asyncio.to_thread(self._traces, bucket, key, limit, after)
+        runs = [run for trace in traces for run in trace["runs"]]
+        facts = await asyncio.to_thread(self._facts, bucket, key, bool(traces), self.waits.of(runs))
+        return Answers(tuple(answers(traces, bucket, key, service, facts)), cursor)
+
+    def _traces(self, bucket: str, key: str, limit: int, after: str) -> tuple[list[Trace], str]:
+        traces = self.ledger.explain(bucket, key, limit + 1 if limit else 0, after)
+        if not limit or len(traces) <= limit:
+            return traces, ""
+        return traces[:limit], trace_cursor(traces[limit - 1])
+
+    def _facts(self, bucket: str, key: str, known: bool, waits: Mapping[str, Wait]) -> Facts:
+        """What is known besides the ledger's traces; the stores are asked only about an object without any. Blocks."""
+        services = dict(self.catalogue.services)
+        states = dict(self.catalogue.states)
+        facts = Facts(services, {name: why for name, (state, why) in states.items() if state != "ready"}, waits=waits)
+        if known:
+            return facts
+        names = {one.storage_provider for item in services.values() for one in item.input if one.bucket == bucket}
+        provider = self.providers.get(next(iter(sorted(names)), self.site.id), self.site)
+        with contextlib.suppress(ProviderError):
+            facts = replace(facts, buckets=frozenset(provider.buckets()))
+            facts = replace(facts, exists=provider.stat(bucket, key) is not None)
+        tell = getattr(provider, "why", None)
+        return replace(facts, note=tell(bucket, key)) if tell else facts
 
 
 def _last_lines(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ from oscar_fedcloud.ledger.history import cursor_of
 from oscar_fedcloud.ledger.ledger import Ledger
 from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Link, Trace, Verdict
 from oscar_fedcloud.ledger.states import ENDED, allowed
+from oscar_fedcloud.ledger.traces import trace_cursor
 
 __all__ = [
     "ENDED",
@@ -22,4 +23,5 @@ __all__ = [
     "Verdict",
     "allowed",
     "cursor_of",
+    "trace_cursor",
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking back: lists, counts, why a file did or did not run, and the removal of old history.
+"""Looking back: lists, counts, and the removal of old history.
 
 Removing a run keeps its identity in ``seen``, so that it never runs again while its object exists.
 """
@@ -12,12 +12,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, literal, select, union_all
 
-from oscar_fedcloud.ledger.records import Trace
-from oscar_fedcloud.ledger.rows import PLACE, AnyRow, event_of, key_bytes, run_of
+from oscar_fedcloud.ledger.rows import PLACE, key_bytes, run_of
 from oscar_fedcloud.ledger.seen import insert_seen
 from oscar_fedcloud.ledger.states import ENDED
-from oscar_fedcloud.ledger.tables import BEGUN, QUEUED, attempts, callbacks, events, outputs, runs, seen
-from oscar_fedcloud.model import EventOutcome, Run, RunState, place_id
+from oscar_fedcloud.ledger.tables import BEGUN, QUEUED, attempts, callbacks, events, outputs, runs
+from oscar_fedcloud.model import Run, RunState, place_id
 
 
 def cursor_of(run: Run) -> str:
@@ -44,7 +43,7 @@ def listed(
     if key is not None:
         conditions.append(runs.c.key == key_bytes(key))
     if bucket is not None and key is not None:
-        conditions.append(_at(runs, place_id(bucket, key)))
+        conditions.append(at_place(runs, place_id(bucket, key)))
     if since is not None:
         conditions += [runs.c.created >= since, runs.c.seq > _last_before(since)]
     if before is not None:
@@ -81,20 +80,6 @@ def counts(connection: Connection, service: str | None) -> dict[str, dict[str, i
     return result
 
 
-def explain(connection: Connection, bucket: str, key: str) -> list[Trace]:
-    """All that is known of the revisions of a key, newest first."""
-    traces: dict[str, Trace] = {}
-    for row in _of_key(connection, events, bucket, key):
-        traces[row.id[PLACE:]] = _trace(row.id[PLACE:], row, EventOutcome(row.outcome), row.received)
-    for row in _of_key(connection, runs, bucket, key):
-        if row.event_id not in traces or not traces[row.event_id]["runs"]:
-            traces[row.event_id] = _trace(row.event_id, row, EventOutcome.MATCHED, row.created)
-        traces[row.event_id]["runs"].append(run_of(row))
-    for row in _of_key(connection, seen, bucket, key):
-        traces.setdefault(row.id[PLACE:], _trace(row.id[PLACE:]))["seen"].append(row.service)
-    return sorted(traces.values(), key=lambda trace: trace["event"].order if trace["event"] else 0, reverse=True)
-
-
 def retire(connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int, now: float) -> int:
     """Remove at most ``limit`` ended runs that meet the conditions; their identities move to ``seen``."""
     columns = (runs.c.seq, runs.c.id, runs.c.event_id, runs.c.service, runs.c.provider, runs.c.bucket, runs.c.key)
@@ -122,13 +107,9 @@ def _in_states(states: Collection[RunState]) -> ColumnElement[bool]:
     return condition if RunState.QUEUED in states else and_(condition, BEGUN)  # for the index
 
 
-def _at(table: Table, place: str) -> ColumnElement[bool]:
+def at_place(table: Table, place: str) -> ColumnElement[bool]:
+    """The condition of the rows of one key (and of few others)."""
     return and_(table.c.id > place, table.c.id < place + "~")
-
-
-def _of_key(connection: Connection, table: Table, bucket: str, key: str) -> Sequence[AnyRow]:
-    here = _at(table, place_id(bucket, key))
-    return connection.execute(select(table).where(here, table.c.bucket == bucket, table.c.key == key_bytes(key))).all()
 
 
 def _last_before(moment: float) -> ColumnElement[int]:
@@ -149,10 +130,3 @@ def _seq_of(cursor: str) -> ColumnElement[int]:
 def _seen_values(row: Any, now: float) -> dict[str, object]:
     values = {name: getattr(row, name) for name in ("service", "provider", "bucket", "key")}
     return values | {"id": row.id[:PLACE] + row.event_id, "noted": now}
-
-
-def _trace(
-    identity: str, row: AnyRow | None = None, outcome: EventOutcome | None = None, received: float | None = None
-) -> Trace:
-    event, detail = (event_of(row), row.detail) if row is not None else (None, "")
-    return Trace(event_id=identity, event=event, outcome=outcome, detail=detail, received=received, runs=[], seen=[])

@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import ColumnElement, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from oscar_fedcloud.ledger import callbacks, chain, history, letters, outputs, runs, seen, waiting
+from oscar_fedcloud.ledger import callbacks, chain, history, letters, outputs, runs, seen, traces, waiting
 from oscar_fedcloud.ledger.engines import reader_engine, writer_engine
 from oscar_fedcloud.ledger.errors import LedgerUnavailable
 from oscar_fedcloud.ledger.intake import Intake
@@ -110,9 +110,12 @@ class Ledger:
             self._intake.forget()
         return forgotten
 
-    def explain(self, bucket: str, key: str) -> list[Trace]:
-        """All that is known of the revisions of a key, newest first: raw material of "why did this file not run"."""
-        return self._read(history.explain, bucket, key)
+    def explain(self, bucket: str, key: str, limit: int = 0, after: str = "") -> list[Trace]:
+        """All that is known of the revisions of a key, newest first: raw material of "why did this file not run".
+
+        limit: of revisions, 0 = all. after: ``trace_cursor`` of the last one before; ValueError if it is none.
+        """
+        return self._read(traces.explain, bucket, key, limit, traces.rank_of(after))
 
     # Runs
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import httpx
 
 from oscar_fedcloud.config import Config
-from oscar_fedcloud.core_types import Answer, Change, Conflict, Declared, NotFound, Plan, PlanItem
+from oscar_fedcloud.core_types import Answer, Answers, Change, Conflict, Declared, NotFound, Plan, PlanItem
 from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, diff_documents, find_loops, to_document
 from oscar_fedcloud.jobs.shapes import BacklogRow, backlog_rows
 from oscar_fedcloud.jobs.waits import ServiceFacts, SiteFacts, Wait, Waiting, summary, waits_of
@@ -260,9 +260,10 @@ class MemoryCore:
         lines = body.splitlines(keepends=True)
         return iter(lines if tail is None else lines[max(0, len(lines) - tail) :])
 
-    async def why(self, bucket: str, key: str, service: str) -> list[Answer]:
+    async def why(self, bucket: str, key: str, service: str, limit: int, after: str) -> Answers:
+        self.ledger.explain(bucket, key, limit, after)
         runs = self.ledger.runs(bucket=bucket, key=key, service=service or None)
-        return [Answer(run.service, "waiting", run.event.key, run.id) for run in runs]
+        return Answers(tuple(Answer(run.service, "waiting", run.event.key, run.id) for run in runs))
 
     def readiness(self) -> dict[str, dict[str, Any]]:
         self.looks += 1

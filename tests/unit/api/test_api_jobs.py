@@ -240,8 +240,9 @@ async def test_why_a_file_did_not_run(admin: httpx.AsyncClient, add: Add) -> Non
         "bucket": "pictures",
         "key": "in/a.jpg",
         "answers": [{"service": "grayify", "answer": "waiting", "detail": "in/a.jpg", "job": run.id}],
+        "cursor": "",
     }
-    for query in ("bucket=pictures", "key=x", "bucket=&key=x"):
+    for query in ("bucket=pictures", "key=x", "bucket=&key=x", "bucket=b&key=k&cursor=x", "bucket=b&key=k&limit=0"):
         assert (await admin.get(f"/v2/why?{query}")).status_code == 422
 
 
