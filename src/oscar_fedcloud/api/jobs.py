@@ -202,8 +202,8 @@ async def get_outputs(call: Call) -> Response:
 async def get_chain(call: Call) -> Response:
     """The jobs that led to this one and those that it set off, as far as the ledger knows them."""
     run = await the_run(call)
-    runs, links = await asyncio.to_thread(results.chain, call.core, run)
-    return answer(views.Chain(job_views(call, runs), links))
+    runs, links, complete = await asyncio.to_thread(results.chain, call.core, run)
+    return answer(views.Chain(job_views(call, runs), links, complete))
 
 
 _LIST = (

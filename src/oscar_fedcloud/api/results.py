@@ -31,14 +31,14 @@ def page(core: Core, run: Run, attempt: int | None, after: int, limit: int) -> v
     return views.Outputs(outputs=shown, total=total, cursor=str(after + limit) if len(found) > limit else "")
 
 
-def chain(core: Core, run: Run) -> tuple[list[Run], list[views.Link]]:
-    """Return the jobs linked to a run by what they wrote and read, and the links."""
+def chain(core: Core, run: Run) -> tuple[list[Run], list[views.Link], bool]:
+    """Return the jobs linked to a run by what they wrote and read, the links, and whether they are all."""
     found = core.ledger.chain(run.id)
     links = [
         views.Link(source=one.source, to=one.target, provider=one.provider, bucket=one.bucket, key=one.key)
         for one in found.links
     ]
-    return list(found.runs) or [run], links
+    return list(found.runs) or [run], links, found.complete
 
 
 def folders_of(core: Core, service: str) -> list[tuple[str, str, str]]:

@@ -202,6 +202,7 @@ class Chain(Struct, frozen=True):
 
     jobs: list[Job]
     links: list[Link]
+    complete: Annotated[bool, Meta(description="false when the chain is longer than what is followed")]
 
 
 class Jobs(Struct, frozen=True):
