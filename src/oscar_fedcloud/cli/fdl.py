@@ -13,8 +13,10 @@ from typing import Any
 
 import yaml
 
+from oscar_fedcloud import __version__
 from oscar_fedcloud.catalogue.matching import filter_rule
 from oscar_fedcloud.cli.store import StoreError
+from oscar_fedcloud.cli.streams import guard
 from oscar_fedcloud.fdl import Fdl, FdlError, FdlProblem, Loop, Service, find_loops, json_schema, parse_fdl
 
 
@@ -128,8 +130,9 @@ def _choose(services: Sequence[Service], name: str | None) -> Service:
     raise CommandError(f"the file declares no service {name!r}, it declares {names}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="oscar-fedcloud", description=__doc__.partition(": ")[2])
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description=__doc__.partition(": ")[2])
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("validate", help="say all that is wrong with an FDL file; exit code 1 if there is")
@@ -153,11 +156,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``oscar-fedcloud``; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    return guard("oscar-fedcloud", lambda: run(argv, "oscar-fedcloud"))
+
+
+def run(argv: list[str] | None, program: str) -> int:
+    """Run one command for the program of that name; returns the exit code."""
+    arguments = _parser(program).parse_args(argv)
     try:
         return int(arguments.command(arguments))
     except CommandError as error:
-        print(f"oscar-fedcloud: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 1
 
 

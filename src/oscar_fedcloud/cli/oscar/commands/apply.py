@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``oscar apply`` and ``delete``: what changes is shown before it is changed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from oscar_fedcloud.cli.oscar.app import App, colours, confirmed, formatted, note, on_server, pass_app
+from oscar_fedcloud.cli.oscar.errors import TimedOut, WrongUse
+
+READY = 60.0  # s
+
+
+@click.command("apply")
+@click.argument("fdl", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.option("--prune", is_flag=True, help="Also remove all services that the files do not declare.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask. Needed where there is no terminal.")
+@click.option("--wait/--no-wait", default=True, help="Wait until events start jobs.  [default: wait]")
+@click.option("--timeout", type=float, default=READY, show_default=True, metavar="S", help="Longest wait.")
+@formatted
+@on_server
+@pass_app
+def apply_command(
+    app: App, fdl: Sequence[Path], dry_run: bool, prune: bool, yes: bool, wait: bool, timeout: float
+) -> int:
+    """Declare the services of FDL files, after showing what that changes.
+
+    FDL is a file, or a folder whose FDL files are all read. The server computes the plan and carries out the same.
+    Secrets are never shown.
+    """
+    documents = read(fdl)
+    request = {"services": documents, "state": "present", "prune": prune}
+    plan = _change(app, request, dry_run, yes, "Apply these changes?")
+    names = [str(item["name"]) for item in plan if item["action"] in ("create", "update")]
+    if wait and not dry_run:
+        wait_ready(app, names, timeout)
+    return 0
+
+
+@click.command("delete")
+@click.argument("names", metavar="SERVICE...", nargs=-1, required=True)
+@click.option(
+    "--data",
+    type=click.Choice(("keep", "delete")),
+    default="keep",
+    show_default=True,
+    help="What becomes of the services' buckets and their objects.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask. Needed where there is no terminal.")
+@formatted
+@on_server
+@pass_app
+def delete_command(app: App, names: Sequence[str], data: str, dry_run: bool, yes: bool) -> int:
+    """Remove services. Their data stays unless --data delete is given."""
+    request = {"names": list(dict.fromkeys(names)), "state": "absent", "data": data}
+    question = "Remove them?" if data == "keep" else "Remove them, and delete their buckets with all objects?"
+    _change(app, request, dry_run, yes, question)
+    return 0
+
+
+def read(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the documents of all services of FDL files. Raises WrongUse with all that is wrong."""
+    from oscar_fedcloud.cli import fdl as language
+    from oscar_fedcloud.fdl import to_document
+
+    documents: list[dict[str, Any]] = []
+    wrong = []
+    for file in files:
+        try:
+            verdict = language.check(file)
+        except language.CommandError as error:
+            raise WrongUse(str(error)) from error
+        for warning in verdict.warnings:
+            note(f"warning: {file}: {warning}")
+        wrong += [f"{file}: {problem}" for problem in verdict.problems]
+        documents += [to_document(service) for service in (verdict.fdl.services if verdict.fdl else ())]
+    if wrong:
+        raise WrongUse("\n".join(wrong))
+    return documents
+
+
+def _change(app: App, request: Mapping[str, Any], dry_run: bool, yes: bool, question: str) -> list[dict[str, Any]]:
+    """Show the plan, ask, and carry it out; returns what was planned."""
+    answer = app.server.apply(request, dry_run=True)
+    if dry_run:
+        _show(app, answer)
+        return list(answer["plan"])
+    if not answer["changed"]:
+        _show(app, answer)
+        return []
+    if not yes:
+        _print_plan(answer, sys.stderr)
+        confirmed(question, yes)
+    answer = app.server.apply(request, dry_run=False)
+    if yes or app.format != "table":
+        _show(app, answer)
+    return list(answer["plan"])
+
+
+def _show(app: App, answer: Mapping[str, Any]) -> None:
+    if app.format == "table":
+        _print_plan(answer, sys.stdout)
+    elif app.format == "name":
+        for item in answer["plan"]:
+            click.echo(item["name"])
+    else:
+        app.document(answer)
+
+
+def _print_plan(answer: Mapping[str, Any], stream: Any) -> None:
+    from oscar_fedcloud.cli.oscar.plan import coloured, lines, summary
+
+    colour = colours(stream)
+    for warning in answer["warnings"]:
+        note(f"warning: {warning}")
+    for line in lines(answer["plan"]):
+        click.echo(coloured(line) if colour else line, file=stream)
+    click.echo(f"Plan: {summary(answer['plan'])}.", file=stream)
+
+
+def wait_ready(app: App, names: Sequence[str], timeout: float) -> None:
+    """Wait until events start jobs of these services. Raises TimedOut, which says what is not ready and why."""
+    end, pause = time.monotonic() + timeout, 0.05
+    left = dict.fromkeys(names, "")
+    while left:
+        for name in list(left):
+            status = app.server.service(name).get("status") or {"state": "ready", "reason": ""}
+            left[name] = status["reason"] or status["state"]
+            if status["state"] == "ready":
+                del left[name]
+                note(f"{name} is ready")
+        if left and time.monotonic() > end:
+            why = "; ".join(f"{name} ({reason})" for name, reason in left.items())
+            raise TimedOut(f"not ready after {timeout:g} s: {why}")
+        if left:
+            time.sleep(pause)
+            pause = min(1.0, pause * 1.5)

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands ask of a server: the API under ``/v2``. ``legacy`` has the same for an existing OSCAR."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from oscar_fedcloud.cli.oscar.auth import authorization
+from oscar_fedcloud.cli.oscar.contexts import Context
+from oscar_fedcloud.cli.oscar.errors import CommandError, Missing, NotOffered, Unreachable
+from oscar_fedcloud.cli.oscar.http import Http, key_path, segment
+
+PAGE = 500  # jobs in one answer
+CHUNK = 256 * 1024
+ACTIVE = ("queued", "running")
+Json = dict[str, Any]
+Sent = Callable[[int], None]
+_JOB_ID = re.compile(r"[0-9a-f]{18}")
+
+
+def connect(context: Context) -> Server:
+    """Return the server of a context, after it has shown what it is. Raises CommandError."""
+    http = Http(context, authorization(context))
+    try:
+        alive = http.bytes("GET", "/livez")
+    except Unreachable:
+        raise
+    except CommandError:
+        alive = b""
+    if alive.strip() == b"ok":
+        return Server(http)
+    from oscar_fedcloud.cli.oscar.legacy import LegacyServer, is_oscar
+
+    if is_oscar(http):
+        return LegacyServer(http)
+    raise Unreachable(f"there is no OSCAR server at {context.endpoint}")
+
+
+class Server:
+    """A server with the API under ``/v2``."""
+
+    kind = "OSCAR for FedCloud"
+    legacy = False
+
+    def __init__(self, http: Http) -> None:
+        self.http = http
+        self.endpoint = http.endpoint
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.http.close()
+
+    def _get(self, path: str, **query: Any) -> Any:
+        return self.http.json("GET", path, query=query)
+
+    def must_follow(self, wanted: bool) -> None:
+        """Raise NotOffered when jobs are to be followed and this server cannot say which job belongs to which file."""
+
+    # services
+
+    def services(self) -> list[Json]:
+        """Return all services by name."""
+        found: list[Json] = self._get("/v2/services")["services"]
+        return sorted(found, key=lambda each: str(each["name"]))
+
+    def service(self, name: str) -> Json:
+        """Return a service. Raises Missing."""
+        found: Json = self._get(f"/v2/services/{segment(name)}")
+        return found
+
+    def apply(self, request: Mapping[str, Any], dry_run: bool) -> Json:
+        """Declare or remove services, or only return the plan."""
+        query = {"dry_run": "true" if dry_run else "false"}
+        answer: Json = self.http.json("POST", "/v2/services:apply", query=query, json=request)
+        return answer
+
+    def revisions(self, name: str) -> list[Json]:
+        """Return the revisions of a service, newest first."""
+        found: list[Json] = self._get(f"/v2/services/{segment(name)}/revisions")["revisions"]
+        return found
+
+    def rollback(self, name: str, revision: int | None) -> Json:
+        """Declare an earlier revision again; returns the service."""
+        body = {} if revision is None else {"revision": revision}
+        answer: Json = self.http.json("POST", f"/v2/services/{segment(name)}:rollback", json=body)
+        return answer
+
+    # jobs
+
+    def start(self, service: str, body: Callable[[], BinaryIO]) -> Json:
+        """Start a job with any body; a request that is repeated starts no second one."""
+        headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": secrets.token_hex(16)}
+
+        def send() -> Json:
+            with body() as file:
+                sized = headers | {"Content-Length": str(os.fstat(file.fileno()).st_size)}
+                path = f"/v2/services/{segment(service)}/jobs"
+                answer: Json = self.http.json("POST", path, content=_chunks(file), headers=sized)
+                return answer
+
+        return self.http.repeated(send)
+
+    def jobs(self, limit: int | None = None, **filters: Any) -> Iterator[Json]:
+        """Give jobs, newest first, page by page."""
+        cursor, left = "", limit
+        while left is None or left > 0:
+            page = self._get("/v2/jobs", cursor=cursor, limit=PAGE if left is None else min(left, PAGE), **filters)
+            yield from page["jobs"]
+            left = None if left is None else left - len(page["jobs"])
+            cursor = page["cursor"]
+            if not cursor:
+                return
+
+    def job(self, job_id: str) -> Json:
+        """Return a job with its attempts. Raises Missing."""
+        found: Json = self._get(f"/v2/jobs/{segment(job_id)}")
+        return found
+
+    def find_job(self, name: str) -> Json:
+        """Return the job of that id, or the newest one of the service of that name. Raises Missing."""
+        if _JOB_ID.fullmatch(name):
+            return self.job(name)
+        for job in self.jobs(limit=1, service=name):
+            return self.job(str(job["id"]))
+        self.service(name)
+        raise Missing(f"service {name} has no job")
+
+    def outputs(self, job: Mapping[str, Any]) -> list[Json]:
+        """Return all that the last attempt of a job wrote. Raises NotOffered when the server does not record it."""
+        if "outputs" not in job:
+            raise NotOffered(f"the server at {self.endpoint} does not record what a job writes; update it")
+        found: list[Json] = list(job["outputs"])
+        if len(found) >= int(job.get("outputs_total") or 0):
+            return found
+        return list(self._all_outputs(str(job["id"])))
+
+    def _all_outputs(self, job_id: str) -> Iterator[Json]:
+        cursor = ""
+        while True:
+            page = self._get(f"/v2/jobs/{segment(job_id)}/outputs", cursor=cursor)
+            yield from page["outputs"]
+            cursor = page.get("cursor") or ""
+            if not cursor:
+                return
+
+    def log(self, job_id: str, attempt: int | None = None, tail: int | None = None) -> bytes | None:
+        """Return the log of an attempt, or None while there is none. Raises Missing for an unknown job."""
+        try:
+            return self.http.bytes("GET", f"/v2/jobs/{segment(job_id)}/log", query={"attempt": attempt, "tail": tail})
+        except Missing:
+            self.job(job_id)
+            return None
+
+    def act(self, job_id: str, verb: str) -> Json:
+        """Cancel, retry or replay a job; returns it."""
+        answer: Json = self.http.json("POST", f"/v2/jobs/{segment(job_id)}:{verb}")
+        return answer
+
+    def why(self, bucket: str, key: str, service: str | None) -> Json:
+        """Return what became of an object."""
+        found: Json = self._get("/v2/why", bucket=bucket, key=key, service=service)
+        return found
+
+    # buckets
+
+    def buckets(self, provider: str | None = None) -> list[str]:
+        """Return the names of all buckets."""
+        return sorted(str(each["name"]) for each in self._get("/v2/buckets", provider=provider)["buckets"])
+
+    def make_bucket(self, name: str, provider: str | None = None) -> None:
+        """Make sure that a bucket exists."""
+        self.http.json("PUT", f"/v2/buckets/{segment(name)}", query={"provider": provider})
+
+    def delete_bucket(self, name: str, with_data: bool, provider: str | None = None) -> None:
+        """Delete a bucket, with its objects only if asked for."""
+        query = {"provider": provider, "data": "delete" if with_data else "keep"}
+        self.http.json("DELETE", f"/v2/buckets/{segment(name)}", query=query)
+
+    def objects(self, bucket: str, prefix: str, limit: int, provider: str | None = None) -> tuple[list[Json], bool]:
+        """Return objects in the order of their keys, and whether there are more."""
+        query = {"prefix": prefix, "limit": limit, "provider": provider}
+        page = self._get(f"/v2/buckets/{segment(bucket)}/objects", **query)
+        return page["objects"], bool(page["truncated"])
+
+    def put(self, bucket: str, key: str, body: Callable[[], BinaryIO], sent: Sent, provider: str | None = None) -> Json:
+        """Store an object; returns it. ``sent`` is called with the bytes of each piece."""
+
+        def send() -> Json:
+            with body() as file:
+                headers = {
+                    "Content-Type": "application/octet-stream",
+                    "Content-Length": str(os.fstat(file.fileno()).st_size),
+                }
+                where, content = self._object(bucket, key), _chunks(file, sent)
+                query = {"provider": provider}
+                answer: Json = self.http.json("PUT", where, query=query, content=content, headers=headers)
+                return answer
+
+        return self.http.repeated(send)
+
+    @contextmanager
+    def read(self, bucket: str, key: str, provider: str | None = None) -> Iterator[Iterator[bytes]]:
+        """Give the bytes of an object in pieces. Raises Missing."""
+        with self.http.stream("GET", self._object(bucket, key), query={"provider": provider}) as answer:
+            yield answer.iter_bytes(CHUNK)
+
+    def remove(self, bucket: str, key: str, provider: str | None = None) -> None:
+        """Delete an object. Raises Missing."""
+        self.http.json("DELETE", self._object(bucket, key), query={"provider": provider})
+
+    def _object(self, bucket: str, key: str) -> str:
+        return f"/v2/buckets/{segment(bucket)}/objects/{key_path(key)}"
+
+    # the server itself
+
+    def info(self) -> Json:
+        """Return what runs at the endpoint."""
+        found: Json = self._get("/system/info")
+        return found
+
+    def readiness(self) -> Json:
+        """Return which parts of the server work."""
+        found: Json = self.http.json("GET", "/readyz", allow=(503,))
+        return found
+
+
+def _chunks(file: BinaryIO, sent: Sent = lambda count: None) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK):
+        yield chunk
+        sent(len(chunk))

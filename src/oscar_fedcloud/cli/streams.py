@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all programs do about their standard streams: closed ones, encodings without a character, readers that left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TextIO
+
+INTERRUPTED = 128 + signal.SIGINT
+READER_LEFT = 128 + signal.SIGPIPE  # as a shell shows a program that died of writing to a closed pipe
+
+
+def guard(program: str, run: Callable[[], int]) -> int:
+    """Run a program and return its exit code.
+
+    Ctrl-C, a reader that left and an output device that is full end it without a traceback.
+    """
+    open_closed_streams()
+    accept_any_text()
+    try:
+        code = _exit_code(run)
+        _flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        code = READER_LEFT
+    except OSError as error:
+        _complain(f"{program}: {describe(error)}")
+        code = 1
+    else:
+        return code
+    _discard_output()
+    return code
+
+
+def _exit_code(run: Callable[[], int]) -> int:
+    """Return the exit code of ``run``, also where it ends by SystemExit as argparse does."""
+    try:
+        return run()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            _complain(end.code)
+            return 1
+        return end.code or 0
+
+
+def describe(error: OSError) -> str:
+    """Return what an error of the operating system says, with the file that it is about."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, str | bytes) else reason
+
+
+def open_closed_streams() -> None:
+    """Open /dev/null in place of standard streams that are closed, so that no other file gets their numbers."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+    sys.stdin = sys.stdin or _null("r")
+    sys.stdout = sys.stdout or _null("w")
+    sys.stderr = sys.stderr or _null("w")
+
+
+def _null(mode: str) -> TextIO:
+    return open(os.devnull, mode, encoding="utf-8")  # type: ignore[return-value]
+
+
+def accept_any_text() -> None:
+    """Write characters that the encoding of a stream does not have as escapes, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _discard_output() -> None:
+    """Throw away what is still buffered: the interpreter would complain about it at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                with contextlib.suppress(OSError, ValueError):
+                    os.dup2(null, stream.fileno())
+        os.close(null)
