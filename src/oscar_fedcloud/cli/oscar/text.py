@@ -124,13 +124,13 @@ def paint(text: str) -> str:
 
 
 def size(count: int | None) -> str:
-    """Return a number of bytes in three digits and a unit."""
+    """Return a number of bytes in three or four digits and a unit."""
     if count is None:
         return "?"
     amount, unit = float(count), 0
-    while amount >= 999.5 and unit < len(_SIZES) - 1:
+    while amount >= 1023.5 and unit < len(_SIZES) - 1:
         amount, unit = amount / 1024, unit + 1
-    return f"{count} B" if unit == 0 else f"{amount:.3g} {_SIZES[unit]}"
+    return f"{amount:.{3 if amount < 999.5 else 4}g} {_SIZES[unit]}"
 
 
 def span(seconds: float) -> str:

@@ -150,7 +150,8 @@ def _upload_input(app: App, where: Place, provider: str | None) -> None:
     with tempfile.NamedTemporaryFile() as file:  # the size must be known before the first byte is sent
         shutil.copyfileobj(sys.stdin.buffer, file)
         file.flush()
-        app.server.put(where.bucket, where.key, lambda: Path(file.name).open("rb"), lambda count: None, provider)
+        spooled = Path(file.name)
+        app.server.put(where.bucket, where.key, lambda: spooled.open("rb"), lambda count: None, provider)
 
 
 def _download(app: App, places: Sequence[Place], target: str, recursive: bool, provider: str | None) -> None:
