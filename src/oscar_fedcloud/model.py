@@ -135,6 +135,15 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputPlace:
+    """Where an attempt may write: one output of its service, in the bucket that its event decides."""
+
+    provider: str
+    bucket: str
+    folder: str = ""  # without a slash at its end; "" is the whole bucket
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One Job of a run."""
 
@@ -179,7 +188,7 @@ class JobSpec:
     """All that a launcher needs for one attempt.
 
     env: all variables that are no secret. constant: those of them that the service alone decides. secrets: storage
-    keys, and secrets of the service.
+    keys, and secrets of the service. outputs: the places that it may write to, in the order of the service's outputs.
     """
 
     job: str
@@ -195,6 +204,7 @@ class JobSpec:
     timeout: float  # seconds, 0 = none
     image: str = ""
     constant: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[OutputPlace, ...] = ()
 
 
 class Launcher(Protocol):
@@ -217,6 +227,12 @@ class Launcher(Protocol):
 
     def log(self, job: str, tail: int | None = None) -> Iterator[bytes] | None:
         """Chunks of the Job's log while the launcher still has it, else None."""
+
+    def waiting(self, job: str) -> tuple[str, str] | None:
+        """Return why a started Job does not run yet, as (code, detail), or None. From memory, without a request."""
+
+    def progress(self, job: str) -> str:
+        """Return what a Job waits for while it runs, e.g. a store that is away, or "". Called from threads."""
 
     async def collect(self, current: Mapping[str, str]) -> None:
         """Remove what was kept for revisions of services that are neither in ``current`` nor needed by a Job."""

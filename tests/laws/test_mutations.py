@@ -94,7 +94,7 @@ MUTATIONS = [
         "stage out whatever the script says",
         "test_the_exit_code_decides",
         "jobs/runner.sh",
-        'run script || end "$o_code" "the script ended with exit code $o_code"',
+        'run script || end "$o_code" "$(describe_failure)"',
         "run script",
     ),
     Mutation(

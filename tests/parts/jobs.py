@@ -23,8 +23,10 @@ from parts.rclone_s3 import RcloneS3, rclone_binary
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import Service, parse_service
 from oscar_fedcloud.jobs.environment import RunnerSettings, remote_name
+from oscar_fedcloud.jobs.launchers.outputs import parse_outputs
+from oscar_fedcloud.jobs.launchers.result import Result, parse_result
 from oscar_fedcloud.jobs.specs import job_spec
-from oscar_fedcloud.model import Credential, JobSpec, Run, RunState, StorageEvent, run_id
+from oscar_fedcloud.model import Credential, JobSpec, Run, RunState, StorageEvent, StoredObject, run_id
 from oscar_fedcloud.providers.rclone import remote_environment
 
 PROVIDER = "minio.default"
@@ -116,13 +118,15 @@ def spec_of(store: Store, of: Service, event: StorageEvent, attempt: int = 1, **
 
 @dataclass(frozen=True)
 class Ended:
-    """How a runner ended. left: what it left behind in its TMPDIR."""
+    """How a runner ended. left: what it left behind in its TMPDIR. outputs: what it says that it stored."""
 
     code: int
     output: str
     phase: str
     reason: str
     left: list[str]
+    result: Result
+    outputs: tuple[StoredObject, ...]
 
 
 class Runner:
@@ -130,6 +134,7 @@ class Runner:
 
     def __init__(self, spec: JobSpec, shell: tuple[str, ...] = ("/bin/sh",), **variables: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="oscar-runner-"))
+        self.places = spec.outputs
         (self.folder / "script").write_bytes(spec.script)
         (self.folder / "tmp").mkdir()
         environment = {
@@ -158,12 +163,13 @@ class Runner:
         """Wait for its end, and tidy up."""
         self.process.wait(timeout)
         output = self.output()
-        lines = (self.folder / "result").read_text().splitlines()
-        result = dict(line.split("=", 1) for line in lines)
-        assert result["exit"] == str(self.process.returncode)
+        result = parse_result((self.folder / "result").read_bytes())
+        assert result.exit == self.process.returncode
+        listed = self.folder / "result.outputs"
+        outputs = parse_outputs(listed.read_bytes() if listed.exists() else result.outputs, self.places)
         left = [path.name for path in (self.folder / "tmp").iterdir()]
         shutil.rmtree(self.folder)
-        return Ended(self.process.returncode, output, result["phase"], result["reason"], left)
+        return Ended(self.process.returncode, output, result.phase, result.reason, left, result, outputs)
 
 
 def run(spec: JobSpec, shell: tuple[str, ...] = ("/bin/sh",), **variables: str) -> Ended:

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from oscar_fedcloud.fdl import Output, Service
+from oscar_fedcloud.fdl.rules import SET_BY_SERVER
 from oscar_fedcloud.jobs.filters import filter_lines
 from oscar_fedcloud.jsontext import from_json
-from oscar_fedcloud.model import Run, StorageEvent, Via, digest
+from oscar_fedcloud.model import OutputPlace, Run, StorageEvent, Via, digest
 from oscar_fedcloud.providers.rclone import rclone_path
 
 _NAME_MAX = 255  # bytes of a file name on Linux; an object's key may be longer
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_FOR_SCRIPT = "OSCAR_USER_"  # before a user's RCLONE_* variable on its way past the runner
+_FOR_SCRIPT = "OSCAR_USER_"  # before the name of a user's variable on its way past the runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ def providers_of(service: Service, run: Run, settings: RunnerSettings) -> tuple[
     return tuple(sorted(ids))
 
 
+def output_places(service: Service, event: StorageEvent) -> tuple[OutputPlace, ...]:
+    """Where an attempt on this event may write."""
+    private = _is_private(service, event)
+    return tuple(
+        OutputPlace(output.storage_provider, event.bucket if private else output.bucket, output.folder)
+        for output in service.output
+    )
+
+
 def log_path(service: str, job: str) -> str:
     """The key of a Job's log in the log bucket."""
     return f"{service}/{job}.log"
@@ -63,6 +73,11 @@ def log_path(service: str, job: str) -> str:
 def record_path(service: str, job: str) -> str:
     """The key beside it that says how the Job ended, for launchers that ask for it."""
     return f"{service}/{job}.result"
+
+
+def outputs_path(service: str, job: str) -> str:
+    """The key beside it of the list of all that the Job stored."""
+    return f"{service}/{job}.outputs"
 
 
 def service_environment(service: Service, settings: RunnerSettings) -> dict[str, str]:
@@ -155,5 +170,9 @@ def _query(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _user(variables: Mapping[str, str]) -> dict[str, str]:
-    """A user's variables. RCLONE_* ones are for rclone in the script, so the runner's rclone must not see them."""
-    return {(_FOR_SCRIPT + name if name.startswith("RCLONE_") else name): value for name, value in variables.items()}
+    """A user's variables, under names that mean nothing to the runner and rclone; ``script.sh`` undoes it."""
+    return {
+        _FOR_SCRIPT + name: value
+        for name, value in variables.items()
+        if name not in SET_BY_SERVER and not name.startswith("OSCAR_")
+    }

@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Runs one Job: stage in, script, stage out, log. The same file under every launcher, in any image with a POSIX shell.
+# Runs one Job: stage in, script, stage out, log. The same files under every launcher, in any image with a POSIX shell.
 # Its input is the environment that environment.py describes, or files with it as arguments; no value is ever evaluated.
-# It writes the lines phase= (stage_in, script, stage_out, stopped, done), exit= and reason= to $OSCAR_RESULT. Its exit
-# code is the script's, or 120 staging failed, 121 input gone, 122 input not the event's any more, 143 stopped by a signal.
-# Outputs are staged only after exit 0. Names in o_ are its own, so that it changes no variable of the user.
+# Variables of the user are named OSCAR_USER_<name> here, so they act on the script alone (script.sh).
+# $OSCAR_RESULT gets lines that launchers/result.py reads: phase= (stage_in, script, stage_out, stopped, done), exit=,
+# reason=, summary=, outputs= (how many) and output= (those that fit). The exit code is the script's, or 120 staging
+# failed, 121 input gone, 122 input not the event's any more, 143 stopped by a signal. Outputs are staged only after
+# exit 0. The script may have removed or closed whatever it could reach: each step looks for what it needs.
 set -u
 
 # Files of lines NAME=VALUE, each value escaped for printf %b. By way of env, since a shell cannot set just any name.
@@ -20,13 +22,15 @@ if [ "$#" -gt 0 ]; then
     exec env "$@" /bin/sh "$0"
 fi
 
-o_phase=stage_in o_child='' o_stopped='' o_code=0 o_keeper=''
+o_phase=stage_in o_child='' o_stopped='' o_code=0 o_keeper='' o_summary='' o_home=${0%/*}
 
 # Bounded memory, whatever the size of files: 1 GiB passes through 256 MiB. Raw: names as they are, see rclone_path.
+# Sums are compared here, where it is known whether an eTag is one; stores check uploads by Content-MD5.
 export RCLONE_CONFIG=/dev/null RCLONE_LOG_LEVEL=ERROR RCLONE_STATS=0 RCLONE_LOCAL_ENCODING=Raw RCLONE_COPY_LINKS=true \
     RCLONE_RETRIES=1 RCLONE_LOW_LEVEL_RETRIES=2 RCLONE_CONTIMEOUT=10s RCLONE_TIMEOUT=60s RCLONE_USE_MMAP=true \
     RCLONE_BUFFER_SIZE=4Mi RCLONE_TRANSFERS=2 RCLONE_CHECKERS=4 RCLONE_MULTI_THREAD_STREAMS=0 \
-    RCLONE_S3_UPLOAD_CONCURRENCY=2 RCLONE_S3_NO_CHECK_BUCKET=true
+    RCLONE_S3_UPLOAD_CONCURRENCY=2 RCLONE_S3_NO_CHECK_BUCKET=true RCLONE_S3_UPLOAD_CUTOFF=200Mi \
+    RCLONE_IGNORE_CHECKSUM=true
 [ ! -r "${OSCAR_CA_BUNDLE-}" ] || export RCLONE_CA_CERT="$OSCAR_CA_BUNDLE" # for images without one
 
 say() { printf 'oscar: %s\n' "$1"; }
@@ -34,47 +38,102 @@ say() { printf 'oscar: %s\n' "$1"; }
 end() { # end CODE REASON
     trap '' TERM INT HUP
     say "$2"
-    printf 'phase=%s\nexit=%s\nreason=%s\n' "$o_phase" "$1" "$2" >"$OSCAR_RESULT"
+    repair
+    rm -f "$o_own/reserve" "$o_own/room"
+    tell "$1" "$2"
     exit "$1"
+}
+
+tell() { # at most 4 KiB, which is what a Pod may leave behind
+    [ -f "$OSCAR_RESULT" ] || { rm -rf "$OSCAR_RESULT" && mkdir -p "${OSCAR_RESULT%/*}"; }
+    note_summary
+    {
+        printf 'phase=%s\nexit=%s\nreason=%s\n' "$o_phase" "$1" "$2"
+        [ -z "$o_summary" ] || printf 'summary=%s\n' "$o_summary"
+        [ ! -s "$o_own/stored" ] || list_stored
+    } >"$OSCAR_RESULT"
+}
+
+list_stored() { # what does not fit is in a list of its own: see keep_list
+    printf 'outputs=%s\n' "$(($(wc -l <"$o_own/stored")))"
+    [ "$(($(wc -c <"$o_own/stored")))" -gt 2600 ] || { cat "$o_own/stored" && return; }
+    head -c 2600 "$o_own/stored" | sed '$d'
+    [ -n "${OSCAR_RECORD-}" ] || keep_list "$OSCAR_RESULT.outputs"
+}
+
+keep_list() {
+    rm -rf "$1"
+    head -n 10000 "$o_own/stored" >"$1"
+}
+
+repair() { # the runner's own folder, whatever became of it
+    [ ! -w "$o_own" ] || [ ! -x "$o_own" ] || return 0
+    mkdir -p "$o_own" 2>/dev/null
+    chmod u+rwx "$o_tmp" "$o_own" 2>/dev/null
+    mkdir -p "$o_own" 2>/dev/null
 }
 
 stop() {
     o_stopped=1
-    kill -TERM "$o_child" 2>/dev/null || { o_phase=stopped && end 143 "stopped by a signal"; }
+    [ -n "$o_child" ] && { kill -TERM "-$o_child" || kill -TERM "$o_child"; } 2>/dev/null ||
+        { o_phase=stopped && end 143 "stopped by a signal"; }
 }
 
 run() { # beside the shell, because a shell acts on signals only between commands and in wait
     "$@" </dev/null & o_child=$!
     while wait "$o_child"; o_code=$? && kill -0 "$o_child" 2>/dev/null; do :; done # a signal may end the wait alone
+    kill -KILL "-$o_child" 2>/dev/null # what the script left running in its group
     o_child=''
     [ -z "$o_stopped" ] || { o_phase=stopped && end 143 "stopped by a signal"; }
     return "$o_code"
 }
 
-rclone() { exec env HOME="$o_root" GOMEMLIMIT=96MiB GOGC=200 "$OSCAR_RCLONE" "$@"; } # without HOME it starts getent
+rclone() { exec env HOME="$o_own" GOMEMLIMIT=96MiB GOGC=200 "$OSCAR_RCLONE" "$@"; } # without HOME it starts getent
 
-call() { run rclone "$@" >"$o_root/answer" 2>"$o_root/errors"; }
+call() { run rclone "$@" >"$o_own/answer" 2>"$o_own/errors"; }
 
-# Repeats a transfer until it works or $OSCAR_STAGING_TIMEOUT has passed; the script is never run again for it. What is
-# refused is soon given up, but not at once: keys and buckets may be as new as the service. 3, 4: rclone's "not found".
+# transfer WHAT COMMAND: repeats a transfer until it works or $OSCAR_STAGING_TIMEOUT has passed; the script is never run
+# again for it. What is refused is soon given up, but not at once: keys and buckets may be as new as the service. What
+# lies in this machine is not repeated. 3, 4: rclone's "not found".
 transfer() {
-    o_until=$(($(date +%s) + OSCAR_STAGING_TIMEOUT)) o_pause=1 o_refused=0
-    until call "$@"; do
-        cat "$o_root/errors"
+    o_what=$1 o_until=$(($(date +%s) + OSCAR_STAGING_TIMEOUT)) o_pause=1 o_refused=0
+    shift
+    until "$@"; do
+        grep -v ' INFO  : ' "$o_own/errors"
         [ "$o_code" -ne 3 ] && [ "$o_code" -ne 4 ] || return "$o_code"
-        grep -Eq 'StatusCode: 40[0-5],|permission denied|no such file' "$o_root/errors" && o_refused=$((o_refused + 1))
+        ! has_no_room || end 120 "no space left in $o_tmp"
+        ! grep -Eq 'failed to open source object|error reading source|Listing error' "$o_own/errors" || return 1
+        grep -Eq 'StatusCode: 40[0-5],|permission denied|no such file' "$o_own/errors" && o_refused=$((o_refused + 1))
         [ "$o_refused" -lt 4 ] && [ "$(($(date +%s) + o_pause))" -lt "$o_until" ] || return 1
-        say "a transfer failed, next try in $o_pause s"
+        progress "$o_what yet: tried again until $(clock "$o_until") UTC"
         run sleep "$o_pause"
         o_pause=$((o_pause < 16 ? o_pause * 2 : 30))
     done
+    progress ''
+}
+
+progress() { # for the launcher, while the Job goes on: a file, or the last line of the log
+    [ -z "$1" ] || say "$1"
+    [ -n "${OSCAR_RECORD-}" ] || [ -z "$1${o_progress-}" ] || printf '%s' "$1" >"$OSCAR_RESULT.progress"
+    o_progress=$1
+}
+
+clock() { printf '%02d:%02d:%02d' "$(($1 / 3600 % 24))" "$(($1 / 60 % 60))" "$(($1 % 60))"; }
+
+has_no_room() {
+    grep -Eq 'no space left|quota exceeded' "$o_own/errors" 2>/dev/null ||
+        ! printf '%16384s' '' 2>/dev/null >"$o_own/room"
+}
+
+why() { # the first thing that rclone complains about, in one line
+    sed -n 's/^[^ ]* [^ ]* ERROR : //p' "$o_own/errors" | head -n 1 | tr '[:cntrl:]' ' ' | head -c 500
 }
 
 stage_in() {
     o_source=$OSCAR_INPUT_REMOTE:$OSCAR_INPUT_BUCKET/$OSCAR_INPUT_KEY
     fetch_at_once || fetch_after_a_look
     export INPUT_FILE_PATH="$TMP_INPUT_DIR/$OSCAR_INPUT_NAME"
-    mv "$o_root/file" "$INPUT_FILE_PATH" || end 120 "the input file could not be placed"
+    mv "$o_own/file" "$INPUT_FILE_PATH" || end 120 "the input file could not be placed"
 }
 
 # Nearly all files are what their events say, and each start of rclone costs time: one call fetches them, and no more
@@ -82,31 +141,39 @@ stage_in() {
 fetch_at_once() {
     [ -n "${OSCAR_INPUT_SIZE-}" ] || return 1
     [ "${#OSCAR_INPUT_ETAG}" -ne 32 ] || command -v md5sum >/dev/null || return 1
-    call copyto --max-transfer "$((OSCAR_INPUT_SIZE + 1))B" "$o_source" "$o_root/file" &&
-        [ -f "$o_root/file" ] && measure && size_is "$o_size" && md5_is "$o_md5"
+    call copyto --max-transfer "$((OSCAR_INPUT_SIZE + 1))B" "$o_source" "$o_own/file" &&
+        [ -f "$o_own/file" ] && measure && size_is "$o_size" && md5_is "$o_md5"
 }
 
 # Asks first, because rclone copies nothing, with success, when a key is missing. JSON has no newline inside a string,
-# so no file name can look like the lines that are read here.
+# so no file name can look like the lines that are read here. The eTag of an encrypted object, for one, looks like an
+# MD5 and is none: when the store still holds the event's eTag and two fetches agree, the file is the event's.
 fetch_after_a_look() {
-    rm -rf "$o_root/file"
-    transfer lsjson --stat --hash --hash-type md5 --use-server-modtime --no-mimetype "$o_source" ||
-        [ "$o_code" -eq 3 ] || [ "$o_code" -eq 4 ] || end 120 "the input file could not be looked up"
-    grep -q '^[[:space:]]*"IsDir": false' "$o_root/answer" || end 121 "the input file is not in the store any more"
-    o_size=$(sed -n 's/^[[:space:]]*"Size": \([0-9][0-9]*\),*$/\1/p' "$o_root/answer")
-    o_md5=$(sed -n 's/^[[:space:]]*"md5": "\([0-9a-f]\{32\}\)",*$/\1/p' "$o_root/answer")
+    o_first=$([ ! -f "$o_own/file" ] || { measure && printf %s "$o_md5"; })
+    rm -rf "$o_own/file"
+    transfer "the input file could not be looked up" \
+        call lsjson --stat --hash --hash-type md5 --use-server-modtime --no-mimetype "$o_source" ||
+        [ "$o_code" -eq 3 ] || [ "$o_code" -eq 4 ] || end 120 "the input file could not be looked up: $(why)"
+    grep -q '^[[:space:]]*"IsDir": false' "$o_own/answer" || end 121 "the input file is not in the store any more"
+    o_size=$(sed -n 's/^[[:space:]]*"Size": \([0-9][0-9]*\),*$/\1/p' "$o_own/answer")
+    o_md5=$(sed -n 's/^[[:space:]]*"md5": "\([0-9a-f]\{32\}\)",*$/\1/p' "$o_own/answer")
     same
-    transfer copyto "$o_source" "$o_root/file" || end 120 "the input file could not be fetched"
-    [ -f "$o_root/file" ] || end 121 "the input file vanished while it was fetched"
-    o_known=$o_md5
+    fetch_again
+    size_is "$o_size" || same
+    md5_is "$o_md5" || [ "$o_md5" = "$o_first" ] || { o_first=$o_md5 && fetch_again; }
+    md5_is "$o_md5" || [ "$o_md5" = "$o_first" ] || same
+}
+
+fetch_again() {
+    transfer "the input file could not be fetched" call copyto "$o_source" "$o_own/file" ||
+        end 120 "the input file could not be fetched: $(why)"
+    [ -f "$o_own/file" ] || end 121 "the input file vanished while it was fetched"
     measure
-    [ -n "$o_known" ] || o_md5='' # the store's eTags may be something else
-    same
 }
 
 measure() { # size and, where the image has md5sum, MD5 of what was fetched
-    o_size=$(($(wc -c <"$o_root/file"))) o_md5=''
-    ! command -v md5sum >/dev/null || o_md5=$(md5sum <"$o_root/file")
+    o_size=$(($(wc -c <"$o_own/file"))) o_md5=''
+    ! command -v md5sum >/dev/null || o_md5=$(md5sum <"$o_own/file")
     o_md5=${o_md5%% *}
 }
 
@@ -117,68 +184,110 @@ same() { # as in the event?
 
 size_is() { [ "${OSCAR_INPUT_SIZE:-$1}" = "$1" ]; }
 
-md5_is() { # an eTag is a plain MD5, or it has a dash and says nothing of the content
+md5_is() { # an eTag may be a plain MD5, or it has a dash and says nothing of the content
     [ -z "$1" ] || [ "${#OSCAR_INPUT_ETAG}" -ne 32 ] || [ "$1" = "$OSCAR_INPUT_ETAG" ]
 }
 
-# Storage keys and what is the runner's own end here; a user's RCLONE_* variables come out of their wrapping (eval sees
-# names of letters, digits and _ only). A shebang is followed as the kernel does, so a script in Python works; sh runs a
-# script without one, or whose interpreter the image lacks.
+# In a session of its own, so that no signal to "all of my group" ends the runner. Nearly all images have setsid; bash
+# does without.
 script() {
-    o_names='s/^\(RCLONE_[A-Za-z0-9_]*\)=.*/\1/p;s/^\(OSCAR_OUTPUT_[0-9]*_[A-Z]*\)=.*/\1/p'
-    for o_name in $(env | sed -n "$o_names"); do unset "$o_name"; done
-    for o_name in $(env | sed -n 's/^OSCAR_USER_\(RCLONE_[A-Za-z0-9_]*\)=.*/\1/p'); do
-        eval "export $o_name=\"\${OSCAR_USER_$o_name-}\"; unset OSCAR_USER_$o_name"
-    done
-    o_script=$OSCAR_SCRIPT
-    unset OSCAR_RCLONE OSCAR_SCRIPT OSCAR_RESULT OSCAR_STAGE_IN OSCAR_STAGING_TIMEOUT OSCAR_DEPTH OSCAR_OUTPUTS \
-        OSCAR_INPUT_REMOTE OSCAR_INPUT_BUCKET OSCAR_INPUT_KEY OSCAR_INPUT_NAME OSCAR_INPUT_SIZE OSCAR_INPUT_ETAG \
-        OSCAR_LOG_REMOTE OSCAR_LOG_PATH OSCAR_LOG_MAX OSCAR_RECORD OSCAR_CA_BUNDLE
-    o_line=$(head -n 1 "$o_script")
-    set -f # the words of a shebang are no patterns
-    case $o_line in '#!'*) set -- ${o_line#??} ;; esac
-    [ -x "${1-}" ] || set -- /bin/sh
-    case $1 in */env) case ${2-} in -*) ;; *) command -v "${2-}" >/dev/null || set -- /bin/sh ;; esac ;; esac
-    o_interpreter=$1 && shift
-    exec "$o_interpreter" ${1:+"$*"} "$o_script" 3>&-
+    if command -v setsid >/dev/null; then exec setsid /bin/sh "$o_home/script.sh"; fi
+    exec /bin/sh "$o_home/script.sh"
 }
 
-# --checksum: what is there already is not written again, so that a retry does not start the next service twice.
-# --no-traverse: each output is looked up by itself, however many there are of earlier Jobs.
+describe_failure() {
+    o_failure="the script ended with exit code $o_code"
+    ! has_no_room || o_failure="no space left in $o_tmp: $o_failure"
+    printf %s "$o_failure"
+}
+
+note_summary() { # the one line that the script says of its work
+    o_note=$TMP_OUTPUT_DIR/.summary
+    [ -f "$o_note" ] && [ ! -L "$o_note" ] || return 0
+    o_summary=$(head -c 320 "$o_note" | head -n 1 | tr -d '[:cntrl:]')
+}
+
 stage_out() {
     o_index=0 o_remote='' o_path='' o_filter=''
-    while [ "$o_index" -lt "$OSCAR_OUTPUTS" ] && [ -n "$(ls -A "$TMP_OUTPUT_DIR")" ]; do
+    [ "$OSCAR_OUTPUTS" -gt 0 ] || return 0
+    repair
+    [ -d "$TMP_OUTPUT_DIR" ] && [ ! -L "$TMP_OUTPUT_DIR" ] || end 120 "the output folder is gone: the script removed it"
+    [ -r "$TMP_OUTPUT_DIR" ] && [ -x "$TMP_OUTPUT_DIR" ] || chmod u+rwx "$o_root" "$TMP_OUTPUT_DIR"
+    [ -n "$(ls -A "$TMP_OUTPUT_DIR")" ] || return 0
+    check_outputs
+    while [ "$o_index" -lt "$OSCAR_OUTPUTS" ]; do
         eval "o_remote=\$OSCAR_OUTPUT_${o_index}_REMOTE o_path=\$OSCAR_OUTPUT_${o_index}_PATH"
         eval "o_filter=\$OSCAR_OUTPUT_${o_index}_FILTER"
-        printf '%s\n' "$o_filter" >"$o_root/filter"
-        transfer copy --checksum --no-traverse --filter-from "$o_root/filter" \
-            --header-upload "x-amz-meta-oscar-depth: $OSCAR_DEPTH" "$TMP_OUTPUT_DIR" \
-            "$o_remote:$o_path/" || end 120 "the output files could not be stored (output $o_index)"
+        printf '%s\n' '- /.summary' >"$o_own/left_out"
+        transfer "the output files could not be stored (output $o_index)" store ||
+            end 120 "the output files could not be stored (output $o_index): $(why)"
         o_index=$((o_index + 1))
     done
+    [ ! -s "$o_own/unfit" ] || end 120 "not stored: $(head -n 3 "$o_own/unfit" | tr '\n' ' ' | head -c 900)"
+}
+
+check_outputs() { # links, pipes and the like: rare, and looked at before anything is copied
+    [ -z "$(command -v find)" ] || find "$TMP_OUTPUT_DIR" ! -type f ! -type d \
+        -exec /bin/sh "$o_home/outputs.sh" "$TMP_OUTPUT_DIR" "$o_root" "$o_own" "" {} +
+    [ ! -s "$o_own/refused" ] || end 120 "$(head -n 1 "$o_own/refused" | head -c 900)"
+}
+
+# A first attempt always writes, whatever is there. A later one leaves what is there already as it is (--checksum), so
+# that a retry does not start the next service twice; --no-traverse: it looks up each output by itself, however many
+# there are of earlier Jobs. rclone lists what is in the store afterwards, with sums that it has anyway.
+store() {
+    o_how='--checksum --no-traverse'
+    [ "${OSCAR_ATTEMPT:-1}" -gt 1 ] || o_how=--no-check-dest
+    { cat "$o_own/left_out" && printf '%s\n' "$o_filter"; } >"$o_own/filter"
+    # shellcheck disable=SC2086
+    call copy $o_how --filter-from "$o_own/filter" --header-upload "x-amz-meta-oscar-depth: $OSCAR_DEPTH" \
+        --log-level INFO --stats-log-level DEBUG --dest-after - --format hsp --separator ' ' \
+        "$TMP_OUTPUT_DIR" "$o_remote:$o_path/" || { note_copied; return 1; }
+    sed "s/^/output=$o_index /" "$o_own/answer" >>"$o_own/stored"
+}
+
+# After a call that stored only some files: those are recorded and left out of the next one. Names that no store takes
+# are left out, too.
+note_copied() {
+    sed -n 's/^[^ ]* [^ ]* INFO  : \(.*\): [-A-Za-z ]*Copied ([a-z ]*)$/\1/p' "$o_own/errors" >"$o_own/copied"
+    if [ -s "$o_own/copied" ]; then
+        awk 'NR == FNR { copied[$0]; next } { name = $0; sub(/^[^ ]* [^ ]* /, "", name) } name in copied' \
+            "$o_own/copied" "$o_own/answer" | sed "s/^/output=$o_index /" >>"$o_own/stored"
+        sed 's/[].[*^$+?(){}|\\]/\\&/g;s,.*,- /{{&}},' "$o_own/copied" >>"$o_own/left_out"
+    fi
+    sed -n 's/.*Replacing invalid UTF-8 characters in \(".*"\)$/the name \1 is not UTF-8;/p' "$o_own/errors" |
+        sort -u >"$o_own/odd"
+    [ ! -s "$o_own/odd" ] || { cat "$o_own/odd" >>"$o_own/unfit" && echo '- {{(?s).*\x{fffd}.*}}' >>"$o_own/left_out"; }
 }
 
 # From now on what is written goes on to the launcher and into a file. A TERM to the whole Job leaves these two alone.
+# Files are open before the script runs, which may remove them.
 start_log() {
-    mkfifo "$o_root/all" "$o_root/copy"
-    (trap '' TERM INT HUP && exec tee "$o_root/copy" <"$o_root/all") & o_tee=$!
-    (trap '' TERM INT HUP && keep <"$o_root/copy" >"$o_root/log") & o_keeper=$!
-    exec 3>&1 >"$o_root/all" 2>&1
+    mkfifo "$o_own/all" "$o_own/copy"
+    : >"$o_own/log" && exec 5<"$o_own/log"
+    (trap '' TERM INT HUP && exec tee "$o_own/copy" <"$o_own/all") & o_tee=$!
+    (trap '' TERM INT HUP && keep <"$o_own/copy" >"$o_own/log") & o_keeper=$!
+    exec 3>&1 >"$o_own/all" 2>&1
 }
 
 keep() { # the first and the last half of what a log may have
     o_half=$((OSCAR_LOG_MAX / 2))
+    : >"$o_own/end" && exec 6>"$o_own/end" 7<"$o_own/end" 8<"$o_own/end"
     head -c "$o_half"
-    tail -c "$o_half" >"$o_root/log.end"
-    [ "$(($(wc -c <"$o_root/log")))" -lt "$o_half" ] || say "a log that exceeds $OSCAR_LOG_MAX bytes loses its middle"
-    cat "$o_root/log.end"
+    tail -c "$o_half" >&6
+    [ "$(($(wc -c <&7)))" -lt "$o_half" ] || say "a log that exceeds $OSCAR_LOG_MAX bytes loses its middle"
+    cat <&8
 }
 
 store_log() { # and beside it, for a launcher that may lose sight of the Job, how it ended
     o_log=${OSCAR_LOG_PATH##*/}
-    mkdir "$o_root/kept" && mv "$o_root/log" "$o_root/kept/$o_log"
-    [ -z "${OSCAR_RECORD-}" ] || cp "$OSCAR_RESULT" "$o_root/kept/${o_log%.log}.result"
-    (RCLONE_TIMEOUT=10s rclone copy --no-check-dest "$o_root/kept" "$OSCAR_LOG_REMOTE:${OSCAR_LOG_PATH%/*}/")
+    repair
+    rm -rf "$o_own/kept" && mkdir "$o_own/kept" && cat <&5 >"$o_own/kept/$o_log"
+    if [ -n "${OSCAR_RECORD-}" ]; then
+        cp "$OSCAR_RESULT" "$o_own/kept/${o_log%.log}.result"
+        [ ! -s "$o_own/stored" ] || keep_list "$o_own/kept/${o_log%.log}.outputs"
+    fi
+    (RCLONE_TIMEOUT=10s rclone copy --no-check-dest "$o_own/kept" "$OSCAR_LOG_REMOTE:${OSCAR_LOG_PATH%/*}/")
 }
 
 clean() {
@@ -189,16 +298,21 @@ clean() {
         kill "$!" 2>/dev/null
         store_log || say "the log could not be stored"
     fi
-    rm -rf "$o_root" 2>/dev/null || { chmod -R u+rwx "$o_root" && rm -rf "$o_root"; }
+    rm -rf "$o_root" "$o_own" 2>/dev/null || { chmod -R u+rwx "$o_root" "$o_own" && rm -rf "$o_root" "$o_own"; }
 }
 
-o_root=$(mktemp -d "${TMPDIR:-/tmp}/oscar.XXXXXX") || end 120 "no folder for temporary files in ${TMPDIR:-/tmp}"
+o_tmp=${TMPDIR:-/tmp}
+o_own=$o_tmp/oscar.none
+o_root=$(mktemp -d "$o_tmp/oscar.XXXXXX") || end 120 "no folder for temporary files in $o_tmp"
+o_own=$o_root.runner
 export TMP_INPUT_DIR="$o_root/input" TMP_OUTPUT_DIR="$o_root/output"
 trap clean EXIT && trap stop TERM INT HUP
-mkdir "$TMP_INPUT_DIR" "$TMP_OUTPUT_DIR"
+mkdir "$TMP_INPUT_DIR" "$TMP_OUTPUT_DIR" "$o_own"
+printf '%65536s' '' >"$o_own/reserve" # for the result, if the script fills the disk
 [ -z "$OSCAR_LOG_REMOTE" ] || start_log
 [ "$OSCAR_STAGE_IN" != 1 ] || stage_in
 o_phase=script
-run script || end "$o_code" "the script ended with exit code $o_code"
+command -v setsid >/dev/null || set -m 2>/dev/null
+run script || end "$o_code" "$(describe_failure)"
 o_phase=stage_out && stage_out
 o_phase='done' && end 0 "done"

@@ -12,6 +12,7 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.jobs.environment import (
     RunnerSettings,
     event_environment,
+    output_places,
     providers_of,
     remote_name,
     secret_environment,
@@ -46,6 +47,7 @@ def job_spec(
         timeout=float(service.timeout),
         image=service.image,
         constant=constant,
+        outputs=output_places(service, run.event),
     )
 
 

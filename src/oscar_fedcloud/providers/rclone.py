@@ -8,6 +8,8 @@ https://rclone.org/overview/#encoding
 
 from __future__ import annotations
 
+import re
+
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.model import Credential
 
@@ -18,11 +20,23 @@ _SIGNS = {code: chr(_PICTURES + code) for code in range(0x20)} | {0x7F: "\u2421"
 _QUOTED = {ord(sign): _QUOTE + sign for sign in (*_SIGNS.values(), "\uff0f", _QUOTE)}
 _ENCODING = _SIGNS | _QUOTED
 _FULL_STOP = "\uff0e"
+_SHOWN = {picture: chr(code) for code, picture in _SIGNS.items()}
+_WRITTEN = re.compile(f"{_QUOTE}[{''.join(_SHOWN)}\uff0f{_QUOTE}{_FULL_STOP}]|[{''.join(_SHOWN)}]")
 
 
 def rclone_path(key: str) -> str:
     """A key, or a folder, as an argument of rclone after ``remote:bucket/``."""
     return "/".join(_segment(segment) for segment in key.split("/"))
+
+
+def key_of(path: str) -> str:
+    """The key that ``rclone_path`` wrote like this."""
+    return _WRITTEN.sub(_read, path)
+
+
+def _read(found: re.Match[str]) -> str:
+    sign = found[0]
+    return sign[1] if sign[0] == _QUOTE else _SHOWN.get(sign, sign)
 
 
 def _segment(name: str) -> str:

@@ -133,12 +133,12 @@ def test_no_variable_of_the_user_takes_the_place_of_one_of_the_runner() -> None:
     assert without_log["OSCAR_LOG_REMOTE"] == without_log["OSCAR_LOG_PATH"] == ""
 
 
-def test_rclone_variables_of_the_user_are_wrapped() -> None:
+def test_variables_of_the_user_are_wrapped() -> None:
     of = make_service(environment={"variables": {"RCLONE_DRY_RUN": "true", "A": "b"}, "secrets": {"RCLONE_PASS": "x"}})
     found = variables(of) | secret_environment(of, {})
     assert found["OSCAR_USER_RCLONE_DRY_RUN"] == "true"
     assert found["OSCAR_USER_RCLONE_PASS"] == "x"
-    assert found["A"] == "b"
+    assert found["OSCAR_USER_A"] == "b"
     assert not [name for name in found if name.startswith("RCLONE_")]
 
 
@@ -146,7 +146,7 @@ def test_secrets_are_apart() -> None:
     of = make_service(environment={"variables": {"A": "b"}, "secrets": {"PASSWORD": "s3cret"}})
     stores = {"minio.default": {"RCLONE_CONFIG_MINIO_DEFAULT_SECRET_ACCESS_KEY": "key"}}
     assert secret_environment(of, stores) == {
-        "PASSWORD": "s3cret",
+        "OSCAR_USER_PASSWORD": "s3cret",
         "OSCAR_SERVICE_TOKEN": "7" * 64,
         "RCLONE_CONFIG_MINIO_DEFAULT_SECRET_ACCESS_KEY": "key",
     }

@@ -18,6 +18,7 @@ from oscar_fedcloud.jobs.launchers.kubernetes.objects import Job, Pod
 from oscar_fedcloud.jobs.launchers.kubernetes.template import security
 from oscar_fedcloud.jobs.launchers.kubernetes.variables import variables_file
 from oscar_fedcloud.jobs.launchers.plan import RUNNER
+from oscar_fedcloud.jobs.launchers.result import Result
 from oscar_fedcloud.model import LaunchError
 
 VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))) | st.binary().map(
@@ -61,7 +62,10 @@ def job(type_: str = "", reason: str = "", message: str = "") -> Job:
             "limit",
         ),
         (job(), pod("Failed", ended(128, "permission denied", "StartError")), "launch_failed", "permission denied"),
-        (job(), pod("Failed", ended(1, "phase=script\nexit=1; rm\nreason=x")), "failed", "x"),
+        (job(), pod("Failed", ended(1, "phase=script\nexit=1; rm\nreason=x")), "failed", "exit code is '1; rm'"),
+        (job(), pod("Failed", ended(1, "phase=script\nexit=99999999999999999999\n")), "failed", "cannot be used"),
+        (job(), pod("Succeeded", ended(0, f"phase=done\nexit={'9' * 5000}\n")), "failed", "more than 4096 bytes"),
+        (job(), pod("Failed", reason="Evicted", message='Usage of EmptyDir volume "work" exceeds'), "failed", "work"),
         (job(), pod("Failed", ended(121, "phase=stage_in\nexit=121\nreason=gone")), "input_gone", "gone"),
         (job(), pod("Failed", ended(143, "phase=stopped\nexit=143\nreason=s")), "lost", "ended from outside"),
         (job(), pod("Failed"), "lost", "its Pod on node node-7 was lost"),
@@ -86,9 +90,9 @@ def test_no_end(seen: Pod | None) -> None:
 
 
 def test_what_the_runner_recorded_is_the_end() -> None:
-    assert endings.of_record("j", {"phase": "done", "exit": "0"}).state == "succeeded"
-    assert endings.of_record("j", {"phase": "script", "exit": "4", "reason": "r"}).exit_code == 4
-    assert endings.of_record("j", {"phase": "stopped", "exit": "143"}).state == "lost"
+    assert endings.of_record("j", Result("done")).state == "succeeded"
+    assert endings.of_record("j", Result("script", 4, "r")).exit_code == 4
+    assert endings.of_record("j", Result("stopped", 143)).state == "lost"
 
 
 def test_troubles_are_told_apart() -> None:

@@ -13,7 +13,7 @@ import pytest
 from oscar_fedcloud.config import LauncherConfig
 from oscar_fedcloud.fdl import parse_service
 from oscar_fedcloud.jobs.launchers.container import Engine, needs_host_network
-from oscar_fedcloud.jobs.launchers.plan import RUNNER, Machine, plan_job
+from oscar_fedcloud.jobs.launchers.plan import RUNNER, SCRIPTS, Machine, plan_job
 from oscar_fedcloud.model import JobSpec, LaunchError, Run, RunState, StorageEvent
 
 FOLDER = Path("/data/jobs/step-run-1")
@@ -102,7 +102,7 @@ def test_in_a_container(container: Literal["auto", "require"]) -> None:
     assert ("--memory", str(256 << 20)) in options
     assert ("--cpus", "0.5") in options
     assert {value for name, value in options if name == "--volume"} == {
-        f"{RUNNER}:/oscar/runner.sh:ro",
+        *(f"{script}:/oscar/{script.name}:ro" for script in SCRIPTS),
         "/usr/bin/rclone:/oscar/rclone:ro",
         f"{FOLDER}/script:/oscar/script:ro",
         f"{FOLDER}/out:/oscar/out",

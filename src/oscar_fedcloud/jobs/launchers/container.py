@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Job in a container of docker or podman: the same runner, inside the service's own image.
 
-The container sees the script, the runner and rclone read-only, and one folder for the runner's result. The values of
-its environment go by the engine's own environment, never on a command line, which every user of the machine may read.
+The container sees the script, the runner's files and rclone read-only, and one folder for the runner's result. The
+values of its environment go by the engine's own environment, never on a command line, which every user of the machine
+may read.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -48,12 +49,15 @@ def find_engine() -> Engine | str:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One Job's container. folder: the Job's. memory: bytes. cpu: cores. variables: names that it gets."""
+    """One Job's container. folder: the Job's. scripts: the runner's files. memory: bytes. cpu: cores.
+
+    variables: names that it gets.
+    """
 
     job: str
     image: str
     folder: Path
-    runner: Path
+    scripts: Sequence[Path]
     rclone: Path
     memory: int
     cpu: float
@@ -83,7 +87,7 @@ class Container:
 
     def _mounts(self) -> dict[str, str]:
         return {
-            str(self.runner): "/oscar/runner.sh:ro",
+            **{str(script): f"/oscar/{script.name}:ro" for script in self.scripts},
             str(self.rclone): "/oscar/rclone:ro",
             str(self.folder / "script"): "/oscar/script:ro",
             str(self.folder / "out"): "/oscar/out",

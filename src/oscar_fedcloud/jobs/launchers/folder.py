@@ -12,7 +12,9 @@ state that the next one understands:
 ``cancel``                 the shim shall end it
 =========================  =====================================================================================
 
-``started`` without a held lock and without ``status`` means that the Job was lost.
+``started`` without a held lock and without ``status`` means that the Job was lost. A Job on this machine has the rights
+of the launcher, so all that is read here may have been written by its script: only regular files count, and only values
+that can be true.
 """
 
 from __future__ import annotations
@@ -24,14 +26,19 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from oscar_fedcloud.jobs.launchers import files
 from oscar_fedcloud.jobs.launchers.joblog import read_log
-from oscar_fedcloud.model import AttemptState, Completion
+from oscar_fedcloud.jobs.launchers.outputs import LIST_MAX, parse_outputs
+from oscar_fedcloud.jobs.launchers.result import RESULT_MAX, Result, parse_result, plain
+from oscar_fedcloud.model import AttemptState, Completion, OutputPlace, StoredObject
 
 _KEPT = ("started", "status", "log")  # what an acknowledged Job leaves until it is pruned
+_STATUS_MAX, _SPEC_MAX, _PROGRESS_MAX = 64 * 1024, 1024 * 1024, 4096  # bytes
 
 
 class JobFolder:
@@ -79,7 +86,9 @@ class JobFolder:
             (self.path / "cancel").touch()
 
     def completion(self) -> Completion | None:
-        """How the Job ended, or None while it may still run or has not begun."""
+        """How the Job ended, or None while it may still run or has not begun. Blocks; never raises."""
+        if not self.path.is_dir():
+            return Completion(self.job, AttemptState.LOST, reason="the Job's folder vanished")
         if not self.started:
             return None
         ended = self._status()
@@ -88,29 +97,73 @@ class JobFolder:
         return ended
 
     def _status(self) -> Completion | None:
-        try:
-            status = json.loads((self.path / "status").read_bytes())
-        except FileNotFoundError:
+        content = files.read_regular(self.path / "status", _STATUS_MAX)
+        if content is None:
             return None
+        try:
+            return self._told(json.loads(content))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return Completion(self.job, AttemptState.FAILED, reason="the status of the job cannot be read")
+
+    def _told(self, status: Mapping[str, Any]) -> Completion:
+        code, finished = status["exit_code"], status["finished"]
+        result = parse_result(files.read_regular(self.path / "out" / "result", RESULT_MAX) or b"")
         return Completion(
             job=self.job,
             state=AttemptState(status["state"]),
-            exit_code=status["exit_code"],
-            reason=status["reason"],
-            finished=status["finished"],
-            limits=status["limits"],
+            exit_code=code if type(code) is int and 0 <= code <= 255 else None,
+            reason=plain(str(status["reason"]), 2000),
+            finished=finished if type(finished) is float and 0 < finished < time.time() + 1 else None,
+            limits={str(name): str(how) for name, how in status["limits"].items()},
+            outputs=self._stored(result),
+            outputs_total=result.total,
+            summary=result.summary,
         )
 
+    def _stored(self, result: Result) -> tuple[StoredObject, ...]:
+        """What the Job stored: from the list beside the result, if the result has no room for all of it."""
+        if not result.total:
+            return ()
+        try:
+            spec = json.loads(files.read_regular(self.path / "spec.json", _SPEC_MAX) or b"")
+            places = [OutputPlace(*map(str, place)) for place in spec["outputs"]]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return ()
+        found = parse_outputs(result.outputs, places)
+        if len(found) < result.total:
+            found = parse_outputs(files.read_regular(self.path / "out" / "result.outputs", LIST_MAX) or b"", places)
+        return found
+
     def _lost(self) -> Completion:
-        """Without its shim; the runner may have come to its end nevertheless."""
-        with contextlib.suppress(OSError):
-            if "phase=done\n" in (self.path / "out" / "result").read_text(encoding="utf-8", errors="replace"):
-                return Completion(self.job, AttemptState.SUCCEEDED, 0)
+        """Without its shim; the runner may have come to its end nevertheless. What is left of it ends now."""
+        self.kill_orphans()
+        result = parse_result(files.read_regular(self.path / "out" / "result", RESULT_MAX) or b"")
+        if result.phase == "done":
+            stored = self._stored(result)
+            return Completion(
+                self.job,
+                AttemptState.SUCCEEDED,
+                0,
+                outputs=stored,
+                outputs_total=result.total,
+                summary=result.summary,
+            )
         return Completion(self.job, AttemptState.LOST, reason="the Job's processes vanished without leaving a result")
+
+    def progress(self) -> str:
+        """What the runner waits for, or ""."""
+        content = files.read_regular(self.path / "out" / "result.progress", _PROGRESS_MAX) or b""
+        return plain(content.decode("utf-8", "replace"), 300)
 
     def _locked(self) -> bool:
         """Whether something of the Job lives. Only asked after ``started`` is there, so no shim can be kept from it."""
-        with (self.path / "lock").open("rb") as file:
+        try:
+            lock = files.open_regular(self.path / "lock")
+        except PermissionError:
+            return False
+        if lock is None:
+            return False
+        with open(lock, "rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -120,44 +173,63 @@ class JobFolder:
     def orphaned(self) -> bool:
         """Whether the shim has gone while something of the Job may live."""
         try:
-            os.kill(int((self.path / "started").read_text(encoding="ascii") or 0), 0)
+            os.kill(int(files.read_regular(self.path / "started", 20) or 0), 0)
         except ProcessLookupError:
             return True
-        except (OSError, ValueError):
+        except (OSError, ValueError, OverflowError):
             return False
         return False
 
     def kill_orphans(self) -> None:
-        """Kill all that holds the lock: the processes of a Job that has lost its shim."""
-        for pid in _holders(os.path.realpath(self.path / "lock")):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """Kill what is left of a Job that has lost its shim: all that holds the lock, or has the Job's name with it."""
+        own = os.getpid()
+        for pid in _members(os.path.realpath(self.path / "lock"), f"OSCAR_JOB={self.job}".encode()):
+            if pid != own:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
 
     def log(self, tail: int | None) -> Iterator[bytes] | None:
         """The log in chunks, or None when there is none."""
-        return read_log(str(self.path), tail) if (self.path / "log").exists() else None
+        return read_log(str(self.path), tail) if files.is_regular(self.path / "log") else None
 
     def shim_log(self) -> str:
         """What the shim itself had to say, for a reason."""
-        with contextlib.suppress(OSError):
-            return (self.path / "shim.log").read_text(encoding="utf-8", errors="replace")[-300:].strip()
-        return ""
+        content = files.read_regular(self.path / "shim.log", 64 * 1024) or b""
+        return content.decode("utf-8", "replace")[-300:].strip()
 
     def acknowledge(self) -> None:
         """Remove all but the log and the status. ``spec.json`` goes last, so that this can be repeated."""
         if not self.exists:
             return
         for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir() and not path.is_symlink():
+                remove_tree(path)
             elif path.name.partition(".")[0] not in (*_KEPT, "spec"):
-                path.unlink()
-        (self.path / "spec.json").unlink()
+                path.unlink(missing_ok=True)
+        (self.path / "spec.json").unlink(missing_ok=True)
 
 
-def _holders(lock: str) -> Iterator[int]:
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, also when a script took its own rights to it away."""
+
+    def allow(_function: object, path: str, _error: object) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(path), 0o700)
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.chmod(path, 0o700)
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                os.unlink(path)
+
+    shutil.rmtree(folder, onerror=allow)
+
+
+def _members(lock: str, name: bytes) -> Iterator[int]:
+    """Processes that hold this lock, or have this variable in their environment."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             with contextlib.suppress(OSError):  # not ours, or ended meanwhile
-                if any(os.readlink(descriptor) == lock for descriptor in (process / "fd").iterdir()):
+                if name in (process / "environ").read_bytes().split(b"\0") or any(
+                    os.readlink(descriptor) == lock for descriptor in (process / "fd").iterdir()
+                ):
                     yield int(process.name)

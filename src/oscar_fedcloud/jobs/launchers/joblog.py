@@ -11,12 +11,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from . import files
+
 _CHUNK = 64 * 1024
 _GAP = b"\n[the log was too long: a part in the middle is left out]\n"
 
 
 class CappedLog:
-    """The writing end; ``limit`` in bytes."""
+    """The writing end; ``limit`` in bytes. What cannot be written, because the disk is full, is left out."""
 
     def __init__(self, folder: str, limit: int) -> None:
         self._folder = folder
@@ -25,10 +27,14 @@ class CappedLog:
         self._file = self._open()
 
     def _open(self) -> int:
-        return os.open(_path(self._folder, self._part), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        return files.create(_path(self._folder, self._part))
 
     def write(self, data: bytes) -> None:
         """Append; the oldest part of the tail goes when there is no room."""
+        with contextlib.suppress(OSError):
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
         while data:
             if self._room <= 0:
                 self._turn()
@@ -42,7 +48,7 @@ class CappedLog:
         self._file = self._open()
         self._room = self._quarter
         if self._part > 2:
-            os.unlink(_path(self._folder, self._part - 2))
+            files.remove(_path(self._folder, self._part - 2))
 
 
 def _path(folder: str, part: int) -> str:
@@ -52,13 +58,16 @@ def _path(folder: str, part: int) -> str:
 def read_log(folder: str, tail: int | None = None) -> Iterator[bytes]:
     """The log in chunks, or its last ``tail`` bytes."""
     parts = sorted(int(name[4:]) for name in os.listdir(folder) if name.startswith("log.") and name[4:].isdigit())
-    paths = [_path(folder, part) for part in (0, *parts)]
+    paths = [path for path in (_path(folder, part) for part in (0, *parts)) if files.is_regular(path)]
     skip = 0 if tail is None else max(0, sum(os.path.getsize(path) for path in paths) - tail)
     for index, path in enumerate(paths):
         if index == 1 and parts[0] > 1 and not skip:
             yield _GAP
-        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:  # a part may have been let go meanwhile
-            file.seek(skip)
-            skip = max(0, skip - os.fstat(file.fileno()).st_size)
-            while chunk := file.read(_CHUNK):
-                yield chunk
+        with contextlib.suppress(PermissionError):
+            if (opened := files.open_regular(path)) is None:  # a part may have been let go meanwhile
+                continue
+            with open(opened, "rb") as file:
+                file.seek(skip)
+                skip = max(0, skip - os.fstat(file.fileno()).st_size)
+                while chunk := file.read(_CHUNK):
+                    yield chunk

@@ -13,6 +13,7 @@ from oscar_fedcloud.jobs.launchers.container import Container, Engine, needs_hos
 from oscar_fedcloud.model import JobSpec, LaunchError
 
 RUNNER = Path(__file__).parents[1] / "runner.sh"
+SCRIPTS = tuple(RUNNER.with_name(name) for name in ("runner.sh", "script.sh", "outputs.sh"))  # they call each other
 HOST_MODE = "none: runs as the invoker's user, for trusted scripts"
 _CLIENT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "CONTAINER_HOST", "XDG_RUNTIME_DIR")
 
@@ -55,6 +56,7 @@ def plan_job(job: JobSpec, folder: Path, config: LauncherConfig, machine: Machin
         "watched_memory": 0,
         "inspect": [],
         "remove": [],
+        "outputs": [[place.provider, place.bucket, place.folder] for place in job.outputs],
     }
     limits = {"timeout": "watched" if job.timeout else "none"}
     if config.container != "never" and isinstance(machine.engine, Engine):
@@ -117,7 +119,7 @@ def _in_container(
         job=job.job,
         image=job.image or job.service.image,
         folder=folder,
-        runner=RUNNER,
+        scripts=SCRIPTS,
         rclone=machine.rclone,
         memory=job.memory,
         cpu=job.cpu,

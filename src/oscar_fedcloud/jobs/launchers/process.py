@@ -22,7 +22,7 @@ from typing import Any
 from oscar_fedcloud.config import LauncherConfig
 from oscar_fedcloud.jobs.launchers import limits
 from oscar_fedcloud.jobs.launchers.container import find_engine
-from oscar_fedcloud.jobs.launchers.folder import JobFolder
+from oscar_fedcloud.jobs.launchers.folder import JobFolder, remove_tree
 from oscar_fedcloud.jobs.launchers.plan import RUNNER, Machine, plan_job
 from oscar_fedcloud.model import AttemptState, Completion, JobSpec, LaunchError
 
@@ -97,6 +97,14 @@ class ProcessLauncher:
         """Chunks of the Job's log (its last ``tail`` bytes) while the launcher still has it, else None."""
         return self._folder(job).log(tail)
 
+    def waiting(self, job: str) -> tuple[str, str] | None:
+        """Nothing: a Job on this machine runs as soon as it is started."""
+        return None
+
+    def progress(self, job: str) -> str:
+        """What the runner of a Job waits for while it goes on, such as a store that is away, or ""."""
+        return self._folder(job).progress()
+
     async def collect(self, current: Mapping[str, str]) -> None:
         """Nothing is kept for a service."""
 
@@ -154,7 +162,7 @@ class ProcessLauncher:
         """Wait for the end of a Job and report it: at once for a shim of our own, else by looking now and then."""
         code = await _exit_of(shim) if shim else 0
         orphaned_since: float | None = None
-        while (completion := _completion(folder, code)) is None:
+        while (completion := await asyncio.to_thread(_completion, folder, code)) is None:
             if not folder.orphaned():
                 orphaned_since = None
             elif orphaned_since is None:
@@ -170,7 +178,7 @@ class ProcessLauncher:
         for path in self.root.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 if not (path / "spec.json").exists() and path.stat().st_mtime < oldest:
-                    shutil.rmtree(path)
+                    remove_tree(path)
 
 
 def _completion(folder: JobFolder, code: int) -> Completion | None:

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guardian of one Job on this machine: a process of its own, that needs no invoker.
 
-It takes the lock of the Job's folder, which its children inherit, so that the lock is held as long as anything of the
-Job lives. It starts ``runner.sh``, enforces limits, obeys the file ``cancel``, keeps a capped log and leaves ``status``
-by rename. Of several shims on one folder only one runs the Job, and only if ``started`` is not there; the others end
-without a word. When a shim is killed, the kernel sends TERM to its runner. Standard library only, for a quick start.
+It takes the lock of the Job's folder, which the runner inherits, so that the lock is held as long as the runner lives;
+the user's script does not get it. It starts ``runner.sh``, enforces limits, obeys the file ``cancel``, keeps a capped
+log and leaves ``status`` by rename. Of several shims on one folder only one runs the Job, and only if ``started`` is
+not there; the others end without a word. When a shim is killed, the kernel sends TERM to its runner. Standard library
+only, for a quick start.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -19,13 +21,15 @@ import signal
 import time
 from typing import Any
 
+from . import files
 from .joblog import CappedLog
 from .limits import descendants, exceeds, killed_in_cgroup, signal_all
-from .result import failure_state, parse_result, script_code
+from .result import RESULT_MAX, Result, failure_state, parse_result, script_code
 
 _TICK = 0.2  # s between looks at ``cancel`` and at limits
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_LOCK_FD = 200  # at least: out of the way of scripts, which use and close small numbers
+_LOCK_FD = 9  # a number that every shell can close: script.sh does so before the user's script
+_RESERVE = 64 * 1024  # bytes kept on disk for ``status``, in case that the script fills it
 
 
 def main(folder: str) -> None:
@@ -39,7 +43,9 @@ def main(folder: str) -> None:
         return
     os.write(started, str(os.getpid()).encode())
     os.close(started)
-    os.set_inheritable(fcntl.fcntl(lock, fcntl.F_DUPFD, _LOCK_FD), True)
+    os.dup2(lock, _LOCK_FD, inheritable=True)
+    with contextlib.suppress(OSError):
+        os.write(files.create("reserve"), b"\0" * _RESERVE)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     with open("spec.json", encoding="utf-8") as file:
         write_status(Job(json.load(file)).run())
@@ -50,6 +56,7 @@ class Job:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.spec = spec
+        self.result = Result()
         self.log = CappedLog(".", spec["log_max"])
         self.begun = time.monotonic()
         self.stopped: tuple[str, str] | None = None
@@ -62,7 +69,8 @@ class Job:
             state, reason, exit_code = "cancelled", "cancelled before it began", None
         else:
             state, reason, exit_code = self._attend()
-        ended = {"state": state, "reason": reason, "exit_code": exit_code}
+        told = {"summary": self.result.summary, "outputs": self.result.total}
+        ended = {"state": state, "reason": reason, "exit_code": exit_code, **told}
         return {**ended, "started": started, "finished": time.time(), "limits": self.spec["limits"]}
 
     def _attend(self) -> tuple[str, str, int | None]:
@@ -72,7 +80,8 @@ class Job:
         signal.signal(signal.SIGTERM, lambda *_: self._stop("lost", "the process that watched the Job was told to end"))
         output, runner, problem = spawn(self.spec)
         if problem:
-            return "launch_failed", f"the runner could not be started: {problem}", None
+            state = "failed" if f"[Errno {errno.E2BIG}]" in problem else "launch_failed"  # variables of the service
+            return state, f"the runner could not be started: {problem}", None
         code = self._until_ended(runner, output, wake)
         end_rest()
         os.set_blocking(output, False)
@@ -131,8 +140,8 @@ class Job:
 
     def _judge(self, code: int) -> tuple[str, str, int | None]:
         """State, reason and the script's exit code, from what the runner left and what was done to it."""
-        result = read_result()
-        phase, exit_code = result.get("phase", ""), int(result.get("exit", code))
+        self.result = read_result()
+        phase, exit_code = self.result.phase, self.result.exit
         out_of_memory = self._clear_up()
         of_script = script_code(phase, exit_code)
         if phase == "done":
@@ -143,9 +152,11 @@ class Job:
             return "oom", f"used more than its memory of {self.spec['memory']} bytes", of_script
         if not phase and self.spec["inspect"] and code > 0:
             return "launch_failed", "the container could not be started", None
+        if self.result.problem:
+            return "failed", self.result.problem, None
         if phase in ("", "stopped"):
             return "lost", f"the runner was ended from outside (exit code {code})", None
-        return failure_state(phase, exit_code), result.get("reason", ""), of_script
+        return failure_state(phase, exit_code), self.result.reason, of_script
 
     def _clear_up(self) -> bool:
         """Remove cgroup and container; whether one of them ran out of memory."""
@@ -215,19 +226,34 @@ def command(arguments: list[str]) -> bytes:
     return subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
 
 
-def read_result() -> dict[str, str]:
+def read_result() -> Result:
     """What the runner says of its end; nothing if it was killed."""
-    with contextlib.suppress(FileNotFoundError), open("out/result", encoding="utf-8", errors="replace") as file:
-        return parse_result(file)
-    return {}
+    with contextlib.suppress(OSError):
+        os.chmod("out", 0o700)
+    return parse_result(files.read_regular("out/result", RESULT_MAX) or b"")
 
 
 def write_status(status: dict[str, Any]) -> None:
     """Leave the end where an invoker, of this life or the next, finds it whole or not at all."""
-    with open("status.new", "w", encoding="utf-8") as file:
-        json.dump(status, file)
-        file.flush()
-        os.fsync(file.fileno())
+    with contextlib.suppress(OSError):
+        os.chmod(".", 0o700)
+    files.remove("reserve")
+    content = json.dumps(status).encode()
+    try:
+        _write_file("status.new", content)
+    except OSError:  # the disk is full: what the Job worked with is not needed any more
+        for name in ("work", "tmp"):
+            files.remove(name)
+        _write_file("status.new", content)
+    if os.path.isdir("status"):
+        files.remove("status")
     os.rename("status.new", "status")
     folder = os.open(".", os.O_RDONLY)
     os.fsync(folder)
+
+
+def _write_file(path: str, content: bytes) -> None:
+    with open(files.create(path), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -7,17 +7,25 @@ the infrastructure, which are repeated apart from the service's own retry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+
+import msgspec
 
 from oscar_fedcloud.jobs.launchers.kubernetes.objects import Job, Pod, Terminated, condition
 from oscar_fedcloud.jobs.launchers.kubernetes.template import CONTAINER
-from oscar_fedcloud.jobs.launchers.result import failure_state, parse_result, script_code
-from oscar_fedcloud.model import AttemptState, Completion
+from oscar_fedcloud.jobs.launchers.outputs import parse_outputs
+from oscar_fedcloud.jobs.launchers.result import Result, failure_state, parse_result, plain, script_code
+from oscar_fedcloud.model import AttemptState, Completion, OutputPlace
 
 LIMITS = {"memory": "kubernetes", "cpu": "kubernetes request", "timeout": "kubernetes", "isolation": "pod"}
+_REASON_MAX = 2000  # characters
+_CLOCKS = 86400.0  # s by which a node's clock may be ahead
 GONE = "its Job was deleted from the cluster before it ended"
 _REJECTED = ("UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory", "OutOfpods", "NodeAffinity", "Preempting")
+_OWN_FAULT = ("exceeds the total limit", "exceeded its local ephemeral", "Usage of EmptyDir volume")  # of a kubelet
 _NOT_STARTED = ("StartError", "ContainerCannotRun", "CreateContainerError", "RunContainerError")
 
 
@@ -43,20 +51,41 @@ def lost(name: str, pod: Pod | None, message: str = "") -> Completion:
     return completion(name, AttemptState.LOST, f"its Pod{node} was lost{f': {why}' if why else ''}")
 
 
-def of_record(name: str, record: Mapping[str, str]) -> Completion:
+def of_record(name: str, record: Result) -> Completion:
     """The end that the runner itself recorded in the store, when the cluster shows nothing of it any more."""
-    return _of_runner(name, record, 0, None)
+    return _of_runner(name, record, None)
+
+
+def told_by(pod: Pod | None) -> Result:
+    """What the runner left in the Pod's termination message; a container that could not start leaves other words."""
+    main = next((each for each in pod.status.container_statuses if each.name == CONTAINER), None) if pod else None
+    ended = main.state.terminated if main else None
+    if ended is None or ended.reason in _NOT_STARTED:
+        return Result()
+    return parse_result(ended.message.encode("utf-8", "replace"))
+
+
+def places_of(job: Job | None) -> tuple[OutputPlace, ...]:
+    """Where a Job may write, as the launcher noted on it."""
+    try:
+        return tuple(msgspec.json.decode(job.metadata.annotations.outputs, type=list[OutputPlace])) if job else ()
+    except msgspec.DecodeError:
+        return ()
+
+
+def with_outputs(ended: Completion, listed: bytes, places: Sequence[OutputPlace]) -> Completion:
+    """The same end, with what the runner listed of its outputs."""
+    return replace(ended, outputs=parse_outputs(listed, places))
 
 
 def _of_pod(name: str, pod: Pod) -> Completion:
     main = next((each for each in pod.status.container_statuses if each.name == CONTAINER), None)
     ended = main.state.terminated if main else None
-    result = parse_result(ended.message.splitlines()) if ended else {}
+    result = told_by(pod)
     finished = ended.finished_at if ended else None
-    phase = result.get("phase", "")
-    if ended and (phase == "done" or (phase not in ("", "stopped") and ended.reason != "OOMKilled")):
-        return _of_runner(name, result, ended.exit_code, finished)
-    if pod.status.phase == "Succeeded":
+    if result.phase == "done" or (result.phase not in ("", "stopped") and ended and ended.reason != "OOMKilled"):
+        return _of_runner(name, result, finished)
+    if pod.status.phase == "Succeeded" and not result.problem:
         return completion(name, AttemptState.SUCCEEDED, "", 0, finished)
     if pod.status.reason == "DeadlineExceeded":
         timeout = f" of {pod.spec.active_deadline_seconds} s" if pod.spec.active_deadline_seconds else ""
@@ -67,7 +96,7 @@ def _of_pod(name: str, pod: Pod) -> Completion:
     if condition(pod.status.conditions, "DisruptionTarget"):
         return lost(name, pod)
     if pod.status.reason == "Evicted":
-        own = "exceeds the total limit" in pod.status.message or "exceeded its local ephemeral" in pod.status.message
+        own = any(words in pod.status.message for words in _OWN_FAULT)
         state = AttemptState.FAILED if own else AttemptState.LOST
         return completion(name, state, f"evicted from its node: {pod.status.message}", None, finished)
     if ended is None:
@@ -75,24 +104,27 @@ def _of_pod(name: str, pod: Pod) -> Completion:
     return _of_container(name, ended, result)
 
 
-def _of_runner(name: str, result: Mapping[str, str], code: int, finished: datetime | None) -> Completion:
-    phase, told = result.get("phase", ""), result.get("exit", "")
-    code = int(told) if told.isdecimal() else code
-    if phase == "done":
-        return completion(name, AttemptState.SUCCEEDED, "", 0, finished)
+def _of_runner(name: str, result: Result, finished: datetime | None) -> Completion:
+    phase = result.phase
+    if result.problem:
+        return completion(name, AttemptState.FAILED, result.problem, None, finished)
     if phase in ("", "stopped"):
         return completion(name, AttemptState.LOST, "the runner was ended from outside", None, finished)
-    state = AttemptState(failure_state(phase, code))
-    return completion(name, state, result.get("reason", ""), script_code(phase, code), finished)
+    state = AttemptState.SUCCEEDED if phase == "done" else AttemptState(failure_state(phase, result.exit))
+    reason = "" if phase == "done" else result.reason
+    ended = completion(name, state, reason, script_code(phase, result.exit), finished)
+    return replace(ended, outputs_total=result.total, summary=result.summary)
 
 
-def _of_container(name: str, ended: Terminated, result: Mapping[str, str]) -> Completion:
+def _of_container(name: str, ended: Terminated, result: Result) -> Completion:
     """A container that ended without the runner's saying how, or in spite of it."""
     if ended.reason == "OOMKilled":
-        code = script_code(result.get("phase", ""), ended.exit_code)
+        code = script_code(result.phase, result.exit)
         return completion(name, AttemptState.OOM, "used more than its memory limit", code, ended.finished_at)
     if ended.reason in _NOT_STARTED:
         return not_started(name, ended.message or ended.reason, ended.finished_at)
+    if result.problem:
+        return completion(name, AttemptState.FAILED, result.problem, None, ended.finished_at)
     why = f"the runner was ended from outside (exit code {ended.exit_code})"
     return completion(name, AttemptState.LOST, why, None, ended.finished_at)
 
@@ -130,5 +162,7 @@ def gone(name: str) -> Completion:
 def completion(
     name: str, state: AttemptState, reason: str, code: int | None = None, finished: datetime | None = None
 ) -> Completion:
-    """What the launcher reports."""
-    return Completion(name, state, code, reason, finished.timestamp() if finished else None, LIMITS)
+    """What the launcher reports. Texts and times come from the cluster, and from the Job itself."""
+    ended = finished.timestamp() if finished else 0.0
+    known = ended if 0 < ended < time.time() + _CLOCKS else None
+    return Completion(name, state, code, plain(reason, _REASON_MAX), known, LIMITS)

@@ -51,7 +51,7 @@ class KubernetesLauncher:
         While the API server does not answer, or leaves open what became of the request, the same request is sent again.
         """
         self.watcher.begin()
-        self.watcher.expect(spec.job)
+        self.watcher.expect(spec.job, spec.outputs)
         try:
             await self._make(spec)
         except LaunchError:
@@ -149,6 +149,14 @@ class KubernetesLauncher:
         except KubeError:
             return None
         return iter([content if tail is None else content[max(0, len(content) - tail) :]])
+
+    def waiting(self, job: str) -> tuple[str, str] | None:
+        """Why a started Job does not run yet: a code and the details. From the watch, without a request."""
+        return self.watcher.waiting(job)
+
+    def progress(self, job: str) -> str:
+        """What a Job waits for while it runs, or "". The answer may be some seconds old."""
+        return self.watcher.progress(job)
 
     def health(self) -> dict[str, Any]:
         """Whether the cluster is watched: ``{"ok": bool, "detail": str}``."""

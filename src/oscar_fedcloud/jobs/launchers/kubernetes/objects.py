@@ -7,6 +7,9 @@ from datetime import datetime
 
 import msgspec
 
+PREFIX = "oscar.fedcloud.eu"
+OUTPUTS = f"{PREFIX}/outputs"  # the annotation of a Job
+
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
     """Of any object."""
@@ -16,6 +19,18 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel"):
     labels: dict[str, str] = {}
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None  # when it was, or is to be, gone
+
+
+class JobAnnotations(msgspec.Struct, frozen=True):
+    """What a Job of ours says beside its spec; the other annotations may be large."""
+
+    outputs: str = msgspec.field(name=OUTPUTS, default="")  # where it may write, as JSON
+
+
+class JobMetadata(Metadata, frozen=True, rename="camel"):
+    """Of a Job."""
+
+    annotations: JobAnnotations = JobAnnotations()
 
 
 class Condition(msgspec.Struct, frozen=True, rename="camel"):
@@ -43,7 +58,7 @@ class JobStatus(msgspec.Struct, frozen=True):
 class Job(msgspec.Struct, frozen=True):
     """A Job."""
 
-    metadata: Metadata
+    metadata: JobMetadata
     status: JobStatus = JobStatus()
 
 

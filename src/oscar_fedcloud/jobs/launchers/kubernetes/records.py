@@ -4,22 +4,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from typing import Protocol
 
-from oscar_fedcloud.jobs.environment import log_path, record_path
-from oscar_fedcloud.jobs.launchers.result import parse_result
+from oscar_fedcloud.jobs.environment import log_path, outputs_path, record_path
+from oscar_fedcloud.jobs.launchers.outputs import LIST_MAX
+from oscar_fedcloud.jobs.launchers.result import RESULT_MAX, Result, parse_result
 from oscar_fedcloud.model import Provider
 from oscar_fedcloud.providers.errors import ProviderError
-
-_LARGEST = 64 * 1024  # bytes of a record; the runner writes a few hundred
 
 
 class Records(Protocol):
     """Methods block."""
 
-    def result(self, job: str) -> Mapping[str, str]:
+    def result(self, job: str) -> Result:
         """What the runner recorded of its end; empty when it recorded nothing, or nobody can tell now."""
+
+    def outputs(self, job: str) -> bytes:
+        """The list of all that the runner stored; empty when there is none, or nobody can tell now."""
 
     def keep_log(self, job: str, log: bytes) -> None:
         """Store the log of a Job whose runner could not do so any more."""
@@ -32,13 +33,23 @@ class StoreRecords:
         self.store = store
         self.bucket = bucket
 
-    def result(self, job: str) -> Mapping[str, str]:
+    def result(self, job: str) -> Result:
         """See Records."""
+        return parse_result(self._read(record_path(_service(job), job), RESULT_MAX))
+
+    def outputs(self, job: str) -> bytes:
+        """See Records."""
+        return self._read(outputs_path(_service(job), job), LIST_MAX)
+
+    def _read(self, key: str, limit: int) -> bytes:
+        """At most ``limit`` + 1 bytes of an object, which the Job may have written."""
+        content = b""
         with contextlib.suppress(ProviderError):
-            chunks = self.store.read(self.bucket, record_path(_service(job), job))
-            content = b"".join(chunks or ())[:_LARGEST]
-            return parse_result(content.decode(errors="replace").splitlines())
-        return {}
+            for chunk in self.store.read(self.bucket, key) or ():
+                content += chunk[: limit + 1 - len(content)]
+                if len(content) > limit:
+                    break
+        return content
 
     def keep_log(self, job: str, log: bytes) -> None:
         """See Records. Raises ProviderError."""

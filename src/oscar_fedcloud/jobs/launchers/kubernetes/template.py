@@ -17,12 +17,12 @@ import msgspec
 
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.fdl import Kubernetes, Service
+from oscar_fedcloud.jobs.launchers.kubernetes.objects import OUTPUTS, PREFIX
 from oscar_fedcloud.jobs.launchers.kubernetes.variables import variables_file
-from oscar_fedcloud.jobs.launchers.plan import RUNNER
+from oscar_fedcloud.jobs.launchers.plan import SCRIPTS
 from oscar_fedcloud.jobs.shapes import requests_of, toleration_of
 from oscar_fedcloud.model import JobSpec, LaunchError, digest, event_id
 
-PREFIX = "oscar.fedcloud.eu"
 MANAGED = {"app.kubernetes.io/managed-by": "oscar-invoker"}
 SELECTOR = ",".join(f"{name}={value}" for name, value in MANAGED.items())
 SERVICE_LABEL, REVISION_LABEL, EVENT_LABEL = f"{PREFIX}/service", f"{PREFIX}/revision", f"{PREFIX}/event"
@@ -64,7 +64,7 @@ def make_template(job: JobSpec, settings: KubernetesConfig, tools: Tools) -> Tem
     bundle = job.secrets.get("RCLONE_CA_CERT", "")
     files = {
         "script": job.script,
-        "runner.sh": RUNNER.read_bytes(),
+        **{script.name: script.read_bytes() for script in SCRIPTS},
         "variables": _constant(job, settings, bundle).encode(),
         **({"ca.crt": _read_bundle(bundle)} if bundle else {}),
     }
@@ -99,11 +99,12 @@ def job_body(job: JobSpec, template: Template, settings: KubernetesConfig) -> by
     if (size := sum(len(value.encode()) for value in annotations.values())) > _ANNOTATIONS_MAX:
         raise LaunchError(f"the event of job {job.job} has {size} bytes, too many for a Job")
     labels = {**template.service.labels, **template.labels, EVENT_LABEL: event_id(job.run.event)}
+    own_annotations = {**template.service.annotations, OUTPUTS: msgspec.json.encode(job.outputs).decode()}
     return msgspec.json.encode(
         {
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "metadata": {"name": job.job, "labels": labels, "annotations": template.service.annotations},
+            "metadata": {"name": job.job, "labels": labels, "annotations": own_annotations},
             "spec": {
                 "backoffLimit": 0,
                 "ttlSecondsAfterFinished": settings.job_ttl,

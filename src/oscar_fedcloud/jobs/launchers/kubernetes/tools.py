@@ -13,8 +13,8 @@ import msgspec
 import structlog
 
 from oscar_fedcloud.config import KubernetesConfig
-from oscar_fedcloud.jobs.launchers.kubernetes.objects import Job, condition
-from oscar_fedcloud.jobs.launchers.kubernetes.template import PREFIX, TOOLS, Tools, security
+from oscar_fedcloud.jobs.launchers.kubernetes.objects import PREFIX, Job, condition
+from oscar_fedcloud.jobs.launchers.kubernetes.template import TOOLS, Tools, security
 from oscar_fedcloud.kube import KubeClient, KubeError, Resource
 from oscar_fedcloud.model import digest
 

@@ -43,6 +43,17 @@ def of_schedule(pod: Pod) -> str:
     return ""
 
 
+def waiting(pod: Pod) -> tuple[str, str]:
+    """Why a Pod that is pending does not run yet: a code of ``jobs/waits.py`` and the details."""
+    if trouble := of_schedule(pod):
+        return "no_node", trouble
+    if trouble := of_image(pod) or of_container(pod):
+        return "starting", trouble
+    if not pod.spec.node_name:
+        return "starting", "its Pod waits for the scheduler"
+    return "starting", f"node {pod.spec.node_name} fetches the image and starts the container"
+
+
 def image_failed(name: str, trouble: str) -> Completion:
     """The end of an attempt whose image did not come in time."""
     return completion(name, AttemptState.LAUNCH_FAILED, trouble)

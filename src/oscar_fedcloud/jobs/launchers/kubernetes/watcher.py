@@ -17,8 +17,9 @@ from oscar_fedcloud.jobs.launchers.kubernetes import endings, troubles
 from oscar_fedcloud.jobs.launchers.kubernetes.objects import Job, Pod
 from oscar_fedcloud.jobs.launchers.kubernetes.records import Records
 from oscar_fedcloud.jobs.launchers.kubernetes.template import CONTAINER, SELECTOR, SERVICE_LABEL
+from oscar_fedcloud.jobs.launchers.result import plain
 from oscar_fedcloud.kube import Change, KubeClient, KubeError, Resource, Snapshot, watch
-from oscar_fedcloud.model import AttemptState, Completion
+from oscar_fedcloud.model import AttemptState, Completion, OutputPlace
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +27,7 @@ _SWEEP = 2.0  # s between looks at Jobs that do not come to their end
 _SETTLE = 2.0  # s that the end of a Pod may be shown after that of its Job
 _UNSEEN = 60.0  # s after which a Job that was made, and that no watch showed, is looked up
 _DEAD = 15.0  # s after which a Pod that should have gone is taken for lost with its node
+_LOOK = 5.0  # s between looks into a log for what its Job waits for
 _RETRY = 2.0  # s between tries of a request that must come through
 
 
@@ -41,6 +43,7 @@ class Watcher:
         self.event_kind = Resource("v1", "events", config.namespace)
         self.jobs: dict[str, Job] = {}
         self.pods: dict[str, Pod] = {}  # by Job
+        self.places: dict[str, tuple[OutputPlace, ...]] = {}  # where the expected Jobs of this life may write
         self.expected: dict[str, float] = {}  # -> since when it is certain that the Job was made, or infinity
         self.synced = asyncio.Event()  # the picture is whole
         self._listed: set[str] = set()
@@ -49,12 +52,15 @@ class Watcher:
         self._ending: dict[str, Completion] = {}  # being deleted -> what to report then
         self._ended: asyncio.Queue[Completion] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._progress: dict[str, tuple[float, str]] = {}  # Job -> when its log was looked at, and what it says
         self.trouble: dict[str, str] = {}  # what is watched -> why that does not work now
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Start watching; once."""
+        self._loop = asyncio.get_running_loop()
         if not self._tasks:
             for work in (self._watch_jobs(), self._watch_pods(), self._sweep_for_ever()):
                 self._spawn(work)
@@ -84,9 +90,10 @@ class Watcher:
 
     # -- what is expected ------------------------------------------------------------------------------------------
 
-    def expect(self, job: str) -> None:
-        """A Job of that name is about to be made."""
+    def expect(self, job: str, places: tuple[OutputPlace, ...] = ()) -> None:
+        """A Job of that name is about to be made. places: where it may write."""
         self.expected[job] = float("inf")
+        self.places[job] = places
 
     def made(self, job: str) -> None:
         """It was made, or was there before."""
@@ -111,9 +118,10 @@ class Watcher:
         missing = sorted(jobs - found)
         results = await asyncio.gather(*(asyncio.to_thread(self.records.result, job) for job in missing))
         for job, result in zip(missing, results, strict=True):
-            if result:
+            if result.phase or result.problem:
                 found.add(job)
-                self._report(endings.of_record(job, result))
+                self.forget(job)
+                self._spawn(self._report_with_outputs(endings.of_record(job, result), result.outputs))
             else:
                 self.forget(job)
         for job in found:
@@ -188,9 +196,16 @@ class Watcher:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def _judge(self, name: str) -> bool:
-        """Report the Job's end if the picture shows it; whether it does."""
-        if name not in self.expected:
-            return False
+        """Report the Job's end if the picture shows it; whether it does. What cannot be judged ends that Job alone."""
+        try:
+            return name in self.expected and self._find_end(name)
+        except Exception as error:
+            log.exception("what the cluster shows of a job cannot be understood", job=name)
+            why = f"the cluster shows it in a form that cannot be understood: {error!r}"
+            self._report(endings.completion(name, AttemptState.FAILED, why))
+            return True
+
+    def _find_end(self, name: str) -> bool:
         job, pod = self.jobs.get(name), self.pods.get(name)
         completion = endings.ending(name, job, pod)
         if completion is None:
@@ -208,7 +223,10 @@ class Watcher:
     def _conclude(self, completion: Completion) -> None:
         """Report an end, after what must be saved or asked before."""
         pod = self.pods.get(completion.job)
-        if completion.state is AttemptState.LOST or (pod and _left_nothing(pod)):
+        if completion.outputs_total:
+            self.forget(completion.job)
+            self._spawn(self._report_with_outputs(completion, endings.told_by(pod).outputs))
+        elif completion.state is AttemptState.LOST or (pod and _left_nothing(pod)):
             self.forget(completion.job)
             self._spawn(self._conclude_carefully(completion, pod))
         else:
@@ -218,13 +236,32 @@ class Watcher:
         job = completion.job
         if completion.state is AttemptState.LOST:
             result = await asyncio.to_thread(self.records.result, job)
-            if result.get("phase") not in (None, "stopped"):
-                completion = endings.of_record(job, result)
+            if result.problem or result.phase not in ("", "stopped"):
+                await self._report_with_outputs(endings.of_record(job, result), result.outputs)
+                return
         elif pod is not None:
             await self._save_log(job, pod)
         self._report(completion)
         if job in self.jobs and not (pod and pod.ended):  # nothing of it may begin or go on
             await self._delete(job)
+
+    async def _report_with_outputs(self, completion: Completion, listed: bytes) -> None:
+        """Report an end with what the Job stored, from the list in the store if the result has no room for all."""
+        job = completion.job
+        try:
+            completion = await self._add_outputs(completion, listed)
+        except Exception:
+            log.exception("the outputs of a job could not be read", job=job)
+        self._report(completion)
+
+    async def _add_outputs(self, completion: Completion, listed: bytes) -> Completion:
+        job = completion.job
+        places = self.places.get(job) or endings.places_of(self.jobs.get(job))
+        completion = endings.with_outputs(completion, listed, places)
+        if len(completion.outputs) < completion.outputs_total:
+            more = endings.with_outputs(completion, await asyncio.to_thread(self.records.outputs, job), places)
+            completion = max(completion, more, key=lambda each: len(each.outputs))
+        return completion
 
     async def _save_log(self, job: str, pod: Pod) -> None:
         try:
@@ -241,11 +278,44 @@ class Watcher:
     def _report(self, completion: Completion) -> None:
         job = completion.job
         self.forget(job)
+        self.places.pop(job, None)
+        self._progress.pop(job, None)
         for what in ("end", "image", "container", "node", "pod"):
             self._since.pop((job, what), None)
         if job not in self.jobs:
             self.pods.pop(job, None)
         self._ended.put_nowait(completion)
+
+    # -- what is told of a Job that goes on -------------------------------------------------------------------------
+
+    def waiting(self, name: str) -> tuple[str, str] | None:
+        """Why an expected Job does not run yet: a code and the details."""
+        if name not in self.expected:
+            return None
+        pod = self.pods.get(name)
+        if pod is None:
+            return "starting", "its Pod is being made"
+        return troubles.waiting(pod) if pod.status.phase in ("", "Pending") else None
+
+    def progress(self, name: str) -> str:
+        """What the runner of a Job waits for, as far as its log has been looked at; asks for a newer look."""
+        pod, now = self.pods.get(name), time.monotonic()
+        if name not in self.expected or pod is None or pod.status.phase != "Running" or self._loop is None:
+            return ""
+        looked, told = self._progress.get(name, (float("-inf"), ""))
+        if now - looked > _LOOK:
+            self._progress[name] = now, told
+            self._loop.call_soon_threadsafe(lambda: self._spawn(self._look_into_log(name, pod)))
+        return told
+
+    async def _look_into_log(self, name: str, pod: Pod) -> None:
+        query = {"container": CONTAINER, "tailLines": "1", "limitBytes": "2000"}
+        with contextlib.suppress(KubeError):
+            line = await self.client.send("GET", self.pod_kind.path(pod.metadata.name, "log"), query=query)
+            told = line.decode("utf-8", "replace").partition("oscar: ")[2]
+            self._progress[name] = time.monotonic(), plain(told, 300) if " yet: tried again until " in told else ""
+
+    # -- ends that nothing shows --------------------------------------------------------------------------------------
 
     def _vanished(self, name: str) -> None:
         self._conclude(self._ending.get(name) or endings.gone(name))
@@ -330,4 +400,4 @@ def _left_nothing(pod: Pod) -> bool:
     """Whether its main container ran and was ended so that the runner could neither tell nor store its log."""
     main = next((each for each in pod.status.container_statuses if each.name == CONTAINER), None)
     ended = main.state.terminated if main else None
-    return ended is not None and ended.exit_code != 0 and "phase=" not in ended.message
+    return ended is not None and ended.exit_code != 0 and not endings.told_by(pod).phase
