@@ -28,13 +28,11 @@ from oscar_fedcloud.jobs.waiting import Waits
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.model import Launcher, Prefix, Provider, Recording, StorageEvent
 from oscar_fedcloud.providers.errors import ProviderError
-from oscar_fedcloud.providers.foreign import foreign_provider
-from oscar_fedcloud.sources.poll import Poller
-from oscar_fedcloud.threads import Threads
+from oscar_fedcloud.providers.registry import Stores
+from oscar_fedcloud.sources.pollers import Pollers
 
 log = structlog.get_logger(__name__)
 
-_STORE_THREADS = 8  # for the reconciler's requests to stores
 _KEY_MAKERS = 4
 _HOUSEKEEPING = 3600.0  # s
 _STEP = 5.0  # s that each step of a stop may take
@@ -49,17 +47,15 @@ class Core:
         self.config = config
         self.version = __version__
         self.ledger = ledger
-        self.providers = dict(providers)  # grows by the stores that services bring along
+        self.providers = Stores(providers)  # and those that services bring along
         self.site = next(iter(providers.values()))  # the site's own store: logs and HTTP bodies lie there
         self.launcher = launcher
         self.catalogue = Catalogue(store, config.max_depth, providers)
-        self.stores = Threads(_STORE_THREADS, "stores")
-        self.lister = Lister(self.catalogue, ledger, self.stores, self.ingest)
+        self.lister = Lister(self.catalogue, ledger, self.providers, self.ingest)
         self.reconciler = Reconciler(
             self.catalogue,
             self.providers,
             self.lister,
-            self.stores,
             Intervals(config.reconcile_interval, config.listing_interval),
             self._on_ready,
         )
@@ -71,8 +67,8 @@ class Core:
             config.max_running,
         )
         self.callbacks = Callbacks(ledger, self._token)
-        self.pollers: dict[str, Poller] = {}
         self.tasks = Tasks()
+        self.pollers = Pollers(self.providers, ledger, self.ingest, config.poll_interval, self.tasks)
         self.changes = Changes(self.catalogue, self.reconciler, self.dispatcher, self.providers, self._adopt_stores)
         self.waits = Waits(ledger, self.catalogue, self.providers, self.dispatcher, launcher)
         self.requests = Requests(
@@ -102,28 +98,16 @@ class Core:
             self.tasks.start(name, work)
 
     def _adopt_stores(self) -> None:
-        """Stores that services read from and bring along themselves."""
-        for service in self.catalogue.services.values():
-            for source in service.input:
-                if source.storage_provider not in self.providers:
-                    self.providers[source.storage_provider] = foreign_provider(service, source.storage_provider)
-        self._poll_stores()
-
-    def _poll_stores(self) -> None:
-        """Every polled store has its poller, which looks at the inputs whose baseline stands."""
-        for provider in self.providers.values():
-            if provider.polled and provider.id not in self.pollers:
-                self.pollers[provider.id] = Poller(provider, self.ledger, self.ingest, self.config.poll_interval)
-                self.tasks.start(f"poll {provider.id}", self.pollers[provider.id].run)
-        for name, poller in self.pollers.items():
-            poller.watch(self._polled(name))
+        """Have the stores that services read from and bring along themselves, and poll those that are polled."""
+        self.providers.sync(self.catalogue.services.values())
+        self.pollers.sync(self._polled)
 
     async def stop(self) -> None:
         """End all tasks, in bounded time; the log names what hangs. Jobs go on and are adopted by the next life."""
         await self.tasks.close(_STEP)
         await bounded("dispatcher", self.dispatcher.close(), _STEP)
         await bounded("catalogue", self.catalogue.store.close(), _STEP)
-        self.stores.close()
+        self.providers.close()
         await bounded("ledger", asyncio.to_thread(self.ledger.close), _STEP)
 
     async def _prepare_and_reconcile(self) -> None:
@@ -139,7 +123,7 @@ class Core:
                     {name: str(entry.revision) for name, entry in self.catalogue.entries.items()}
                 )
                 for bucket in (self.config.internal_bucket, self.config.log_bucket):
-                    await asyncio.to_thread(self.site.remove_older, bucket, oldest)
+                    await self.providers.run(self.site.id, self.site.remove_older, bucket, oldest)
             except (LedgerUnavailable, ProviderError) as error:
                 log.warning("old history was not removed, it will be tried again", error=str(error))
             await asyncio.sleep(_HOUSEKEEPING)
@@ -160,7 +144,7 @@ class Core:
 
     def _on_ready(self, services: list[str]) -> None:
         self.dispatcher.wake(services)
-        self._poll_stores()
+        self.pollers.sync(self._polled)
 
     def _polled(self, provider_id: str) -> list[Prefix]:
         """Inputs that may be polled: those whose baseline stands."""
@@ -216,9 +200,7 @@ class Core:
         """Each part with whether it works."""
         parts = {"ledger": self._check_ledger(), "tasks": self.tasks.health(), "launcher": self.launcher.health()}
         parts |= self.catalogue.store.health()
-        for provider in self.providers.values():
-            parts[f"store {provider.id}"] = provider.health()
-        return parts
+        return parts | self.providers.health()
 
     def _check_ledger(self) -> dict[str, Any]:
         try:

@@ -289,6 +289,9 @@ class Provider(Protocol):
     def remove_older(self, bucket: str, before: float) -> int:
         """Delete the objects that were last written before that time (s); returns how many there were."""
 
+    def settled(self, event: StorageEvent) -> bool:
+        """Whether nobody seems to write to this object any more."""
+
     # buckets, rules and keys
 
     def buckets(self) -> Sequence[str]:

@@ -13,8 +13,9 @@ from oscar_fedcloud.catalogue.reconciler import Place, Reconciler, places_of
 from oscar_fedcloud.core_types import Change, Plan
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.jobs.dispatcher import Dispatcher
-from oscar_fedcloud.model import Credential, Provider
+from oscar_fedcloud.model import Credential
 from oscar_fedcloud.providers.errors import BucketMissing, ProviderError
+from oscar_fedcloud.providers.registry import Stores
 
 
 class Changes:
@@ -25,7 +26,7 @@ class Changes:
         catalogue: Catalogue,
         reconciler: Reconciler,
         dispatcher: Dispatcher,
-        providers: Mapping[str, Provider],
+        providers: Stores,
         on_applied: Callable[[], None],
     ) -> None:
         self.catalogue = catalogue
@@ -81,12 +82,12 @@ class Changes:
         await self.dispatcher.cancel_all(service.name)
         for provider_id, credential in keys.items():
             if provider := self.providers.get(provider_id):
-                await asyncio.to_thread(provider.drop_credential, credential)
+                await self.providers.run(provider_id, provider.drop_credential, credential)
         if delete_data:
             for provider_id, bucket in sorted(places_of(service) - self._places_in_use()):
                 if provider := self.providers.get(provider_id):
                     with contextlib.suppress(BucketMissing):
-                        await asyncio.to_thread(provider.delete_bucket, bucket, True)
+                        await self.providers.run(provider_id, provider.delete_bucket, bucket, True)
 
     def _places_in_use(self) -> set[Place]:
         return {place for service in self.catalogue.services.values() for place in places_of(service)}

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from itertools import islice
 
 import structlog
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.model import Prefix, Provider, StorageEvent, event_id, run_id
-from oscar_fedcloud.threads import Threads
+from oscar_fedcloud.providers.errors import UnusableRows
+from oscar_fedcloud.providers.looking import look_up, some_rows
+from oscar_fedcloud.providers.registry import Stores
 
 log = structlog.get_logger(__name__)
 
@@ -28,36 +30,58 @@ class Lister:
         self,
         catalogue: Catalogue,
         ledger: Ledger,
-        threads: Threads,
+        stores: Stores,
         ingest: Callable[[list[StorageEvent]], Awaitable[None]],
     ) -> None:
         self.catalogue = catalogue
         self.ledger = ledger
-        self.threads = threads
+        self.stores = stores
         self.ingest = ingest
         self.found = 0  # events that came by listing alone
 
     async def look(self, provider: Provider, where: Prefix, prune: bool = False) -> None:
-        """List once: record baselines, ingest what is unknown, and forget seen objects that are gone (``prune``)."""
+        """List once: record baselines, ingest what is unknown, and forget seen objects that are gone (``prune``).
+
+        Rows that cannot be used are left out, and nothing is forgotten then. A polled store gets its baselines only:
+        its poller finds the rest, and knows when a file has settled.
+        """
         begun = time.time()
-        skew = await self.threads.run(provider.clock) - begun
+        skew = await self.stores.run(provider.id, provider.clock) - begun
         skew = skew if abs(skew) > _SKEW else 0.0
         unlisted = self._without_baseline(provider, where)
-        rows = iter(provider.list(where))
+        rows = await self.stores.run(provider.id, lambda: iter(provider.list(where)))
         present: set[str] = set()
-        while chunk := await self.threads.run(_take, rows):
-            fresh = await self.threads.run(self._unknown, chunk, unlisted, skew)
-            if fresh:
-                fresh = await self.threads.run(_with_depth, provider, fresh)
-                self.found += len(fresh)
-                log.info("found by listing", provider=provider.id, bucket=where.bucket, objects=len(fresh))
-                await self.ingest(fresh)
+        problem: Exception | None = None
+        while problem is None:
+            chunk, problem = await self.stores.run(provider.id, some_rows, rows, _CHUNK)
+            await self._take(provider, where, chunk, unlisted, skew)
             if prune:
                 present.update(event_id(event) for event in chunk)
+            if not chunk:
+                break
+        if problem is not None and not isinstance(problem, UnusableRows):
+            raise problem
         for service in unlisted:
             await self.catalogue.baselined(service, f"{provider.id}/{where.bucket}/{where.prefix}")
-        if prune:
-            await self.threads.run(self._forget_gone, provider.id, where, present, begun)
+        if problem is not None:
+            log.warning("objects left out", provider=provider.id, error=str(problem))
+        elif prune:
+            await asyncio.to_thread(self._forget_gone, provider.id, where, present, begun)
+
+    async def _take(
+        self, provider: Provider, where: Prefix, chunk: list[StorageEvent], unlisted: dict[str, float], skew: float
+    ) -> None:
+        """Ingest what is unknown of some rows."""
+        fresh = await asyncio.to_thread(self._unknown, chunk, unlisted, skew)
+        if not fresh or provider.polled:
+            return
+        stated = await self.stores.run(provider.id, look_up, provider, fresh)
+        # Only the depth is taken: the times of a single object's answer are coarser than those of a listing.
+        events = [replace(event, depth=found.depth) for event, found in stated if found is not None]
+        if events:
+            self.found += len(events)
+            log.info("found by listing", provider=provider.id, bucket=where.bucket, objects=len(events))
+            await self.ingest(events)
 
     def _forget_gone(self, provider_id: str, where: Prefix, present: set[str], begun: float) -> None:
         """What was seen of objects that a complete listing no longer shows need not be remembered."""
@@ -104,16 +128,3 @@ class Lister:
             for service in self.catalogue.matcher.recording(event).services:
                 by_service.setdefault(service, []).append(event)
         return by_service
-
-
-def _take(rows: Iterator[StorageEvent]) -> list[StorageEvent]:
-    return list(islice(rows, _CHUNK))
-
-
-def _with_depth(provider: Provider, events: list[StorageEvent]) -> list[StorageEvent]:
-    """A listing does not show metadata: ask for the depth of each object. One that is gone by now is left out.
-
-    Only the depth is taken: the times of a single object's answer are coarser than those of a listing.
-    """
-    stated = ((event, provider.stat(event.bucket, event.key)) for event in events)
-    return [replace(event, depth=found.depth) for event, found in stated if found is not None]

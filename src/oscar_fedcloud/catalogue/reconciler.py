@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the stores look as the catalogue says: buckets, notification rules, baselines and keys.
 
+Each store has a lane of its own, so that one that hangs holds up the services that need it, and no others.
+
 For a changed service: buckets, then rules, then a listing that gives its new inputs their baseline, then its key; then
 it is ready. The rule stands before the listing, so an upload in between is seen by one of the two, or by both. All of
 it is repeated at start and periodically, and a rule that had to be repaired is followed by a listing.
@@ -9,9 +11,10 @@ it is repeated at start and periodically, and a rule that had to be repaired is 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -21,10 +24,10 @@ from oscar_fedcloud.catalogue.listing import Lister
 from oscar_fedcloud.core_types import ServiceState
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.model import Prefix, Provider
+from oscar_fedcloud.model import Credential, Prefix, Provider
 from oscar_fedcloud.providers.errors import ProviderError
-from oscar_fedcloud.threads import Threads
-from oscar_fedcloud.waiting import wait
+from oscar_fedcloud.providers.registry import Stores
+from oscar_fedcloud.waiting import in_words, wait
 
 log = structlog.get_logger(__name__)
 
@@ -41,22 +44,29 @@ class Intervals:
     listing: float
 
 
+@dataclass(slots=True)
+class Work:
+    """What is to do at one store."""
+
+    places: set[Place] = field(default_factory=set)  # buckets to look at
+    listings: set[Prefix] = field(default_factory=set)
+    everything: bool = False  # list every input
+
+
 class Reconciler:
     """One task that reconciles, and a few that make keys. ``on_ready`` is told which services may start Jobs."""
 
     def __init__(
         self,
         catalogue: Catalogue,
-        providers: Mapping[str, Provider],
+        providers: Stores,
         lister: Lister,
-        threads: Threads,
         intervals: Intervals,
         on_ready: Callable[[list[str]], None],
     ) -> None:
         self.catalogue = catalogue
         self.providers = providers
         self.lister = lister
-        self.threads = threads
         self.intervals = intervals
         self.on_ready = on_ready
         self.repairs = 0  # rules that had to be written again
@@ -65,7 +75,12 @@ class Reconciler:
         self._requested: set[tuple[str, Prefix]] = set()
         self._wake = asyncio.Event()
         self._keys: asyncio.Queue[str] = asyncio.Queue()
-        self._listings = asyncio.Semaphore(_LISTINGS)
+        self._retry_at = math.inf  # when services in error are tried again
+        self._unsettled: dict[str, set[Place]] = {}  # service -> its buckets that are still to be looked at
+        self._results: dict[Place, bool | str] = {}  # of the last look; a string = what went wrong
+        self._work: dict[str, Work] = {}  # store -> what is to do there next
+        self._listing_problems: dict[str, str] = {}  # input -> why its last listing failed
+        self._lanes: dict[str, asyncio.Task[None]] = {}  # store -> the work under way
 
     def recover(self) -> None:
         """At start: services that have everything are ready at once, the others are made so."""
@@ -94,11 +109,11 @@ class Reconciler:
 
     async def prepare_site(self, buckets: Iterable[str]) -> None:
         """Make the site's own buckets, for logs and HTTP bodies; again and again until the store is there."""
-        site = next(iter(self.providers.values()))
+        site = self.providers.site
         for bucket in buckets:
             while True:
                 try:
-                    await self.threads.run(site.ensure_bucket, bucket)
+                    await self.providers.run(site.id, site.ensure_bucket, bucket)
                     break
                 except ProviderError as error:
                     log.warning("the site's own bucket cannot be made", bucket=bucket, error=str(error))
@@ -106,6 +121,13 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconcile for ever."""
+        try:
+            await self._run()
+        finally:
+            for lane in self._lanes.values():
+                lane.cancel()
+
+    async def _run(self) -> None:
         next_check = next_listing = 0.0
         while True:
             now = time.monotonic()
@@ -114,33 +136,76 @@ class Reconciler:
                 next_check = now + self.intervals.check
             if listing:
                 next_listing = now + self.intervals.listing
-            await self.guarded(self._pass(check, listing))
-            failed = any(state == "error" for state, _ in self.catalogue.states.values())
-            rest = min(next_check, next_listing, now + _RETRY if failed else next_check) - time.monotonic()
+            self._pass(check, listing)
+            rest = min(next_check, next_listing, self._retry_at) - time.monotonic()
             await wait(self._wake, max(0.05, rest))
             self._wake.clear()
-            self._dirty.update(name for name, (state, _) in self.catalogue.states.items() if state == "error")
+            if time.monotonic() >= self._retry_at:
+                self._retry_at = math.inf
+                self._dirty.update(name for name, (state, _) in self.catalogue.states.items() if state == "error")
 
-    async def guarded(self, work: Awaitable[None]) -> None:
-        """A pass that fails as a whole is reported and repeated, never the end of the task."""
-        try:
-            await work
-        except (ProviderError, LedgerUnavailable, StoreError) as error:
-            log.warning("reconciling failed, it will be repeated", error=str(error))
-
-    async def _pass(self, check: bool, listing: bool) -> None:
+    def _pass(self, check: bool, listing: bool) -> None:
+        """Hand out what is to do to the lanes of the stores."""
         dirty, left, requested = self._dirty, self._left, self._requested
         self._dirty, self._left, self._requested = set(), set(), set()
         names = [name for name in (self.catalogue.services if check else dirty) if name in self.catalogue.services]
-        places = {place for name in names for place in places_of(self.catalogue.services[name])} | left
-        results = dict(zip(places, await asyncio.gather(*(self._place(place) for place in places)), strict=True))
-        repaired = {place for place, result in results.items() if result is True}
-        await self._list(repaired, listing, requested)
         for name in names:
-            if name not in self.catalogue.services:
-                continue  # removed in the meantime
+            places = places_of(self.catalogue.services[name])
+            left = left | places
             if name in dirty or self.catalogue.states[name][0] == "error":
-                self._settle(name, results)
+                self._unsettled[name] = {place for place in places if place[0] in self.providers}
+        for place in left:
+            self._at(place[0]).places.add(place)
+        for provider_id, where in requested:
+            self._at(provider_id).listings.add(where)
+        if listing:
+            for provider_id in self.providers:
+                self._at(provider_id).everything = True
+        self._settle_ready(names)
+        for provider_id in self._work.keys() - self._lanes.keys():
+            lane = asyncio.create_task(self._lane(provider_id), name=f"reconcile {provider_id}")
+            self._lanes[provider_id] = lane
+            lane.add_done_callback(self._lane_ended)
+
+    def _at(self, provider_id: str) -> Work:
+        return self._work.setdefault(provider_id, Work())
+
+    def _lane_ended(self, lane: asyncio.Task[None]) -> None:
+        """A lane that failed unexpectedly: its services are tried again, the others are not concerned."""
+        provider_id = next(name for name, task in self._lanes.items() if task is lane)
+        del self._lanes[provider_id]
+        if lane.cancelled() or (error := lane.exception()) is None:
+            if provider_id in self._work:  # came at the last moment
+                self._wake.set()
+            return
+        log.error("reconciling a store failed", provider=provider_id, exc_info=error)
+        for name, places in list(self._unsettled.items()):
+            if any(place[0] == provider_id for place in places):
+                del self._unsettled[name]
+                self._set_state(name, "error", f"storage provider {provider_id}: {in_words(error)}")
+
+    async def _lane(self, provider_id: str) -> None:
+        """Do what is to do at one store, until nothing is left."""
+        while work := self._work.pop(provider_id, None):
+            # Services that change from now on are looked at again, with the next work.
+            waiting = dict(self._unsettled)
+            places = list(work.places)
+            found = await asyncio.gather(*(self._place(place) for place in places))
+            self._results.update(zip(places, found, strict=True))
+            repaired = {place for place, result in zip(places, found, strict=True) if result is True}
+            await self._list(provider_id, repaired, work)
+            for name, left in waiting.items():
+                if self._unsettled.get(name) is left:
+                    left.difference_update([place for place in left if place[0] == provider_id])
+            self._settle_ready(waiting)
+
+    def _settle_ready(self, names: Iterable[str]) -> None:
+        """Settle those services whose buckets were all looked at."""
+        for name in list(names):
+            if self._unsettled.get(name) == set():
+                del self._unsettled[name]
+                if name in self.catalogue.services:
+                    self._settle(name)
 
     async def _place(self, place: Place) -> bool | str:
         """Make one bucket and its rules right. True = its rules were written, a string = what went wrong."""
@@ -150,8 +215,8 @@ class Reconciler:
             return False
         prefixes = self.catalogue.matcher.buckets(provider_id).get(bucket, [])
         try:
-            await self.threads.run(provider.ensure_bucket, bucket)
-            wrote = await self.threads.run(provider.ensure_rules, bucket, prefixes)
+            await self.providers.run(provider_id, provider.ensure_bucket, bucket)
+            wrote = await self.providers.run(provider_id, provider.ensure_rules, bucket, prefixes)
         except ProviderError as error:
             log.warning("bucket not as declared", provider=provider_id, bucket=bucket, error=str(error))
             return str(error)
@@ -159,30 +224,42 @@ class Reconciler:
             self.repairs += 1
         return wrote
 
-    async def _list(self, repaired: set[Place], everything: bool, requested: set[tuple[str, Prefix]]) -> None:
+    async def _list(self, provider_id: str, repaired: set[Place], work: Work) -> None:
         """List what may hold objects that no event told, and every input that has no baseline yet."""
-        wanted = set(requested)
+        wanted = dict.fromkeys(work.listings, False)  # prefix -> whether what is gone shall be forgotten
         unlisted = self.catalogue.without_baseline()
-        for provider_id in self.providers:
-            for where in self.catalogue.matcher.prefixes(provider_id):
-                name = f"{provider_id}/{where.bucket}/{where.prefix}"
-                if everything or name in unlisted or (provider_id, where.bucket) in repaired:
-                    wanted.add((provider_id, where))
-        await asyncio.gather(*(self._list_one(provider_id, where, everything) for provider_id, where in wanted))
+        for where in self.catalogue.matcher.prefixes(provider_id):
+            name = f"{provider_id}/{where.bucket}/{where.prefix}"
+            if work.everything or name in unlisted or (provider_id, where.bucket) in repaired:
+                wanted[where] = work.everything
+        slots = asyncio.Semaphore(_LISTINGS)
+        await asyncio.gather(*(self._list_one(slots, provider_id, where, prune) for where, prune in wanted.items()))
 
-    async def _list_one(self, provider_id: str, where: Prefix, everything: bool) -> None:
-        async with self._listings:
-            await self.guarded(self.lister.look(self.providers[provider_id], where, prune=everything))
+    async def _list_one(self, slots: asyncio.Semaphore, provider_id: str, where: Prefix, prune: bool) -> None:
+        """A listing that fails is reported; the input is tried again with its service, or at the next check."""
+        async with slots:
+            provider = self.providers.get(provider_id)
+            if provider is None:
+                return
+            try:
+                await self.lister.look(provider, where, prune=prune)
+            except (ProviderError, LedgerUnavailable, StoreError) as error:
+                log.warning("listing failed, it will be repeated", provider=provider_id, error=str(error))
+                self._listing_problems[f"{provider_id}/{where.bucket}/{where.prefix}"] = str(error)
+            else:
+                self._listing_problems.pop(f"{provider_id}/{where.bucket}/{where.prefix}", None)
 
-    def _settle(self, name: str, results: Mapping[Place, bool | str]) -> None:
+    def _settle(self, name: str) -> None:
         """A service whose buckets stand waits for its key; one whose buckets do not is in error."""
         service = self.catalogue.services[name]
-        problems = [str(results[place]) for place in places_of(service) if isinstance(results.get(place), str)]
+        found = [self._results.get(place) for place in places_of(service)]
+        problems = [result for result in found if isinstance(result, str)]
         waiting = [key for key, state in self.catalogue.entries[name].inputs.items() if not state.baselined]
         if problems:
             self._set_state(name, "error", problems[0])
         elif waiting:
-            self._set_state(name, "error", f"{waiting[0]} could not be listed")
+            why = self._listing_problems.get(waiting[0], "")
+            self._set_state(name, "error", f"{waiting[0]} could not be listed{': ' if why else ''}{why}")
         else:
             self._keys.put_nowait(name)
 
@@ -194,21 +271,25 @@ class Reconciler:
             if service is None:
                 continue
             try:
-                await self.threads.run(self._make_key, service)
+                await self._make_key(service)
             except (ProviderError, StoreError) as error:
                 log.warning("no key for a service", service=name, error=str(error))
                 self._set_state(name, "error", str(error))
+            except Exception as error:  # of this service alone: the next ones get theirs
+                log.error("no key for a service", service=name, exc_info=error)
+                self._set_state(name, "error", in_words(error))
             else:
                 self._set_state(name, "ready", "")
 
-    def _make_key(self, service: Service) -> None:
+    async def _make_key(self, service: Service) -> None:
         known = self.catalogue.store.keys(service.name)
-        made = {
-            provider_id: self.providers[provider_id].ensure_credential(service, known.get(provider_id))
-            for provider_id in providers_of(service, self.providers)
-        }
+        made: dict[str, Credential] = {}
+        for provider_id in providers_of(service, self.providers):
+            provider = self.providers[provider_id]
+            key = await self.providers.run(provider_id, provider.ensure_credential, service, known.get(provider_id))
+            made[provider_id] = key
         if made != known:
-            self.catalogue.store.save_keys(service.name, made)
+            await asyncio.to_thread(self.catalogue.store.save_keys, service.name, made)
 
     def _set_state(self, name: str, state: ServiceState, reason: str) -> None:
         if name not in self.catalogue.entries:
@@ -216,6 +297,9 @@ class Reconciler:
         self.catalogue.set_state(name, state, reason)
         if state == "ready":
             self.on_ready([name])
+        elif state == "error" and self._retry_at == math.inf:
+            self._retry_at = time.monotonic() + _RETRY
+            self._wake.set()
 
 
 def places_of(service: Service) -> set[Place]:

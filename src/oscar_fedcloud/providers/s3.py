@@ -113,6 +113,10 @@ class S3Provider:
             raise
         return {name: value for name, value in (head.metadata or {}).items() if name.lower().startswith("x-amz-meta-")}
 
+    def settled(self, event: StorageEvent) -> bool:
+        """An object appears in S3 as a whole."""
+        return True
+
     def put(self, bucket: str, key: str, body: bytes, depth: int = 0) -> StorageEvent:
         """Store an object and say what event it stands for. Raises BucketMissing."""
         return self.put_file(bucket, key, io.BytesIO(body), len(body), depth)

@@ -8,13 +8,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import Prefix, StorageEvent, Via, event_id
 from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.providers.looking import Asked, look_up, some_rows
 from oscar_fedcloud.waiting import wait
 
 log = structlog.get_logger(__name__)
@@ -24,18 +25,19 @@ _LONGEST = 60.0  # s between listings of a prefix with very many objects
 _SHARE = 50  # listing may take 1/50 of a processor
 _CHUNK = 500
 
+Call = Callable[..., Awaitable[Any]]
 
-class PolledStore(Protocol):
+
+class PolledStore(Asked, Protocol):
     """What polling needs of a provider."""
 
-    id: str
     settle: int
 
     def list(self, where: Prefix) -> Iterable[StorageEvent]:
         """The current object of each key."""
 
-    def stat(self, bucket: str, key: str) -> StorageEvent | None:
-        """The current object with its depth, or None."""
+    def settled(self, event: StorageEvent) -> bool:
+        """Whether nobody seems to write to this object any more."""
 
 
 class Known(Protocol):
@@ -62,21 +64,9 @@ class Watch:
 
     def take(self, rows: Iterable[StorageEvent], settle: int) -> list[StorageEvent]:
         """Note one whole listing; the objects that are new, and on which ``settle`` listings in a row agreed."""
-        begun = time.thread_time()
-        ready: list[StorageEvent] = []
-        done: dict[str, str] = {}
-        settling: dict[str, tuple[str, int]] = {}
-        for row in rows:
-            if self.done.get(row.key) == row.revision:
-                done[row.key] = row.revision
-                continue
-            before, count = self.settling.get(row.key, ("", 0))
-            count = count + 1 if before == row.revision else 1
-            settling[row.key] = (row.revision, count)
-            if count >= settle:
-                ready.append(row)
-        self.done, self.settling = done, settling
-        self.cost = time.thread_time() - begun
+        scan = Scan(self, settle)
+        ready = scan.add(rows)
+        scan.end()
         return ready
 
     def finish(self, events: Iterable[StorageEvent]) -> None:
@@ -91,8 +81,46 @@ class Watch:
         self.due = time.monotonic() + min(max(self.pause, self.cost * _SHARE), max(_LONGEST, interval))
 
 
+class Scan:
+    """One listing of a prefix, taken part by part."""
+
+    def __init__(self, watch: Watch, settle: int) -> None:
+        self.watch = watch
+        self.settle = settle
+        self._known = watch.done
+        self._before = watch.settling
+        self._settling: dict[str, tuple[str, int]] = {}
+        self._done: dict[str, str] = {}
+        self._cost = 0.0
+
+    def add(self, rows: Iterable[StorageEvent]) -> list[StorageEvent]:
+        """Note rows; those that are new, and on which enough listings agreed."""
+        begun = time.thread_time()
+        ready: list[StorageEvent] = []
+        for row in rows:
+            if self._known.get(row.key) == row.revision:
+                self._done[row.key] = row.revision
+                continue
+            before, count = self._before.get(row.key, ("", 0))
+            count = count + 1 if before == row.revision else 1
+            self._settling[row.key] = (row.revision, count)
+            if count >= self.settle:
+                ready.append(row)
+        self._cost += time.thread_time() - begun
+        return ready
+
+    def end(self, whole: bool = True) -> None:
+        """Make what this listing showed the memory of the watch; of one that broke off, beside what was known."""
+        self.watch.done = self._done if whole else {**self._known, **self._done}
+        self.watch.settling = self._settling if whole else {**self._before, **self._settling}
+        self.watch.cost = self._cost
+
+
 class Poller:
-    """Polls the inputs of one provider. ``interval``: least seconds between two listings of a prefix."""
+    """Polls the inputs of one provider.
+
+    interval: least seconds between two listings of a prefix. call: runs what blocks for the store, in its threads.
+    """
 
     def __init__(
         self,
@@ -100,13 +128,21 @@ class Poller:
         ledger: Known,
         ingest: Callable[[list[StorageEvent]], Awaitable[None]],
         interval: float = 1.0,
+        call: Call = asyncio.to_thread,
     ) -> None:
         self.provider = provider
+        self.call = call
         self.ledger = ledger
         self.ingest = ingest
         self.interval = interval
         self._watches: dict[Prefix, Watch] = {}
         self._wake = asyncio.Event()
+
+    def replace(self, provider: PolledStore) -> None:
+        """Ask another store from now on: the settings of this one have changed."""
+        self.provider = provider
+        self._watches = {where: Watch(where) for where in self._watches}
+        self._wake.set()
 
     def watch(self, prefixes: Iterable[Prefix]) -> None:
         """Poll exactly these from now on."""
@@ -139,26 +175,45 @@ class Poller:
         watch.rest(self.interval)
 
     async def poll(self, watch: Watch) -> None:
-        """List one prefix once and hand on what is new."""
-        ready = await asyncio.to_thread(lambda: watch.take(self.provider.list(watch.where), self.provider.settle))
-        rows = iter(ready)
-        while chunk := list(islice(rows, _CHUNK)):
-            fresh = await asyncio.to_thread(self._fresh, watch, chunk)
-            if fresh:
-                await self.ingest(fresh)
-                watch.finish(fresh)
+        """List one prefix once and hand on what is new. Raises ProviderError when that was not all of it."""
+        provider = self.provider
+        rows = await self.call(lambda: iter(provider.list(watch.where)))
+        scan = Scan(watch, provider.settle)
+        ready: list[StorageEvent] = []
+        problem: ProviderError | None = None
+        while problem is None:
+            found, problem = await self.call(some_rows, rows, _CHUNK)
+            ready += await asyncio.to_thread(scan.add, found)
+            if not found:
+                break
+        scan.end(whole=problem is None)
+        for part in batched(ready, _CHUNK):
+            await self._hand_on(watch, provider, part)
+        if problem is not None:
+            raise problem
 
-    def _fresh(self, watch: Watch, rows: list[StorageEvent]) -> list[StorageEvent]:
-        """Those rows that the ledger does not know, with their depth. The others are finished."""
-        known = self.ledger.known(self.provider.id, watch.where.bucket, rows)
+    async def _hand_on(self, watch: Watch, provider: PolledStore, rows: list[StorageEvent]) -> None:
+        """Ingest those rows that the ledger does not know, with their depth. The others are finished."""
+        known = await asyncio.to_thread(self.ledger.known, provider.id, watch.where.bucket, rows)
         watch.finish(row for row in rows if event_id(row) in known)
-        return list(self._with_depth(watch, (row for row in rows if event_id(row) not in known)))
-
-    def _with_depth(self, watch: Watch, rows: Iterable[StorageEvent]) -> Iterator[StorageEvent]:
-        for row in rows:
-            found = self.provider.stat(row.bucket, row.key)
+        unknown = [row for row in rows if event_id(row) not in known]
+        if not unknown:
+            return
+        fresh: list[StorageEvent] = []
+        for row, found in await self.call(look_up, provider, unknown):
             if found is None:  # gone, or a name that can be listed but not read: not looked at again while it stays
-                log.warning("object cannot be read", provider=self.provider.id, bucket=row.bucket, key=row.key)
+                log.warning("object cannot be read", provider=provider.id, bucket=row.bucket, key=row.key)
                 watch.finish([row])
             elif found.revision == row.revision:
-                yield replace(found, via=Via.POLL)
+                fresh.append(replace(found, via=Via.POLL))
+        fresh = await self.call(lambda: [event for event in fresh if provider.settled(event)])
+        if fresh:
+            await self.ingest(fresh)
+            watch.finish(fresh)
+
+
+def batched(rows: list[StorageEvent], size: int) -> Iterator[list[StorageEvent]]:
+    """The rows in lists of at most ``size``."""
+    iterator = iter(rows)
+    while part := list(islice(iterator, size)):
+        yield part

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import Prefix, StorageEvent, Via, event_id
-from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.providers.errors import ProviderError, UnusableRows
 from oscar_fedcloud.sources.poll import Poller, Watch
 
 WHERE = Prefix("bucket", "in/")
@@ -34,16 +35,30 @@ class Store:
     unreadable: set[str] = field(default_factory=set)
     listings: int = 0
     stats: list[str] = field(default_factory=list)
+    growing: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    bad_row: bool = False
+    away: bool = False
+
+    def settled(self, event: StorageEvent) -> bool:
+        return event.key.removeprefix("in/") not in self.growing
+
+    def health(self) -> dict[str, object]:
+        return {"ok": not self.away, "detail": ""}
 
     def list(self, where: Prefix) -> Iterator[StorageEvent]:
         self.listings += 1
         if self.failing:
             raise ProviderError("away")
         yield from [row(key, revision) for key, revision in self.objects.items()]
+        if self.bad_row:
+            raise UnusableRows("bucket", 1, {"in/odd": "its time is odd"})
 
     def stat(self, bucket: str, key: str) -> StorageEvent | None:
         name = key.removeprefix("in/")
         self.stats.append(name)
+        if name in self.broken:
+            raise ProviderError("garbage")
         if name in self.unreadable or name not in self.objects:
             return None
         return row(name, self.objects[name], depth=2)
@@ -166,6 +181,51 @@ def test_ready_means_that_the_last_listings_agree(listings: list[dict[str, str]]
         recent = listings[max(0, number - settle) : number]
         for event in ready:
             assert [one.get(event.key.removeprefix("in/")) for one in recent] == [event.revision] * settle
+
+
+async def test_a_row_that_cannot_be_used_hides_no_other_and_is_told_of() -> None:
+    store, sink, watch = Store({"a": "1", "b": "1"}, bad_row=True), Sink(), Watch(WHERE)
+    for _ in range(2):
+        with pytest.raises(UnusableRows, match="odd"):
+            await poll(store, sink, watch)
+    assert sink.found == [("a", "1"), ("b", "1")]
+
+
+async def test_an_object_that_cannot_be_looked_up_hides_no_other_and_is_tried_again() -> None:
+    store, sink, watch = Store({"a": "1", "b": "1", "c": "1"}, broken={"a", "b"}), Sink(), Watch(WHERE)
+    await poll(store, sink, watch)
+    assert sink.found == [("c", "1")]
+    store.broken = set()
+    await poll(store, sink, watch)
+    assert sink.found == [("c", "1"), ("a", "1"), ("b", "1")]
+
+
+async def test_a_store_that_is_away_is_not_asked_for_each_object() -> None:
+    store, sink, watch = Store({str(n): "1" for n in range(50)}, away=True), Sink(), Watch(WHERE)
+    store.broken = set(store.objects)
+    with pytest.raises(ProviderError, match="garbage"):
+        await poll(store, sink, watch)
+    assert len(store.stats) == 1
+
+
+async def test_an_object_that_is_still_written_to_waits() -> None:
+    store, sink, watch = Store({"a": "1", "b": "1"}, growing={"a"}), Sink(), Watch(WHERE)
+    await poll(store, sink, watch, times=2)
+    assert sink.found == [("b", "1")]
+    store.growing = set()
+    await poll(store, sink, watch)
+    assert sink.found == [("b", "1"), ("a", "1")]
+
+
+async def test_other_settings_of_a_store_are_used_at_once(eventually: Callable) -> None:
+    old, new, sink = Store({"a": "1"}), Store({"b": "1"}), Sink()
+    async with running(old, sink) as poller:
+        await eventually(lambda: sink.found == [("a", "1")])
+        poller.replace(new)
+        await eventually(lambda: sink.found == [("a", "1"), ("b", "1")])
+        seen = old.listings
+        await eventually(lambda: new.listings > 3)
+        assert old.listings == seen
 
 
 # -- the loop ------------------------------------------------------------------------------------------------------
