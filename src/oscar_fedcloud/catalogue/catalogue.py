@@ -188,7 +188,11 @@ class Catalogue:
     def _entry(self, service: Service, revision: int, moment: float) -> Entry:
         old = self.entries.get(service.name)
         service = replace(service, token=service.token or secrets.token_hex(32))
+        before = self.services.get(service.name)
         known = old.inputs if old else {}
+        if before is not None:  # another endpoint is another store, of which nothing is known
+            moved = foreign.moved(before, service)
+            known = {name: state for name, state in known.items() if name.partition("/")[0] not in moved}
         return Entry(
             name=service.name,
             revision=revision,

@@ -82,7 +82,10 @@ class Specs:
         remote = remote_name(provider_id)
         provider = self.providers.get(provider_id)
         if provider is None:
-            foreign = foreign_provider(service, provider_id)
+            try:
+                foreign = foreign_provider(service, provider_id)
+            except (KeyError, ValueError) as error:
+                raise LaunchError(f"service {service.name} has no storage provider {provider_id} any more") from error
             return foreign.rclone_env(remote, foreign.ensure_credential(service, None))
         if provider_id not in keys:
             raise LaunchError(f"service {service.name} has no key for storage provider {provider_id} yet")

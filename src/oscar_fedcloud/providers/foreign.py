@@ -10,6 +10,7 @@ from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import FdlProblem, Service, make_problem
 from oscar_fedcloud.model import Provider
 from oscar_fedcloud.providers import make_provider
+from oscar_fedcloud.providers.connection import HostAndScheme
 
 _AMAZON = "https://s3.{region}.amazonaws.com"
 
@@ -32,6 +33,17 @@ def settings_of(service: Service, provider_id: str) -> ProviderConfig | None:
         secret_key=given["secret_key"],
         verify=given.get("verify", True),
     )
+
+
+def moved(before: Service, after: Service) -> set[str]:
+    """The ids of stores that a service brings along and that have another endpoint after a change."""
+    names = {source.storage_provider for source in after.input}
+    return {name for name in names if _endpoint(before, name) not in ("", _endpoint(after, name))}
+
+
+def _endpoint(service: Service, provider_id: str) -> str:
+    settings = settings_of(service, provider_id)
+    return settings.endpoint if settings else ""
 
 
 def foreign_provider(service: Service, provider_id: str) -> Provider:
@@ -60,9 +72,19 @@ def problems(
         settings = settings_of(service, provider_id)
         if settings is None:
             yield _unusable(where, provider_id, site)
+        elif problem := _endpoint_problem(settings):
+            yield make_problem(where, settings.endpoint, problem, "give http(s)://host[:port]")
         elif rival := _rival(service.name, provider_id, settings, others):
             hint = "give the store another id in storage_providers"
             yield make_problem(where, provider_id, f"is declared with other settings by service {rival}", hint)
+
+
+def _endpoint_problem(settings: ProviderConfig) -> str:
+    try:
+        HostAndScheme.of(settings.endpoint)
+    except ValueError:
+        return "is no endpoint of a store"
+    return ""
 
 
 def _unusable(place: str, provider_id: str, site: set[str]) -> FdlProblem:
