@@ -155,12 +155,84 @@ def test_a_port_in_use_is_named_with_the_option_that_helps(standalone: Standalon
         run = standalone.run("start", "--port", str(port), "--store-port", "0")
     assert run.returncode == 1
     assert f"port {port} is in use by another program: choose another with --port" in run.stderr
+    assert not standalone.data.exists(), "a start that fails leaves nothing behind"
     assert standalone.run("status").returncode == 3
     assert standalone.start()["ready"]
 
 
 def test_other_settings_for_a_running_server_are_refused(standalone: Standalone) -> None:
     standalone.start()
-    run = standalone.run("start", "--container", "require")
+    for options in (("--container", "require"), ("--max-running", "9"), ("--port", "9")):
+        run = standalone.run("start", *options)
+        assert run.returncode == 1
+        assert "stop it first" in run.stderr
+        assert "Settings(" not in run.stderr
+
+
+def test_several_starts_at_once_make_one_server(standalone: Standalone) -> None:
+    line = [
+        sys.executable,
+        "-m",
+        "oscar_fedcloud.cli.standalone",
+        "start",
+        "--json",
+        "--port",
+        "0",
+        "--store-port",
+        "0",
+    ]
+    command = [*line, "--data", str(standalone.data)]
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    answers = [start.communicate(timeout=120) for start in starts]
+    assert [start.returncode for start in starts] == [0, 0, 0, 0], answers
+    facts = [json.loads(out) for out, _ in answers]
+    assert sorted(each.pop("started") for each in facts) == [False, False, False, True]
+    assert len({json.dumps(each["pids"]) for each in facts}) == 1
+
+
+def test_status_and_start_are_read_by_people_and_by_programs(standalone: Standalone) -> None:
+    started = standalone.run("start", "--port", "0", "--store-port", "0", "--max-running", "2").stdout
+    status = standalone.run("status").stdout
+    assert "2 at once" in status
+    assert "running, ready" in status
+    for text in (started, status):
+        assert not any(sign in text for sign in ("{", "Settings(", "None", "True"))
+    assert json.loads(standalone.run("status", "--output", "json").stdout)["max_running"] == 2
+
+
+def test_the_configuration_that_a_user_edits_is_used_and_stays(standalone: Standalone) -> None:
+    standalone.start()
+    standalone.run("stop")
+    config = standalone.data / "config.yml"
+    config.write_text(config.read_text().replace("max_running: 0", "max_running: 3") + "# my comment\n")
+    before = config.read_bytes()
+    assert standalone.start()["max_running"] == 3
+    assert config.read_bytes() == before
+    standalone.run("stop")
+    config.write_text(config.read_text().replace("max_running: 3", "max_runnning: 3"))
+    run = standalone.run("start")
     assert run.returncode == 1
-    assert "stop it first" in run.stderr
+    assert "config.yml" in run.stderr
+    assert "max_runnning" in run.stderr
+    assert standalone.run("status").returncode == 3
+
+
+def dead_docker(folder: Path) -> str:
+    """A PATH on which docker is installed and its daemon does not answer."""
+    folder.mkdir()
+    for name in ("docker", "podman"):
+        (folder / name).write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
+        (folder / name).chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
+
+
+def test_a_required_container_engine_that_is_dead_is_said_before_anything_starts(
+    standalone: Standalone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", dead_docker(tmp_path / "bin"))
+    for command in ("start", "run"):
+        run = standalone.run(command, "--container", "require", "--port", "0", "--store-port", "0")
+        assert run.returncode == 1
+        assert "Cannot connect to the Docker daemon" in run.stderr
+        assert "ready" not in run.stdout
+        assert not standalone.data.exists()

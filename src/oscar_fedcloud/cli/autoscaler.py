@@ -8,14 +8,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oscar_fedcloud import __version__
-from oscar_fedcloud.autoscaler.clouds.protocol import CloudError
-from oscar_fedcloud.autoscaler.config import Config, load
-from oscar_fedcloud.cli import autoscaler_shows as shows
-from oscar_fedcloud.cli.service import lock_data, set_up_logging
-from oscar_fedcloud.config import ConfigError
-from oscar_fedcloud.kube import KubeError
+from oscar_fedcloud.cli.streams import guard
+
+if TYPE_CHECKING:
+    from oscar_fedcloud.autoscaler.config import Config
 
 _PROGRAM = "oscar-autoscaler"
 _EXITS = """\
@@ -26,18 +25,45 @@ exit codes: 0 done, 1 could not be done (no cluster, no cloud), 2 bad configurat
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; its exit code."""
+    return guard(_PROGRAM, lambda: _main(argv))
+
+
+def _main(argv: list[str] | None) -> int:
     options = make_parser().parse_args(argv)
     _know_secrets(options)
+    return _run_command(options)
+
+
+def _run_command(options: argparse.Namespace) -> int:
+    """Run the command. What it needs is imported here, so that --help needs nothing."""
+    from oscar_fedcloud.autoscaler.clouds.protocol import CloudError
+    from oscar_fedcloud.config import ConfigError
+    from oscar_fedcloud.kube import KubeError
+
     try:
         code: int = options.run(options)
     except ConfigError as error:
         for line in str(error).splitlines():
             print(f"{_PROGRAM}: {line}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
     except (KubeError, CloudError, OSError) as error:
         print(f"{_PROGRAM}: {error}", file=sys.stderr)
         return 1
     return code
+
+
+def _shows(name: str) -> Callable[[argparse.Namespace], int]:
+    """Return a command that shows something; its module is imported when it runs."""
+
+    def run(options: argparse.Namespace) -> int:
+        from oscar_fedcloud.cli import autoscaler_shows
+
+        command: Callable[[argparse.Namespace], int] = getattr(autoscaler_shows, name)
+        return command(options)
+
+    return run
 
 
 def _know_secrets(options: argparse.Namespace) -> None:
@@ -55,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     run = _command(commands, "run", _run, "run the daemon until it is told to stop", as_json=False)
     run.add_argument("--dry-run", action="store_true", help="decide and log the decisions, but change nothing")
@@ -63,10 +89,10 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     _command(commands, "validate", _validate, "check the configuration", as_json=False)
     explain = _command(
-        commands, "explain", shows.explain_one, "say why a Pod triggers machines or not, why a node stays"
+        commands, "explain", _shows("explain_one"), "say why a Pod triggers machines or not, why a node stays"
     )
     explain.add_argument("what", metavar="WHAT", help="NAMESPACE/POD, or the name of a node or machine")
-    plan = _command(commands, "plan", shows.plan, "show what would be decided now, with --what-if for more Pods")
+    plan = _command(commands, "plan", _shows("plan"), "show what would be decided now, with --what-if for more Pods")
     plan.add_argument(
         "--what-if",
         action="append",
@@ -74,13 +100,15 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DEMAND",
         help="e.g. '500 x cpu=2,memory=4Gi'; may be repeated",
     )
-    record = _command(commands, "record", shows.record_once, "write down how things stand, to replay it", as_json=False)
+    record = _command(
+        commands, "record", _shows("record_once"), "write down how things stand, to replay it", as_json=False
+    )
     record.add_argument("file", type=Path, nargs="?", metavar="FILE", help="appended to; standard output if not given")
     replay = commands.add_parser("replay", help="decide again on what was recorded")
     replay.add_argument("file", type=Path, metavar="FILE")
     replay.add_argument("--json", action="store_true", help="for programs")
-    replay.set_defaults(run=shows.replay_file)
-    _command(commands, "machines", shows.machines, "list the machines")
+    replay.set_defaults(run=_shows("replay_file"))
+    _command(commands, "machines", _shows("machines"), "list the machines")
     return parser
 
 
@@ -103,12 +131,17 @@ def _command(
 
 
 def _validate(options: argparse.Namespace) -> int:
+    from oscar_fedcloud.autoscaler.config import load
+
     config = load(options.config)
     print(f"{options.config}: {len(config.pools)} pool(s) on {len(config.clouds)} cloud(s), nothing wrong")
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
+    from oscar_fedcloud.autoscaler.config import load
+    from oscar_fedcloud.cli.service import lock_data, set_up_logging
+
     config = load(options.config)
     set_up_logging(options.log_level)
     try:

@@ -14,6 +14,7 @@ import structlog
 from oscar_fedcloud import __version__
 from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.cli.service import address_family, lock_data, notify_ready, notify_systemd, set_up_logging
+from oscar_fedcloud.cli.streams import guard
 from oscar_fedcloud.config import Config, ConfigError, load
 from oscar_fedcloud.ledger.errors import LedgerUnavailable
 
@@ -22,11 +23,15 @@ _THREADS = 16  # for requests of the API and for the ledger; stores have their o
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon until it is told to stop. Exit codes: 0 stopped, 1 cannot run, 2 bad configuration."""
+    return guard("oscar-invoker", lambda: _main(argv))
+
+
+def _main(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="oscar-invoker", description="Turns storage events into jobs.")
     parser.add_argument("--config", required=True, metavar="FILE", help="configuration, YAML")
     parser.add_argument("--validate-config", action="store_true", help="check the configuration and exit")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(argv)
     try:
         config = load(options.config)

@@ -9,18 +9,21 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from oscar_fedcloud.cli.edits import merge
 from oscar_fedcloud.cli.store import LOOPBACK, Store, becomes_free, find_rclone, free_port, job_path
 
 ADMIN = "oscar"
 PORT = 8080
 STORE_PORT = 9000
 CONTAINER = ("never", "auto", "require")
+SITE_STORE = "minio.default"
 
 
 class ProfileError(Exception):
@@ -34,20 +37,28 @@ class Wanted:
     port: int | None = None
     store_port: int | None = None
     container: str | None = None
+    max_running: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a standalone server remembers from one start to the next."""
+    """What a standalone server remembers from one start to the next. ``max_running`` 0: one job per processor."""
 
     port: int
     store_port: int
     container: str
+    max_running: int = 0
 
     def agree(self, wanted: Wanted) -> bool:
         """Whether a server with these settings is what the user asks for."""
         mine = asdict(self)
-        return all(value in (None, 0, mine[name]) for name, value in asdict(wanted).items())
+        usual = {"max_running": None}  # here 0 is a value, and not any
+        return all(value in (None, usual.get(name, 0), mine[name]) for name, value in asdict(wanted).items())
+
+    def words(self) -> str:
+        """Return the settings as a person reads them."""
+        jobs = f"{self.max_running} jobs at once" if self.max_running else "one job per processor at once"
+        return f"port {self.port}, store port {self.store_port}, containers: {self.container}, {jobs}"
 
 
 def choose(wanted: Wanted, known: Settings | None) -> Settings:
@@ -56,6 +67,7 @@ def choose(wanted: Wanted, known: Settings | None) -> Settings:
         port=_choose_port("--port", wanted.port, known.port if known else 0, PORT),
         store_port=_choose_port("--store-port", wanted.store_port, known.store_port if known else 0, STORE_PORT),
         container=wanted.container or (known.container if known else CONTAINER[0]),
+        max_running=wanted.max_running if wanted.max_running is not None else (known.max_running if known else 0),
     )
     if settings.port == settings.store_port:
         raise ProfileError(f"port and store port are both {settings.port}: they must differ")
@@ -73,7 +85,10 @@ def _choose_port(option: str, wanted: int | None, known: int, usual: int) -> int
 
 def default_folder() -> Path:
     """``oscar-standalone`` in the user's data directory (XDG_DATA_HOME, else ``~/.local/share``)."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    try:
+        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    except RuntimeError:
+        raise ProfileError("the home directory is unknown: give a folder with --data, or set HOME") from None
     return Path(base) / "oscar-standalone"
 
 
@@ -81,13 +96,15 @@ class Profile:
     """The files of one data folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.expanduser().absolute()
+        self.folder = _expanded(folder).absolute()
         self.store_folder = self.folder / "store"
         self.invoker_folder = self.folder / "invoker"
         self.config_file = self.folder / "config.yml"
+        self.generated_file = self.folder / "config.generated.yml"  # as config.yml was before its user edited it
         self.settings_file = self.folder / "settings.json"
         self.state_file = self.folder / "state.json"
         self.lock_file = self.folder / "lock"
+        self.start_lock_file = self.folder / "start.lock"
         self.password_file = self.folder / "secrets" / "admin-password"
         self.access_key_file = self.folder / "secrets" / "store-access-key"
         self.secret_key_file = self.folder / "secrets" / "store-secret-key"
@@ -112,7 +129,12 @@ class Profile:
             raise ProfileError(f"data folder {self.folder} cannot be made: {error.strerror}") from error
 
     def prepare(self, wanted: Wanted) -> Settings:
-        """Make or complete the folder, its settings and the invoker's configuration. Raises ProfileError."""
+        """Make or complete the folder, its settings and the invoker's configuration.
+
+        Nothing is made before the settings are known to be possible. What the user edited in the configuration stays.
+        Raises ProfileError, StoreError.
+        """
+        settings = self.plan(wanted)
         self.create()
         try:
             for part in (self.store_folder, self.invoker_folder, self.password_file.parent, self.log_file("").parent):
@@ -120,12 +142,40 @@ class Profile:
             for secret in (self.password_file, self.access_key_file, self.secret_key_file):
                 if not secret.exists():
                     write_private(secret, secrets.token_hex(20) + "\n")
-            settings = choose(wanted, self.settings())
+            self._write_configuration(self.configuration(settings))
             write_private(self.settings_file, json.dumps(asdict(settings), indent=2) + "\n")
-            write_private(self.config_file, yaml.safe_dump(self.configuration(settings), sort_keys=False))
         except OSError as error:
             raise ProfileError(f"data folder {self.folder} cannot be used: {error.strerror}") from error
         return settings
+
+    def plan(self, wanted: Wanted) -> Settings:
+        """Return the settings to start with; nothing is written. Raises ProfileError, StoreError."""
+        find_rclone()
+        return choose(wanted, self.remembered())
+
+    def remembered(self) -> Settings | None:
+        """Return the settings of the last start, with what the user edited since in the configuration."""
+        known = self.settings()
+        if known is None:
+            return None
+        edited = read_yaml(self.config_file)
+        launcher, stores = _member(edited, "launcher"), _member(edited, "providers")
+        container, running = launcher.get("container"), launcher.get("max_running")
+        return Settings(
+            port=_port_of(edited.get("listen"), known.port),
+            store_port=_port_of(_member(stores, SITE_STORE).get("endpoint"), known.store_port),
+            container=container if container in CONTAINER else known.container,
+            max_running=running if isinstance(running, int) and running >= 0 else known.max_running,
+        )
+
+    def _write_configuration(self, fresh: dict[str, Any]) -> None:
+        """Write the configuration; a file that needs no change is not touched, so that comments stay too."""
+        edited, generated = read_yaml(self.config_file), read_yaml(self.generated_file)
+        wanted = merge(generated, edited, fresh) if edited and generated else fresh
+        if wanted != edited:
+            write_private(self.config_file, yaml.safe_dump(wanted, sort_keys=False))
+        if fresh != generated:
+            write_private(self.generated_file, yaml.safe_dump(fresh, sort_keys=False))
 
     def store(self, settings: Settings) -> Store:
         """The embedded store of this folder. Raises StoreError."""
@@ -146,7 +196,7 @@ class Profile:
             "admin_user": ADMIN,
             "admin_password_file": str(self.password_file),
             "providers": {
-                "minio.default": {
+                SITE_STORE: {
                     "type": "folder",
                     "endpoint": store.endpoint,
                     "access_key": store.access_key,
@@ -157,6 +207,7 @@ class Profile:
             "launcher": {
                 "type": "process",
                 "container": settings.container,
+                "max_running": settings.max_running,
                 "rclone": str(store.rclone),
                 "path": list(job_path()),
             },
@@ -167,10 +218,45 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file, or None if there is no such file. Raises ProfileError."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise ProfileError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ProfileError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ProfileError(f"{path} is damaged: {error}") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file, empty if there is no such file. Raises ProfileError."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ProfileError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise ProfileError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise ProfileError(f"{path} holds no mapping: mend it, or remove it to have it made again")
+    return found
+
+
+def _member(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _port_of(address: Any, otherwise: int) -> int:
+    """Return the port of an address or URL."""
+    port = str(address or "").rstrip("/").rpartition(":")[2]
+    return int(port) if port.isascii() and port.isdigit() and 0 < int(port) < 65536 else otherwise
+
+
+def _expanded(folder: Path) -> Path:
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        raise ProfileError(f"data folder {folder}: the home directory is unknown") from None
 
 
 def write_private(path: Path, text: str) -> None:

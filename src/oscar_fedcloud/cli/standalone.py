@@ -17,10 +17,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from oscar_fedcloud import __version__
 from oscar_fedcloud.cli.profile import (
     CONTAINER,
     PORT,
@@ -33,10 +34,12 @@ from oscar_fedcloud.cli.profile import (
     read_json,
     write_private,
 )
-from oscar_fedcloud.cli.status import describe, is_running, locked, print_status
+from oscar_fedcloud.cli.status import describe, is_running, locked, print_status, starting
 from oscar_fedcloud.cli.store import StoreError
+from oscar_fedcloud.cli.streams import guard
 from oscar_fedcloud.cli.supervise import Health, Part, Supervisor, rotate
 
+LARGEST = 100_000  # jobs at once
 STOPPED = 3  # exit code of `status`, as init scripts have it
 EPILOG = """Everything lies under one data folder: the store's buckets, the invoker's ledger, keys, logs, settings.
 To have the server back after a reboot, add the line that `start` prints to `crontab -e`."""
@@ -48,9 +51,13 @@ class StandaloneError(Exception):
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``oscar-standalone``; returns the exit code."""
+    return guard("oscar-standalone", lambda: _main(argv))
+
+
+def _main(argv: list[str] | None) -> int:
     arguments = _parser().parse_args(argv)
-    profile = Profile(arguments.data)
     try:
+        profile = Profile(arguments.data or default_folder())
         return int(arguments.command(profile, arguments))
     except (ProfileError, StoreError, StandaloneError) as error:
         print(f"oscar-standalone: {error}", file=sys.stderr)
@@ -59,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="oscar-standalone", description=__doc__, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     parts = {
         "run": (run, "run in the foreground until Ctrl-C or SIGTERM"),
@@ -69,36 +77,67 @@ def _parser() -> argparse.ArgumentParser:
     for name, (function, text) in parts.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         command.set_defaults(command=function)
-        command.add_argument("--data", type=Path, default=default_folder(), help="data folder (%(default)s)")
+        command.add_argument("--data", type=Path, help=f"data folder ({_default_data()})")
         if name in ("run", "start"):
             _add_settings(command)
         if name in ("start", "status"):
-            command.add_argument("--json", action="store_true", help="print the status as JSON")
+            command.add_argument("--output", choices=("text", "json"), default="text", help="how it is printed (text)")
+            command.add_argument("--json", action="store_true", help="the same as --output json")
         if name in ("start", "stop"):
             command.add_argument("--timeout", type=float, default=60.0, help="longest wait in seconds (%(default)g)")
     return parser
 
 
+def _default_data() -> str:
+    try:
+        return str(default_folder())
+    except ProfileError:
+        return "none, since the home directory is unknown"
+
+
+def _as_json(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.json or arguments.output == "json")
+
+
 def _add_settings(command: argparse.ArgumentParser) -> None:
     port = "port of the {} (as before, at first {}; 0 = as before, else any free one)"
-    command.add_argument("--port", type=int, metavar="N", help=port.format("server", PORT))
-    command.add_argument("--store-port", type=int, metavar="N", help=port.format("store", STORE_PORT))
+    command.add_argument("--port", type=_port, metavar="N", help=port.format("server", PORT))
+    command.add_argument("--store-port", type=_port, metavar="N", help=port.format("store", STORE_PORT))
     command.add_argument(
         "--container", choices=CONTAINER, help="run jobs in containers (auto: if docker or podman is there)"
     )
+    text = "jobs at once over all services (as before, at first 0 = one per processor)"
+    command.add_argument("--max-running", type=_count, metavar="N", help=text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > LARGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {LARGEST}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to 65535")
+    return int(text)
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
-    return Wanted(arguments.port, arguments.store_port, arguments.container)
+    return Wanted(arguments.port, arguments.store_port, arguments.container, arguments.max_running)
 
 
 def run(profile: Profile, arguments: argparse.Namespace) -> int:
     """Supervise the store and the invoker in this process."""
+    wanted = _wanted(arguments)
+    if is_running(profile):
+        raise StandaloneError(f"a server runs already on {profile.folder}")
+    _check_engine(profile.plan(wanted))
     profile.create()
     with locked(profile, wait=1.0) as held:
         if not held:
             raise StandaloneError(f"a server runs already on {profile.folder}")
-        settings = profile.prepare(_wanted(arguments))
+        settings = profile.prepare(wanted)
+        _check_configuration(profile)
         print(f"Serving {profile.folder} on port {settings.port}; Ctrl-C ends it", file=sys.stderr, flush=True)
         asyncio.run(_supervise(profile, settings))
     return 0
@@ -129,24 +168,46 @@ def _record(profile: Profile, health: Mapping[str, Health]) -> None:
 
 
 def start(profile: Profile, arguments: argparse.Namespace) -> int:
-    """Start ``run`` in a session of its own and wait until the server is ready."""
+    """Start ``run`` in a session of its own and wait until the server is ready. Several starts make one server."""
     wanted = _wanted(arguments)
-    if started := not is_running(profile):
-        profile.prepare(wanted)
-    elif (known := profile.settings()) and not known.agree(wanted):
-        raise StandaloneError(f"the server runs with other settings ({known}): stop it first")
-    child = _detach(profile) if started else None
-    talk = sys.stderr if arguments.json else sys.stdout
-    print("Starting the server" if started else "The server runs already", end="", file=talk, flush=True)
-    _await_ready(profile, child, arguments.timeout, talk)
-    print_status({"started": started, **describe(profile)}, arguments.json)
-    if not arguments.json:
-        command = shlex.join([str(Path(sys.argv[0]).absolute()), "start", "--data", str(profile.folder)])
-        print(f"To have it back after a reboot, add to `crontab -e`:\n  @reboot {command}")
+    talk = sys.stderr if _as_json(arguments) else sys.stdout
+    with starting(profile, arguments.timeout):
+        child = None if is_running(profile) else _detach(profile, wanted)
+        if child is None and (known := profile.settings()) and not known.agree(wanted):
+            raise StandaloneError(f"the server runs with other settings ({known.words()}): stop it first")
+        print("The server runs already" if child is None else "Starting the server", end="", file=talk, flush=True)
+        _await_ready(profile, child, arguments.timeout, talk)
+    facts = {"started": child is not None, **describe(profile)}
+    if _as_json(arguments):
+        print_status(facts, True)
+    else:
+        for line in _told(facts):
+            print(line)
     return 0
 
 
-def _detach(profile: Profile) -> subprocess.Popen[bytes]:
+def _told(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Give what a person wants to know of a server that has just started."""
+    program = Path(sys.argv[0]).absolute()
+    yield f"The API is at {facts['endpoint']}, for user {facts['user']} with the password in {facts['password_file']}."
+    yield f"The store is at {facts['store_endpoint']}, and its files are in {facts['store_folder']}."
+    add = shlex.join([str(program.with_name("oscar")), "context", "add", "local", *_data(facts)])
+    yield f"To use it from a shell: {add}"
+    command = shlex.join([str(program), "start", "--data", str(facts["data"])])
+    yield f"To have it back after a reboot, add to `crontab -e`:\n  @reboot {command}"
+
+
+def _data(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield "--standalone"
+    if Path(facts["data"]) != default_folder().absolute():
+        yield str(facts["data"])
+
+
+def _detach(profile: Profile, wanted: Wanted) -> subprocess.Popen[bytes]:
+    """Begin ``run`` with these settings. Raises ProfileError, StoreError, StandaloneError."""
+    _check_engine(profile.plan(wanted))
+    profile.prepare(wanted)
+    _check_configuration(profile)
     rotate(profile.log_file("supervisor"))
     with profile.log_file("supervisor").open("ab") as log:
         return subprocess.Popen(
@@ -157,6 +218,24 @@ def _detach(profile: Profile) -> subprocess.Popen[bytes]:
             stderr=log,
             start_new_session=True,
         )
+
+
+def _check_engine(settings: Settings) -> None:
+    """Raise StandaloneError if jobs shall run in containers and nothing here can run one."""
+    from oscar_fedcloud.jobs.launchers.container import find_engine
+
+    if settings.container == "require" and isinstance(engine := find_engine(), str):
+        raise StandaloneError(f"containers are required (--container require), but {engine}")
+
+
+def _check_configuration(profile: Profile) -> None:
+    """Raise StandaloneError if an edit of the configuration made it unusable."""
+    from oscar_fedcloud.config import ConfigError, load
+
+    try:
+        load(profile.config_file)
+    except ConfigError as error:
+        raise StandaloneError(f"{profile.config_file}: {error}") from error
 
 
 def _await_ready(profile: Profile, child: subprocess.Popen[bytes] | None, timeout: float, talk: TextIO) -> None:
@@ -202,7 +281,7 @@ def stop(profile: Profile, arguments: argparse.Namespace) -> int:
 def status(profile: Profile, arguments: argparse.Namespace) -> int:
     """Show the server's state."""
     facts = describe(profile)
-    print_status(facts, arguments.json)
+    print_status(facts, _as_json(arguments))
     if facts["state"] == "stopped":
         return STOPPED
     return 0 if facts["ready"] else 1

@@ -11,13 +11,26 @@ from collections.abc import Callable
 from typing import TextIO
 
 INTERRUPTED = 128 + signal.SIGINT
+# Package -> the extra of this distribution that has it.
+_EXTRAS = {
+    "aiohttp": "kubernetes",
+    "kubernetes_asyncio": "kubernetes",
+    "cronsim": "autoscaler",
+    "cryptography": "autoscaler",
+    "openstack": "openstack",
+    "keystoneauth1": "openstack",
+    "grpc": "externalgrpc",
+    "google": "externalgrpc",
+    "psycopg": "postgresql",
+    "PIL": "standalone",
+}
 READER_LEFT = 128 + signal.SIGPIPE  # as a shell shows a program that died of writing to a closed pipe
 
 
 def guard(program: str, run: Callable[[], int]) -> int:
     """Run a program and return its exit code.
 
-    Ctrl-C, a reader that left and an output device that is full end it without a traceback.
+    Ctrl-C, a reader that left, an output device that is full and a missing extra end it without a traceback.
     """
     open_closed_streams()
     accept_any_text()
@@ -28,6 +41,12 @@ def guard(program: str, run: Callable[[], int]) -> int:
         code = INTERRUPTED
     except BrokenPipeError:
         code = READER_LEFT
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _EXTRAS:
+            raise
+        extra = _EXTRAS[error.name.partition(".")[0]]
+        _complain(f"{program}: {error.name} is not installed: pip install 'oscar-fedcloud[{extra}]'")
+        code = 1
     except OSError as error:
         _complain(f"{program}: {describe(error)}")
         code = 1

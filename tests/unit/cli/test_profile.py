@@ -45,7 +45,7 @@ def test_the_invoker_accepts_the_configuration(tmp_path: Path) -> None:
 
 def test_ports_are_the_usual_ones_unless_others_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile_module, "becomes_free", lambda port: True)
-    assert choose(Wanted(), None) == Settings(PORT, STORE_PORT, "never")
+    assert choose(Wanted(), None) == Settings(PORT, STORE_PORT, "never", 0)
     assert choose(Wanted(port=1234, container="auto"), None) == Settings(1234, STORE_PORT, "auto")
     known = Settings(1234, 5678, "auto")
     assert choose(Wanted(), known) == choose(Wanted(port=0, store_port=0), known) == known
@@ -74,11 +74,10 @@ def test_free_ports_are_picked_once_and_settings_are_remembered(tmp_path: Path) 
 
 
 def test_settings_agree_with_what_is_not_asked_for() -> None:
-    settings = Settings(1, 2, "auto")
-    assert all(settings.agree(wanted) for wanted in (Wanted(), Wanted(0, 0), Wanted(1, 2, "auto")))
-    assert not any(
-        settings.agree(wanted) for wanted in (Wanted(port=3), Wanted(store_port=1), Wanted(container="never"))
-    )
+    settings = Settings(1, 2, "auto", 3)
+    assert all(settings.agree(wanted) for wanted in (Wanted(), Wanted(0, 0), Wanted(1, 2, "auto", 3)))
+    others = (Wanted(port=3), Wanted(store_port=1), Wanted(container="never"), Wanted(max_running=0))
+    assert not any(settings.agree(wanted) for wanted in others)
 
 
 def test_one_port_cannot_serve_both() -> None:
@@ -91,3 +90,56 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ProfileError, match=f"{tmp_path}/file/data cannot be made: Not a directory"):
         Profile(tmp_path / "file" / "data").prepare(Wanted())
+
+
+def edit(profile: Profile, old: str, new: str) -> None:
+    text = profile.config_file.read_text()
+    assert old in text
+    profile.config_file.write_text(text.replace(old, new))
+
+
+def test_what_a_user_edits_in_the_configuration_stays_and_the_rest_follows(tmp_path: Path) -> None:
+    profile = Profile(tmp_path / "data")
+    profile.prepare(Wanted(0, 0))
+    edit(profile, "max_running: 0", "max_running: 7  # mine")
+    profile.config_file.write_text(profile.config_file.read_text() + "reconcile_interval: 5.0\n")
+    before = profile.config_file.read_bytes()
+    assert profile.prepare(Wanted()).max_running == 7
+    assert profile.config_file.read_bytes() == before, "comments stay too"
+    assert profile.prepare(Wanted(container="auto")).max_running == 7
+    config = load(profile.config_file)
+    assert (config.launcher.max_running, config.reconcile_interval, config.launcher.container) == (7, 5.0, "auto")
+
+
+def test_a_port_that_was_edited_in_the_configuration_is_the_servers_port(tmp_path: Path) -> None:
+    profile = Profile(tmp_path / "data")
+    first = profile.prepare(Wanted(0, 0))
+    port = free_port()
+    edit(profile, f"127.0.0.1:{first.port}", f"127.0.0.1:{port}")
+    assert profile.prepare(Wanted()).port == port
+    assert profile.prepare(Wanted(port=0)).port == port
+
+
+def test_a_configuration_of_an_older_version_is_made_again(tmp_path: Path) -> None:
+    profile = Profile(tmp_path / "data")
+    profile.prepare(Wanted(0, 0))
+    expected = profile.config_file.read_bytes()
+    profile.generated_file.unlink()
+    edit(profile, "  max_running: 0\n", "")
+    profile.prepare(Wanted())
+    assert profile.config_file.read_bytes() == expected
+
+
+def test_nothing_is_made_for_settings_that_are_not_possible(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(ProfileError):
+        Profile(tmp_path / "data").prepare(Wanted(port=other.getsockname()[1]))
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("content", ["- a list", "key: [", "text"])
+def test_a_damaged_configuration_is_an_error_that_names_it(tmp_path: Path, content: str) -> None:
+    profile = Profile(tmp_path / "data")
+    profile.prepare(Wanted(0, 0))
+    profile.config_file.write_text(content)
+    with pytest.raises(ProfileError, match=r"config\.yml"):
+        profile.prepare(Wanted())
