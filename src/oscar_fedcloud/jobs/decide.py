@@ -19,7 +19,7 @@ _FINAL = {
     AttemptState.INPUT_CHANGED: RunState.SUPERSEDED,
 }
 _INFRASTRUCTURE_BACKOFF = 2.0  # s before the first repetition after a lost node or process
-_INFRASTRUCTURE_BACKOFF_MAX = 300.0
+INFRASTRUCTURE_BACKOFF_MAX = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def verdict(run: Run, retry: Retry, callback: str, completion: Completion, now: 
     if completion.state in INFRASTRUCTURE:
         failures = run.infra_failures + 1
         if failures <= retry.infrastructure:
-            wait = backoff(_INFRASTRUCTURE_BACKOFF, _INFRASTRUCTURE_BACKOFF_MAX, failures, jitter)
+            wait = backoff(_INFRASTRUCTURE_BACKOFF, INFRASTRUCTURE_BACKOFF_MAX, failures, jitter)
             return _verdict(RunState.QUEUED, completion.reason, not_before=now + wait, infra=True)
         return _verdict(RunState.FAILED, completion.reason, infra=True, callback=callback)
     failures = run.script_failures + 1

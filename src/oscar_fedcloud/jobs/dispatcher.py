@@ -19,7 +19,7 @@ import structlog
 
 from oscar_fedcloud.fdl import Retry
 from oscar_fedcloud.jobs import decide
-from oscar_fedcloud.ledger import Candidate, Ledger, LedgerUnavailable
+from oscar_fedcloud.ledger import BadValue, Candidate, Ledger, LedgerUnavailable
 from oscar_fedcloud.model import (
     Attempt,
     AttemptState,
@@ -184,11 +184,17 @@ class Dispatcher:
         due: dict[str, list[Candidate]] = {}
         timers: dict[str, float] = {}
         for name, free in room.items():
-            if found := self.ledger.due(name, now, min(free, total) + _WINDOW):
+            longest = self._longest_wait(name)
+            if found := self.ledger.due(name, now, min(free, total) + _WINDOW, longest):
                 due[name] = found
-            if (later := self.ledger.next_due(name, now)) is not None:
+            if (later := self.ledger.next_due(name, now, longest)) is not None:
                 timers[name] = later
         return due, timers
+
+    def _longest_wait(self, service: str) -> float:
+        """The longest backoff (s): a run that would wait longer was written before the clock was put back."""
+        policy = self.site.policy(service)
+        return max(policy.retry.backoff_max if policy else 0.0, decide.INFRASTRUCTURE_BACKOFF_MAX)
 
     def holder(self, run: Run) -> str:
         """The id of the run that has a Job for the service and key of this one, or ""."""
@@ -218,13 +224,23 @@ class Dispatcher:
     async def _start(self, run: Run, attempt: Attempt) -> None:
         try:
             async with self._slots:
-                await self.launcher.start(self.site.spec(run, attempt.number))
-        except LaunchError as error:
+                await self.launcher.start(self.site.spec(await self._with_record(run), attempt.number))
+        except (LaunchError, BadValue) as error:
             failed = Completion(attempt.job, AttemptState.LAUNCH_FAILED, None, str(error))
             await self._end(failed)
             return
         if attempt.job in self._cancelling:
             await self.launcher.cancel(attempt.job)
+
+    async def _with_record(self, run: Run) -> Run:
+        """The run with its event's record, which the ledger leaves out where it is large. Raises BadValue."""
+        while not run.event.record:
+            try:
+                run = await asyncio.to_thread(self.ledger.record_of, run)
+            except LedgerUnavailable as error:
+                log.warning("ledger unavailable, the start of a job waits", job=run.id, error=str(error))
+                await asyncio.sleep(_LEDGER_PAUSE)
+        return run
 
     async def watch(self) -> None:
         """Record the end of Jobs for ever."""

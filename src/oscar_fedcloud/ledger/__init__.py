@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The durable memory of the invoker: one row per event, and one per service and revision. See ``Ledger``."""
 
-from oscar_fedcloud.ledger.errors import LedgerError, LedgerUnavailable, StateError
+from oscar_fedcloud.ledger.errors import BadValue, LedgerError, LedgerUnavailable, StateError
 from oscar_fedcloud.ledger.history import cursor_of
 from oscar_fedcloud.ledger.ledger import Ledger
 from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Link, Trace, Verdict
@@ -10,6 +10,7 @@ from oscar_fedcloud.ledger.traces import trace_cursor
 
 __all__ = [
     "ENDED",
+    "BadValue",
     "Callback",
     "Candidate",
     "Chain",

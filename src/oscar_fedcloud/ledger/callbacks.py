@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
+from oscar_fedcloud.ledger import bounds, cells
 from oscar_fedcloud.ledger.records import Callback
-from oscar_fedcloud.ledger.rows import AnyRow, run_of
-from oscar_fedcloud.ledger.tables import callbacks, runs
+from oscar_fedcloud.ledger.rows import AnyRow, shown_run
+from oscar_fedcloud.ledger.tables import RUN_COLUMNS, callbacks, runs
 from oscar_fedcloud.model import Run, RunState
 
+_LONGEST_URL = 8192  # characters
 _COLUMNS = [column.label(f"callback_{column.name}") for column in callbacks.c]
 
 
@@ -19,7 +21,7 @@ def add(connection: Connection, run: Run, url: str, now: float) -> None:
     """Put a message about the run, as it is now, into the outbox."""
     values = {
         "run_id": run.id,
-        "url": url,
+        "url": bounds.text(url, _LONGEST_URL),
         "state": run.state.value,
         "reason": run.reason,
         "attempts": run.attempts,
@@ -33,13 +35,13 @@ def add(connection: Connection, run: Run, url: str, now: float) -> None:
 def due(connection: Connection, now: float, limit: int) -> list[Callback]:
     """Messages to deliver now, the longest waiting first."""
     query = (
-        select(runs, *_COLUMNS)
+        select(*RUN_COLUMNS, *_COLUMNS)
         .join(callbacks, callbacks.c.run_id == runs.c.id)
-        .where(callbacks.c.not_before <= now)
+        .where(or_(callbacks.c.not_before <= now, callbacks.c.not_before > now + bounds.MAX_WAIT))
         .order_by(callbacks.c.not_before, callbacks.c.id)
         .limit(limit)
     )
-    return [_callback_of(row) for row in connection.execute(query)]
+    return [_callback_of(connection, row) for row in connection.execute(query)]
 
 
 def done(connection: Connection, callback_id: int) -> bool:
@@ -53,12 +55,12 @@ def retry(connection: Connection, callback_id: int, not_before: float) -> bool:
     return connection.execute(change.values(tries=callbacks.c.tries + 1, not_before=not_before)).rowcount > 0
 
 
-def _callback_of(row: AnyRow) -> Callback:
+def _callback_of(connection: Connection, row: AnyRow) -> Callback:
     run = replace(
-        run_of(row),
-        state=RunState(row.callback_state),
-        reason=row.callback_reason,
-        attempts=row.callback_attempts,
-        finished=row.callback_finished,
+        shown_run(connection, row),
+        state=cells.choice_or(row.callback_state, RunState, RunState.FAILED),
+        reason=cells.text(row.callback_reason),
+        attempts=cells.small(row.callback_attempts),
+        finished=cells.moment_or_none(row.callback_finished),
     )
-    return Callback(row.callback_id, row.callback_url, run, row.callback_tries)
+    return Callback(row.callback_id, cells.text(row.callback_url), run, cells.small(row.callback_tries))

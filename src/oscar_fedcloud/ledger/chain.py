@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
+from oscar_fedcloud.ledger import cells
 from oscar_fedcloud.ledger import runs as life
 from oscar_fedcloud.ledger.dialects import rows_at
 from oscar_fedcloud.ledger.outputs import output_of
@@ -145,17 +146,21 @@ def _same_object(event: StorageEvent) -> Iterator[ColumnElement[bool]]:
 
 def _distance(row: AnyRow, run: Run) -> float:
     """Seconds between an attempt and the writing of the run's input, by the store's clock or by our own."""
-    began: float = row.started
-    ended: float = began if row.finished is None else row.finished
+    began = cells.moment(row.started)
+    ended = cells.moment_or_none(row.finished) or began
     moments = (run.event.order / 1e9, run.created)
     return min(max(0.0, began - moment, moment - ended) for moment in moments)
 
 
 def _reads(connection: Connection, page: Sequence[AnyRow], seq: int) -> Iterable[AnyRow]:
     """Runs that may have read one of these outputs, in the order in which they were recorded."""
-    written = {(row.provider, row.bucket, bytes(row.key)) for row in page}
+    written = {_object(row) for row in page}
     places = sorted({place_id(item.bucket, item.key) for item in map(output_of, page)})
     names = ("seq", "id", "provider", "bucket", "key")
     query = rows_at(connection.dialect, runs, places, names, runs.c.seq > seq)
     found = connection.execute(query.order_by(query.selected_columns["seq"]).limit(MAX_RUNS))
-    return [row for row in found if (row.provider, row.bucket, bytes(row.key)) in written]
+    return [row for row in found if _object(row) in written]
+
+
+def _object(row: AnyRow) -> Object:
+    return row.provider, row.bucket, cells.data(row.key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -24,6 +25,7 @@ _POSTGRESQL = {
     "options": f"-c lock_timeout={BUSY_MILLISECONDS} -c jit=off",  # to compile a query takes longer than any of ours
     "application_name": "oscar-invoker",
 }
+_TEXT = partial(str, encoding="utf-8", errors="replace")  # SQLite keeps any bytes as text; by default they raise
 _SQLITE_WRITER = (
     f"PRAGMA busy_timeout={BUSY_MILLISECONDS}",
     "PRAGMA synchronous=FULL",
@@ -66,6 +68,7 @@ def _sqlite(url: str, pragmas: tuple[str, ...], **options: Any) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself
+        connection.text_factory = _TEXT
         for pragma in pragmas:
             connection.execute(pragma)
 

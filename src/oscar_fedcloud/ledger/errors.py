@@ -15,6 +15,10 @@ class LedgerUnavailable(LedgerError):
     """
 
 
+class BadValue(LedgerError):
+    """A value can neither be stored nor looked for: too large a number, a text with NUL."""
+
+
 class StateError(LedgerError):
     """The run does not exist, or its state does not allow what was asked."""
 
@@ -35,3 +39,10 @@ def is_row_error(error: Exception) -> bool:
     if (state := getattr(cause, "sqlstate", None)) is not None:
         return str(state).startswith(_ROW_CLASSES)
     return isinstance(cause, (ValueError, TypeError, OverflowError)) or type(cause).__name__ in _ROW_ERRORS
+
+
+def cause_of(error: Exception) -> str:
+    """Return what a database says of a failure, without the statement and the values."""
+    cause = getattr(error, "orig", None) or error
+    lines = str(cause).splitlines()
+    return lines[0][:300] if lines else type(cause).__name__

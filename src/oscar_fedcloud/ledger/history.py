@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, literal, select, union_all
 
-from oscar_fedcloud.ledger.rows import PLACE, key_bytes, run_of
+from oscar_fedcloud.ledger.rows import PLACE, key_bytes, shown_run
 from oscar_fedcloud.ledger.seen import insert_seen
 from oscar_fedcloud.ledger.states import ENDED
-from oscar_fedcloud.ledger.tables import BEGUN, QUEUED, attempts, callbacks, events, outputs, runs
+from oscar_fedcloud.ledger.tables import BEGUN, QUEUED, RUN_COLUMNS, attempts, callbacks, events, outputs, runs
 from oscar_fedcloud.model import Run, RunState, place_id
 
 
@@ -63,8 +63,8 @@ def is_run(run_id: str) -> list[ColumnElement[bool]]:
 
 def newest(connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int) -> list[Run]:
     """Runs that meet the conditions, newest first."""
-    query = select(runs).where(*conditions).order_by(runs.c.seq.desc()).limit(limit)
-    return [run_of(row) for row in connection.execute(query)]
+    query = select(*RUN_COLUMNS).where(*conditions).order_by(runs.c.seq.desc()).limit(limit)
+    return [shown_run(connection, row) for row in connection.execute(query)]
 
 
 def counts(connection: Connection, service: str | None) -> dict[str, dict[str, int]]:

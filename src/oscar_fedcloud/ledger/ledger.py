@@ -6,14 +6,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from oscar_fedcloud.ledger import callbacks, chain, history, letters, outputs, runs, seen, traces, waiting
+from oscar_fedcloud.ledger import bounds, callbacks, chain, history, letters, outputs, runs, seen, traces, waiting
+from oscar_fedcloud.ledger.cells import BadRow
+from oscar_fedcloud.ledger.damage import Damage, watched
 from oscar_fedcloud.ledger.engines import reader_engine, writer_engine
-from oscar_fedcloud.ledger.errors import LedgerUnavailable
+from oscar_fedcloud.ledger.errors import BadValue, LedgerUnavailable, cause_of, is_row_error
 from oscar_fedcloud.ledger.intake import Intake
 from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Trace, Verdict
 from oscar_fedcloud.ledger.schema import ensure_schema
@@ -33,9 +36,10 @@ class Ledger:
     """
 
     def __init__(self, writer: Engine, reader: Engine) -> None:
-        self._writing = writer
-        self._reading = reader
-        self._intake = Intake(writer)
+        self._damage = Damage()
+        self._writing = watched(writer, self._damage)
+        self._reading = watched(reader, self._damage)
+        self._intake = Intake(self._writing)
 
     @classmethod
     def open(cls, url: str) -> Ledger:
@@ -123,30 +127,61 @@ class Ledger:
         """Services with queued runs, and when the first of these may start."""
         return self._read(waiting.services_waiting)
 
-    def due(self, service: str, now: float, limit: int) -> list[Candidate]:
-        """Queued runs that may start or are superseded, oldest first; runs that only wait for others are left out."""
-        return self._read(waiting.due, service, now, limit)
+    def due(self, service: str, now: float, limit: int, longest: float = bounds.MAX_WAIT) -> list[Candidate]:
+        """Queued runs that may start or are superseded, oldest first; runs that only wait for others are left out.
 
-    def next_due(self, service: str, now: float) -> float | None:
+        longest: a run that would have to wait longer than that (s) was written when the clock was wrong, and is due.
+        """
+        found = self._read(waiting.due, service, now, limit, longest)
+        self._end_stuck()
+        return found
+
+    def next_due(self, service: str, now: float, longest: float = bounds.MAX_WAIT) -> float | None:
         """When the first of the service's runs that wait for a time after ``now`` may start; None if none does."""
-        return self._read(waiting.next_due, service, now)
+        return self._read(waiting.next_due, service, now, longest)
 
     def begin(
         self, starts: Sequence[tuple[str, str]], superseded: Sequence[str], now: float
     ) -> list[tuple[Run, Attempt]]:
         """Start runs, given as (run id, Job name), and supersede others, in one transaction.
 
-        Runs that are no longer queued are skipped. After LedgerUnavailable the begun runs may be in ``running``.
+        Runs that are no longer queued are skipped. After LedgerUnavailable the begun runs may be in ``running``. A run
+        whose attempt the database refuses ends as failed.
         """
-        return self._write(runs.begin, starts, superseded, now)
+        try:
+            return self._write(runs.begin, starts, superseded, now)
+        except BadValue:
+            return self._write(runs.begin_singly, starts, superseded, now)
 
     def finish(self, job: str, completion: Completion, verdict: Verdict) -> Run | None:
-        """Record the end of an attempt and what follows for its run. Idempotent: None if it was recorded before."""
-        return self._write(runs.finish, job, completion, verdict, time.time())
+        """Record the end of an attempt and what follows for its run. Idempotent: None if it was recorded before.
+
+        What the database refuses of a completion is left out.
+        """
+        try:
+            return self._write(runs.finish, job, completion, verdict, time.time())
+        except BadValue as error:
+            bare = Completion(job, completion.state, reason=f"its result cannot be recorded: {error}")
+            return self._write(runs.finish, job, bare, Verdict(verdict.state, bare.reason), time.time())
 
     def running(self) -> list[tuple[Run, Attempt]]:
-        """Runs with an attempt that has not ended, for adoption after a restart."""
-        return self._read(runs.running)
+        """Runs with an attempt that has not ended, for adoption after a restart.
+
+        Those whose rows are damaged, and those without an attempt, end as failed.
+        """
+        if self._read(runs.orphans):
+            self._write(runs.end_orphans, time.time())
+        found = self._read(runs.running)
+        self._end_stuck()
+        return found
+
+    def record_of(self, run: Run) -> Run:
+        """Return the run with its event's record, which lists leave out. Raises BadValue when the row is damaged."""
+        try:
+            record = self._read(runs.record_of, run.id)
+        except BadRow as error:
+            raise BadValue(str(error)) from error
+        return replace(run, event=replace(run.event, record=record))
 
     def cancel_queued(self, run_id: str) -> bool:
         """Cancel a run that has not begun; False if it is not queued."""
@@ -261,7 +296,7 @@ class Ledger:
 
     def stats(self) -> dict[str, int]:
         """Counters since the ledger was opened; see ``writer.Counters``, and ``duplicates_memory``."""
-        return self._intake.stats()
+        return self._intake.stats() | {"damaged_rows": self._damage.rows}
 
     # Plumbing
 
@@ -269,8 +304,15 @@ class Ledger:
         try:
             with self._reading.connect() as connection:
                 return query(connection, *args, **kwargs)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, UnicodeError, OverflowError) as error:
+            if is_row_error(error):
+                raise BadValue(f"the ledger holds nothing of that kind: {cause_of(error)}") from error
             raise LedgerUnavailable(f"the ledger cannot be read: {error}") from error
+
+    def _end_stuck(self) -> None:
+        """End the runs that were found damaged, since nothing else would."""
+        if stuck := self._damage.take_stuck():
+            self._write(runs.fail_stuck, stuck, time.time())
 
     def _write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return self._intake.writer.call(lambda connection: work(connection, *args, **kwargs))

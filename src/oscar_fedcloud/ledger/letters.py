@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, select
 
+from oscar_fedcloud.ledger import cells
 from oscar_fedcloud.ledger.records import DeadLetter
+from oscar_fedcloud.ledger.rows import AnyRow
 from oscar_fedcloud.ledger.tables import dead_letters
 
 
@@ -15,7 +17,7 @@ def newest(connection: Connection, limit: int, before: int | None) -> list[DeadL
     if before is not None:
         query = query.where(dead_letters.c.id < before)
     rows = connection.execute(query)
-    return [DeadLetter(row.id, row.source, bytes(row.body), row.reason, row.received) for row in rows]
+    return [_letter(row) for row in rows]
 
 
 def get(connection: Connection, letter_id: int) -> DeadLetter | None:
@@ -27,3 +29,8 @@ def get(connection: Connection, letter_id: int) -> DeadLetter | None:
 def drop(connection: Connection, letter_id: int) -> bool:
     """Remove a dead letter; False if there is none."""
     return connection.execute(delete(dead_letters).where(dead_letters.c.id == letter_id)).rowcount > 0
+
+
+def _letter(row: AnyRow) -> DeadLetter:
+    moment = cells.moment(row.received)
+    return DeadLetter(row.id, cells.text(row.source), cells.data(row.body), cells.text(row.reason), moment)

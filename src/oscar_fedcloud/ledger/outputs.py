@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from oscar_fedcloud.ledger import bounds
+from oscar_fedcloud.ledger import bounds, cells
 from oscar_fedcloud.ledger.rows import AnyRow, key_text
 from oscar_fedcloud.ledger.tables import outputs, runs
 from oscar_fedcloud.model import StoredObject, place_id
@@ -41,7 +41,8 @@ def of_run(connection: Connection, run_id: str, attempt: int | None, after: int,
 
 def output_of(row: AnyRow) -> StoredObject:
     """The object in a row of ``outputs``."""
-    return StoredObject(row.provider, row.bucket, key_text(row.key), row.size, row.etag)
+    size = bounds.number(row.size, 0, bounds.MAX_NUMBER)
+    return StoredObject(cells.text(row.provider), cells.text(row.bucket), key_text(row.key), size, cells.text(row.etag))
 
 
 def _values(seq: int, number: int, position: int, item: StoredObject, key: bytes) -> dict[str, Any]:

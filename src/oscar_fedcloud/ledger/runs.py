@@ -6,19 +6,21 @@ Functions take a connection; those that write are run by the writer thread, each
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
 
 from oscar_fedcloud.jsontext import to_json
-from oscar_fedcloud.ledger import bounds, callbacks, outputs
-from oscar_fedcloud.ledger.errors import StateError
+from oscar_fedcloud.ledger import bounds, callbacks, cells, outputs
+from oscar_fedcloud.ledger.cells import BadRow
+from oscar_fedcloud.ledger.damage import note
+from oscar_fedcloud.ledger.errors import StateError, cause_of, is_row_error
 from oscar_fedcloud.ledger.records import Verdict
-from oscar_fedcloud.ledger.rows import attempt_of, run_of
+from oscar_fedcloud.ledger.rows import AnyRow, attempt_of, run_of, shown_run
 from oscar_fedcloud.ledger.states import ENDED, RETRYABLE, allowed
-from oscar_fedcloud.ledger.tables import QUEUED, RUNNING, attempts, runs
+from oscar_fedcloud.ledger.tables import QUEUED, RUNNING, WITH_RECORD, attempts, runs
 from oscar_fedcloud.model import Attempt, AttemptState, Completion, Run, RunState
 
 
@@ -30,8 +32,7 @@ def begin(
         ended = {"state": RunState.SUPERSEDED.value, "finished": now, "reason": "a newer revision took its place"}
         connection.execute(update(runs).where(runs.c.id.in_(superseded), QUEUED).values(ended))
     jobs = dict(starts)
-    query = select(runs).where(runs.c.id.in_(list(jobs)), QUEUED).with_for_update()
-    queued = {row.id: run_of(row) for row in connection.execute(query)}
+    queued = _queued(connection, jobs, now)
     if not queued:
         return []
     values = {"state": RunState.RUNNING.value, "attempts": runs.c.attempts + 1}
@@ -39,6 +40,34 @@ def begin(
     begun = [_begun(queued[name], job, now) for name, job in jobs.items() if name in queued]
     connection.execute(insert(attempts), [_attempt_values(attempt) for _, attempt in begun])
     return begun
+
+
+def begin_singly(
+    connection: Connection, starts: Sequence[tuple[str, str]], superseded: Sequence[str], now: float
+) -> list[tuple[Run, Attempt]]:
+    """Like ``begin`` after it failed: one by one, and those that the database refuses end as failed."""
+    begun = begin(connection, [], superseded, now)
+    for name, job in starts:
+        try:
+            with connection.begin_nested():
+                begun += begin(connection, [(name, job)], [], now)
+        except Exception as error:
+            if not is_row_error(error):
+                raise
+            fail(connection, runs.c.id == name, f"the attempt cannot be recorded: {cause_of(error)}", now)
+    return begun
+
+
+def fail(connection: Connection, which: ColumnElement[bool], reason: str, now: float) -> int:
+    """End runs that wait or run and that nothing else would end; how many there were."""
+    ended = {"state": RunState.FAILED.value, "reason": bounds.text(reason), "finished": now}
+    alive = runs.c.state.in_([RunState.QUEUED.value, RunState.RUNNING.value])
+    return connection.execute(update(runs).where(which, alive).values(ended)).rowcount
+
+
+def fail_stuck(connection: Connection, stuck: Mapping[int, str], now: float) -> int:
+    """End runs, by their numbers, whose rows are damaged."""
+    return sum(fail(connection, runs.c.seq == seq, reason, now) for seq, reason in stuck.items())
 
 
 def finish(connection: Connection, job: str, completion: Completion, verdict: Verdict, now: float) -> Run | None:
@@ -61,11 +90,34 @@ def finish(connection: Connection, job: str, completion: Completion, verdict: Ve
 
 
 def running(connection: Connection) -> list[tuple[Run, Attempt]]:
-    """All runs with an attempt that has not ended, oldest first."""
-    found = {run.id: run for run in map(run_of, connection.execute(select(runs).where(RUNNING)))}
+    """All runs with an attempt that has not ended, oldest first. Damaged ones are noted and left out."""
+    found = {}
+    for row in connection.execute(select(*WITH_RECORD).where(RUNNING)):
+        try:
+            found[row.id] = run_of(row)
+        except BadRow as error:
+            note(connection, f"run {cells.text(row.id)}", str(error), row.seq)
     current = and_(attempts.c.run_id == runs.c.id, attempts.c.number == runs.c.attempts)
     query = select(attempts).join(runs, current).where(RUNNING).order_by(attempts.c.started, attempts.c.run_id)
     return [(found[row.run_id], attempt_of(row)) for row in connection.execute(query) if row.run_id in found]
+
+
+def orphans(connection: Connection) -> dict[int, str]:
+    """Running runs of which no attempt is open, by number, with the reason to end them."""
+    current = and_(attempts.c.run_id == runs.c.id, attempts.c.number == runs.c.attempts, attempts.c.finished.is_(None))
+    query = select(runs.c.seq).where(RUNNING, ~select(attempts.c.job).where(current).exists())
+    return dict.fromkeys(connection.scalars(query), "the ledger's rows are damaged: the job runs, but no attempt does")
+
+
+def end_orphans(connection: Connection, now: float) -> int:
+    """End what ``orphans`` finds, as one look at the tables."""
+    return fail_stuck(connection, orphans(connection), now)
+
+
+def record_of(connection: Connection, run_id: str) -> bytes:
+    """The event's record of a run, which lists leave out. Raises BadRow when it is no JSON object."""
+    row = connection.execute(select(runs.c.record).where(runs.c.id == run_id)).one_or_none()
+    return cells.record(b"{}" if row is None else row.record)
 
 
 def cancel_queued(connection: Connection, run_id: str, now: float) -> bool:
@@ -105,8 +157,8 @@ def ask_again(connection: Connection, run_id: str, asked: str, now: float) -> Ru
 
 def get(connection: Connection, run_id: str) -> Run | None:
     """One run, or None."""
-    row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
-    return None if row is None else run_of(row)
+    row = connection.execute(select(*WITH_RECORD).where(runs.c.id == run_id)).one_or_none()
+    return None if row is None else shown_run(connection, row)
 
 
 def attempts_of(connection: Connection, run_id: str) -> list[Attempt]:
@@ -120,6 +172,22 @@ def attempt_by_job(connection: Connection, job: str) -> tuple[Run, Attempt] | No
     row = connection.execute(select(attempts).where(attempts.c.job == job)).one_or_none()
     run = get(connection, row.run_id) if row is not None else None
     return None if row is None or run is None else (run, attempt_of(row))
+
+
+def _queued(connection: Connection, ids: Iterable[str], now: float) -> dict[str, Run]:
+    """Those of the runs that are queued, with records that are small. Damaged ones end as failed."""
+    found = {}
+    query = select(*WITH_RECORD).where(runs.c.id.in_(list(ids)), QUEUED).with_for_update()
+    rows: list[AnyRow] = list(connection.execute(query))
+    for row in rows:
+        try:
+            run = run_of(row)
+            if run.event.record:
+                cells.record(run.event.record)
+            found[run.id] = run
+        except BadRow as error:
+            fail(connection, runs.c.seq == row.seq, str(error), now)
+    return found
 
 
 def _begun(queued: Run, job: str, now: float) -> tuple[Run, Attempt]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, delete, select
 
+from oscar_fedcloud.ledger import cells
 from oscar_fedcloud.ledger.dialects import insert_new, rows_at
 from oscar_fedcloud.ledger.rows import PLACE, key_bytes, key_text, row_id
 from oscar_fedcloud.ledger.tables import events, runs, seen
@@ -57,7 +58,7 @@ def page(connection: Connection, service: str, provider: str, bucket: str, after
     scope = [seen.c.service == service, seen.c.provider == provider, seen.c.bucket == bucket]
     query = select(seen.c.id, seen.c.key, seen.c.noted).where(*scope, seen.c.id > after)
     rows = connection.execute(query.order_by(seen.c.id).limit(CHUNK))
-    return [Seen(row.id, row.id[PLACE:], key_text(row.key), row.noted) for row in rows]
+    return [Seen(row.id, row.id[PLACE:], key_text(row.key), cells.moment(row.noted)) for row in rows]
 
 
 def forget(connection: Connection, service: str, ids: Sequence[str]) -> int:

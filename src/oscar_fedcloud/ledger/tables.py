@@ -8,9 +8,12 @@ at their ends. Ids begin with ``model.place_id``, so that all rows of one key li
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Double,
     Index,
     Integer,
@@ -20,6 +23,8 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    case,
+    func,
     literal_column,
 )
 from sqlalchemy.dialects import postgresql
@@ -83,6 +88,14 @@ runs = Table(
     Index("runs_id", "id", unique=True),
     Index("runs_service", "service", "seq"),
 )
+
+# All but the record, which may be large and which only a Job needs; and all with records that are small, as nearly all
+# are: to read each by itself costs a call of the database for each Job.
+RUN_COLUMNS: list[ColumnElement[Any]] = [column for column in runs.c if column.name != "record"]
+WITH_RECORD = [
+    *RUN_COLUMNS,
+    case((func.length(runs.c.record) <= literal_column("4096"), runs.c.record)).label("record"),
+]
 
 # Literals: SQLite uses a partial index only when its condition stands in the statement itself.
 QUEUED = runs.c.state == literal_column("'queued'")

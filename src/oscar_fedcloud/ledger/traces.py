@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
+from oscar_fedcloud.ledger import cells
 from oscar_fedcloud.ledger.history import at_place
 from oscar_fedcloud.ledger.records import Trace
-from oscar_fedcloud.ledger.rows import PLACE, AnyRow, event_of, key_bytes, run_of
+from oscar_fedcloud.ledger.rows import PLACE, AnyRow, key_bytes, order_of, shown_event, shown_run
 from oscar_fedcloud.ledger.tables import events, runs, seen
 from oscar_fedcloud.model import EventOutcome, place_id
 
@@ -30,11 +31,11 @@ def explain(connection: Connection, bucket: str, key: str, limit: int = 0, after
     wanted = {name for _, name in (ranks[:limit] if limit else ranks)}
     traces: dict[str, Trace] = {}
     for row in _rows(connection, events, found.of_events, wanted):
-        traces[row.id[PLACE:]] = _trace(row.id[PLACE:], row, EventOutcome(row.outcome), row.received)
+        traces[row.id[PLACE:]] = _trace(row.id[PLACE:], row, _outcome(row), row.received)
     for row in _rows(connection, runs, found.of_runs, wanted):
         if row.event_id not in traces or not traces[row.event_id]["runs"]:
             traces[row.event_id] = _trace(row.event_id, row, EventOutcome.MATCHED, row.created)
-        traces[row.event_id]["runs"].append(run_of(row))
+        traces[row.event_id]["runs"].append(shown_run(connection, row))
     for row in _rows(connection, seen, found.of_seen, wanted):
         traces.setdefault(row.id[PLACE:], _trace(row.id[PLACE:]))["seen"].append(row.service)
     return sorted(traces.values(), key=_rank, reverse=True)
@@ -77,8 +78,8 @@ def _revisions(connection: Connection, bucket: str, key: str) -> _Found:
         return list(connection.execute(select(*columns).where(*here)))
 
     return _Found(
-        [(row.id, row.id[PLACE:], row.event_order) for row in rows(events, events.c.id, events.c.event_order)],
-        [tuple(row) for row in rows(runs, runs.c.id, runs.c.event_id, runs.c.event_order)],
+        [(row.id, row.id[PLACE:], order_of(row)) for row in rows(events, events.c.id, events.c.event_order)],
+        [(row.id, row.event_id, order_of(row)) for row in rows(runs, runs.c.id, runs.c.event_id, runs.c.event_order)],
         [(row.id, row.id[PLACE:], 0) for row in rows(seen, seen.c.id)],
     )
 
@@ -96,11 +97,20 @@ def _rows(
 ) -> Iterator[AnyRow]:
     ids = sorted({row for row, name, _ in found if name in wanted})
     for start in range(0, len(ids), _AT_ONCE):
-        yield from connection.execute(select(table).where(table.c.id.in_(ids[start : start + _AT_ONCE])))
+        columns = [column for column in table.c if column.name != "record"]
+        yield from connection.execute(select(*columns).where(table.c.id.in_(ids[start : start + _AT_ONCE])))
 
 
 def _trace(
     identity: str, row: AnyRow | None = None, outcome: EventOutcome | None = None, received: float | None = None
 ) -> Trace:
-    event, detail = (event_of(row), row.detail) if row is not None else (None, "")
-    return Trace(event_id=identity, event=event, outcome=outcome, detail=detail, received=received, runs=[], seen=[])
+    event, detail = (None, "") if row is None else shown_event(row)
+    moment = None if received is None else cells.moment(received)
+    return Trace(event_id=identity, event=event, outcome=outcome, detail=detail, received=moment, runs=[], seen=[])
+
+
+def _outcome(row: AnyRow) -> EventOutcome | None:
+    try:
+        return cells.choice("outcome", row.outcome, EventOutcome)
+    except cells.BadRow:
+        return None

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from oscar_fedcloud.ledger.connection import WritingConnection
-from oscar_fedcloud.ledger.errors import LedgerUnavailable, is_row_error
+from oscar_fedcloud.ledger.errors import BadValue, LedgerError, LedgerUnavailable, cause_of, is_row_error
 from oscar_fedcloud.ledger.recorder import Item, Recorder
 
 T = TypeVar("T")
@@ -164,10 +164,19 @@ class Writer:
         try:
             result = self._connection.run(mutation.work)
         except Exception as error:  # raised by whoever waits for it
-            mutation.future.set_exception(error)
+            mutation.future.set_exception(_told(error))
             return
         self.counters.writes += bool(result)
         mutation.future.set_result(result)
+
+
+def _told(error: Exception) -> Exception:
+    """The error as the caller gets it: of the ledger's own kinds where the values are to blame."""
+    if isinstance(error, LedgerError) or not is_row_error(error):
+        return error
+    told = BadValue(f"the ledger cannot store that: {cause_of(error)}")
+    told.__cause__ = error
+    return told
 
 
 def _touch(connection: Connection) -> None:

@@ -60,7 +60,8 @@ def test_second_copy_after_reopening(url: str) -> None:
     first.close()
     second = Ledger.open(url)
     assert store(second, recording(event()), unmatched(event("other"))) == [False, False]
-    assert second.stats() == {"committed": 0, "duplicates": 2, "batches": 1, "writes": 0, "duplicates_memory": 0}
+    counted = {name: count for name, count in second.stats().items() if count}
+    assert counted == {"duplicates": 2, "batches": 1}
     assert len(second.runs()) == 1
     second.close()
 
