@@ -50,6 +50,7 @@ class Core:
         self.providers = Stores(providers)  # and those that services bring along
         self.site = next(iter(providers.values()))  # the site's own store: logs and HTTP bodies lie there
         self.launcher = launcher
+        self.tasks = Tasks()
         self.catalogue = Catalogue(store, config.max_depth, providers)
         self.lister = Lister(self.catalogue, ledger, self.providers, self.ingest)
         self.reconciler = Reconciler(
@@ -65,9 +66,9 @@ class Core:
             launcher,
             Site(self._policy, self.specs.make, self._on_changed_input, self._on_end),
             config.max_running,
+            self.tasks.troubles,
         )
         self.callbacks = Callbacks(ledger, self._token)
-        self.tasks = Tasks()
         self.pollers = Pollers(self.providers, ledger, self.ingest, config.poll_interval, self.tasks)
         self.changes = Changes(self.catalogue, self.reconciler, self.dispatcher, self.providers, self._adopt_stores)
         self.waits = Waits(ledger, self.catalogue, self.providers, self.dispatcher, launcher)
@@ -78,13 +79,12 @@ class Core:
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Load the catalogue, take up running Jobs, and start all tasks."""
+        """Load the catalogue and start all tasks; the dispatcher takes up running Jobs first."""
         await self.catalogue.store.open()
         await asyncio.to_thread(self.catalogue.load)
         self.ledger.on_committed = self._on_committed
         self._adopt_stores()
         self.reconciler.recover()
-        await self.dispatcher.recover()
         works: list[tuple[str, Work]] = [
             ("dispatch", self.dispatcher.dispatch),
             ("watch", self.dispatcher.watch),
@@ -161,14 +161,15 @@ class Core:
         self.callbacks.wake.set()
 
     def _policy(self, name: str) -> Policy | None:
-        service = self.catalogue.services.get(name)
-        if service is None or self.catalogue.states[name][0] != "ready":
+        found = self.catalogue.standing.get(name)
+        if found is None or found.state != "ready":
             return None
+        service = found.service
         return Policy(service.concurrency, service.retry, service.callback)
 
     def _token(self, name: str) -> str:
-        service = self.catalogue.services.get(name)
-        return service.token if service else ""
+        found = self.catalogue.standing.get(name)
+        return found.service.token if found else ""
 
     # -- services --------------------------------------------------------------------------------------------------
 
@@ -178,7 +179,7 @@ class Core:
 
     def services(self) -> list[Declared]:
         """All declared services, by name."""
-        return [found for name in sorted(self.catalogue.entries) if (found := self.catalogue.declared(name))]
+        return [found for name in sorted(self.catalogue.standing.copy()) if (found := self.catalogue.declared(name))]
 
     @property
     def tokens(self) -> Mapping[str, str]:

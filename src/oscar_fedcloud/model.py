@@ -158,6 +158,7 @@ class Attempt:
     limits: Mapping[str, str] = field(default_factory=dict)  # limit -> how it was enforced
     summary: str = ""  # the first line of the script's ``.summary``, at most 80 characters
     outputs_total: int = 0  # how many objects it wrote
+    policy: str = ""  # what it was begun under: see ``jobs.policy``
 
 
 @dataclass(frozen=True, slots=True)

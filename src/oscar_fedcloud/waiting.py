@@ -22,6 +22,17 @@ async def wait(event: asyncio.Event, seconds: float | None) -> bool:
     return True
 
 
+def is_cancelled(error: BaseException) -> bool:
+    """Return whether this task itself was cancelled, rather than something that it waited for."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def doubled(pause: float, longest: float) -> float:
+    """Return the pause before the next try."""
+    return min(2 * pause, longest)
+
+
 def in_words(error: BaseException) -> str:
     """Return one line that says what went wrong, with the kind of error where its text alone would not."""
     text = " ".join(str(error).split())[:300]

@@ -41,6 +41,9 @@ class Written:
 class Catalogue:
     """All declared services. Reads are plain dictionary look-ups.
 
+    All tables belong to the event loop, except ``standing``, ``tokens``, ``matcher`` and ``readers``: their values are
+    replaced whole, so that other threads may look one up.
+
     A change is planned, written in a thread, and then taken over on the event loop, all under the lock ``changing``.
     """
 
@@ -51,6 +54,7 @@ class Catalogue:
         self.entries: dict[str, Entry] = {}
         self.services: dict[str, Service] = {}
         self.states: dict[str, tuple[ServiceState, str]] = {}
+        self.standing: dict[str, Declared] = {}  # all of the above in one immutable value
         self.refused: dict[str, str] = {}  # services whose newer document in the store is no good -> why
         self.tokens: dict[str, str] = {}  # token -> service
         self.matcher = Matcher((), max_depth)
@@ -74,6 +78,8 @@ class Catalogue:
     def set_state(self, name: str, state: ServiceState, reason: str) -> None:
         """Say how a service stands."""
         self.states[name] = (state, reason)
+        entry = self.entries[name]
+        self.standing[name] = Declared(self.services[name], entry.revision, state, reason, entry.created)
         self.store.report(name)
 
     def _drop_token(self, name: str) -> None:
@@ -90,15 +96,11 @@ class Catalogue:
 
     def declared(self, name: str) -> Declared | None:
         """The service with its standing."""
-        entry = self.entries.get(name)
-        if entry is None:
-            return None
-        state, reason = self.states[name]
-        if refused := self.refused.get(name):
-            reason = (
-                reason or f"revision {entry.revision} runs on, since the document in the store is refused: {refused}"
-            )
-        return Declared(self.services[name], entry.revision, state, reason, entry.created)
+        found = self.standing.get(name)
+        if found is None or found.reason or not (refused := self.refused.get(name)):
+            return found
+        reason = f"revision {found.revision} runs on, since the document in the store is refused: {refused}"
+        return replace(found, reason=reason)
 
     def plan(self, change: Change) -> Plan:
         """What a change does, without doing it. Raises FdlError, Conflict, NotFound."""
@@ -204,7 +206,7 @@ class Catalogue:
 
     def _drop(self, name: str) -> None:
         self._drop_token(name)
-        for table in (self.entries, self.services, self.states, self.refused):
+        for table in (self.standing, self.entries, self.services, self.states, self.refused):
             table.pop(name, None)
 
     def without_baseline(self) -> set[str]:

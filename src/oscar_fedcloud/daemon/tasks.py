@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from oscar_fedcloud.waiting import Troubles, in_words, wait
+from oscar_fedcloud.waiting import Troubles, doubled, in_words, is_cancelled, wait
 
 __all__ = ["Tasks", "Work", "bounded", "wait"]
 
@@ -62,7 +62,7 @@ class Tasks:
             self.troubles.note(f"task {name}", error, pause)
             log.error("a task failed and is begun again", task=name, pause=pause, exc_info=error)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = doubled(pause, LONGEST_PAUSE)
 
     def __contains__(self, name: str) -> bool:
         return name in self._tasks
@@ -95,12 +95,9 @@ async def _failure(work: Work) -> BaseException:
     """Run the work; return why it ended, unless this task itself was cancelled."""
     try:
         await work()
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+    except (Exception, asyncio.CancelledError) as error:
+        if is_cancelled(error):
             raise
-        return error  # of something that the work waited for
-    except Exception as error:
         return error
     return RuntimeError("it ended by itself")
 

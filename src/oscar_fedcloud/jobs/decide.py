@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from oscar_fedcloud.fdl import Retry
+from oscar_fedcloud.jobs.policy import INFRASTRUCTURE_BACKOFF, INFRASTRUCTURE_BACKOFF_MAX
 from oscar_fedcloud.ledger import Candidate, Verdict
 from oscar_fedcloud.model import INFRASTRUCTURE, AttemptState, Completion, Run, RunState
 
@@ -18,8 +19,6 @@ _FINAL = {
     AttemptState.INPUT_GONE: RunState.INPUT_GONE,
     AttemptState.INPUT_CHANGED: RunState.SUPERSEDED,
 }
-_INFRASTRUCTURE_BACKOFF = 2.0  # s before the first repetition after a lost node or process
-INFRASTRUCTURE_BACKOFF_MAX = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def verdict(run: Run, retry: Retry, callback: str, completion: Completion, now: 
     if completion.state in INFRASTRUCTURE:
         failures = run.infra_failures + 1
         if failures <= retry.infrastructure:
-            wait = backoff(_INFRASTRUCTURE_BACKOFF, INFRASTRUCTURE_BACKOFF_MAX, failures, jitter)
+            wait = backoff(INFRASTRUCTURE_BACKOFF, INFRASTRUCTURE_BACKOFF_MAX, failures, jitter)
             return _verdict(RunState.QUEUED, completion.reason, not_before=now + wait, infra=True)
         return _verdict(RunState.FAILED, completion.reason, infra=True, callback=callback)
     failures = run.script_failures + 1

@@ -8,8 +8,7 @@ so that a restart rebuilds everything by two queries.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -17,39 +16,34 @@ from dataclasses import dataclass
 
 import structlog
 
-from oscar_fedcloud.fdl import Retry
 from oscar_fedcloud.jobs import decide
-from oscar_fedcloud.ledger import BadValue, Candidate, Ledger, LedgerUnavailable
+from oscar_fedcloud.jobs.adoption import Adoption
+from oscar_fedcloud.jobs.ends import Ends
+from oscar_fedcloud.jobs.policy import Policy, kept
+from oscar_fedcloud.jobs.queues import Look, Queues, Room
+from oscar_fedcloud.jobs.slots import Slots
+from oscar_fedcloud.jobs.starts import Starts
+from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.model import (
-    Attempt,
     AttemptState,
     Completion,
     JobSpec,
     Launcher,
-    LaunchError,
     Run,
     RunState,
     StorageEvent,
     job_name,
-    object_id,
 )
-from oscar_fedcloud.waiting import wait
+from oscar_fedcloud.waiting import Troubles, doubled, is_cancelled, wait
+
+__all__ = ["Dispatcher", "Policy", "Site"]
 
 log = structlog.get_logger(__name__)
 
-_WINDOW = 64  # candidates looked at beyond the free places, since some are superseded or wait for their key's turn
-_LAUNCHES_AT_ONCE = 32
-_LAUNCH = "launch "  # what the names of the tasks begin with that start a Job
 _LEDGER_PAUSE = 1.0  # s between tries while the ledger is unavailable
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the dispatcher must know of a service. room: how many Jobs may run at once, 0 = no limit of its own."""
-
-    room: int
-    retry: Retry
-    callback: str
+_PAUSE, _PAUSE_MAX = 2.0, 60.0  # s between tries of what fails unexpectedly
+_LONGEST_REST = 60.0  # s between looks at the clock, which may have been set
+_CANCEL_PATIENCE = 10.0  # s that the removal of a service waits for its Jobs to be cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,140 +63,185 @@ class Site:
 class Dispatcher:
     """Owns the launcher. All methods belong to the event loop."""
 
-    def __init__(self, ledger: Ledger, launcher: Launcher, site: Site, max_running: int) -> None:
+    def __init__(
+        self, ledger: Ledger, launcher: Launcher, site: Site, max_running: int, troubles: Troubles | None = None
+    ) -> None:
         self.ledger = ledger
         self.launcher = launcher
         self.site = site
         self.max_running = max_running
-        self._jobs: dict[str, str] = {}  # Job -> its service
-        self.running: Counter[str] = Counter()  # how many of them each service has
-        self._turns: dict[str, str] = {}  # object_id of a run with a Job -> the run
-        self._cancelling: set[str] = set()
+        self.troubles = troubles or Troubles()
+        self.slots = Slots()
+        self.ends = Ends(ledger, launcher, self.slots, self.troubles, site.policy, self._on_end)
+        self.starts = Starts(ledger, launcher, self.troubles, site.spec, self.ends.begin, self.slots)
+        self.queues = Queues(ledger, self.troubles)
+        self.adoption = Adoption(launcher, self.troubles)
         self._ready: set[str] = set()  # services that may have a run that is due now
         self._timers: dict[str, float] = {}  # service -> when its next waiting run is due
+        self._cancellations: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._served = ""
-        self._launches: dict[asyncio.Task[None], str] = {}  # under way -> its service
-        self._slots = asyncio.Semaphore(_LAUNCHES_AT_ONCE)
+        self._recovered = False
+        self._unsure = False  # whether the ledger may hold begun attempts that are not counted
+
+    @property
+    def running(self) -> Counter[str]:
+        """How many Jobs each service has."""
+        return self.slots.running
+
+    # -- taking up -------------------------------------------------------------------------------------------------
 
     async def recover(self) -> None:
         """Take up what an earlier life left: adopt its Jobs, and start those that were committed but never begun."""
+        self.slots.note_ends()
         attempts = await asyncio.to_thread(self.ledger.running)
-        found = await self.launcher.adopt([attempt.job for _, attempt in attempts])
-        for run, attempt in attempts:
-            self._take_up(run, attempt)
-            if attempt.job not in found:
-                self._launch(run, attempt)
-        self.wake(await asyncio.to_thread(self.ledger.services_waiting))
+        waiting = await asyncio.to_thread(self.ledger.services_waiting)
+        found, lost = await self.adoption.of([attempt.job for _, attempt in attempts])
+        for run, attempt in self.slots.unknown(attempts):
+            self.slots.take(run, attempt)
+            if attempt.job in lost:
+                self.ends.begin(Completion(attempt.job, AttemptState.LOST, None, lost[attempt.job]))
+            elif attempt.job not in found:
+                self.starts.begin(run, attempt)
+        self.wake(waiting)
+        self._recovered = True
         log.info("recovered", running=len(attempts), adopted=len(found), services_waiting=len(self._ready))
+
+    async def _look_for_begun(self) -> None:
+        """After a commit of unknown fate: launch what the ledger says has begun, and look at all queues."""
+        self.slots.note_ends()
+        attempts = await asyncio.to_thread(self.ledger.running)
+        for run, attempt in self.slots.unknown(attempts):
+            self.slots.take(run, attempt)
+            self.starts.begin(run, attempt)
+        self.wake(await asyncio.to_thread(self.ledger.services_waiting))
+        self._unsure = False
 
     def wake(self, services: Iterable[str]) -> None:
         """These services may have runs that are due now."""
         self._ready.update(services)
         self._wake.set()
 
+    # -- dispatching -----------------------------------------------------------------------------------------------
+
     async def dispatch(self) -> None:
-        """Start runs for ever."""
+        """Start runs until cancelled. May be begun again after an unexpected failure."""
+        if not self._recovered:
+            await self.recover()
         while True:
             try:
-                await self._round()
-                await self._rest()
+                if self._unsure:
+                    await self._look_for_begun()
+                self._unsure = True  # until the round is over
+                self._unsure = not await self._round()
+                if not self._unsure:
+                    await self._rest()
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable, dispatching pauses", error=str(error))
-                await self._look_for_begun()
-
-    async def _look_for_begun(self) -> None:
-        """After a commit of unknown fate: launch what the ledger says has begun, as soon as it answers."""
-        while True:
-            await asyncio.sleep(_LEDGER_PAUSE)
-            with contextlib.suppress(LedgerUnavailable):
-                attempts = await asyncio.to_thread(self.ledger.running)
-                self.wake(await asyncio.to_thread(self.ledger.services_waiting))
-                break
-        for run, attempt in attempts:
-            if attempt.job not in self._jobs:
-                self._take_up(run, attempt)
-                self._launch(run, attempt)
-
-    def _take_up(self, run: Run, attempt: Attempt) -> None:
-        self._jobs[attempt.job] = run.service
-        self.running[run.service] += 1
-        self._turns[object_id(run.service, run.event)] = run.id
+                await asyncio.sleep(_LEDGER_PAUSE)
 
     async def _rest(self) -> None:
         """Wait until something changed or the next waiting run is due."""
-        timeout = max(0.0, min(self._timers.values()) - time.time()) if self._timers else None
-        await wait(self._wake, timeout)
+        due = min(self._timers.values()) - time.time() if self._timers else _LONGEST_REST
+        await wait(self._wake, max(0.0, min(due, _LONGEST_REST)))
         self._wake.clear()
 
-    async def _round(self) -> None:
-        """Look at all services with due work; again while places are free and runs remain."""
+    async def _round(self) -> bool:
+        """Look at all services with due work; again while places are free and runs remain.
+
+        Returns False if a commit failed unexpectedly, so that the ledger has to be asked what has begun.
+        """
         while True:
             now = time.time()
             self._ring(now)
             total = self.max_running - self.running.total()
             room = self._room(self._ready) if total > 0 else {}
             if not room:
-                return
+                return True
             self._ready.difference_update(room)
-            due, timers = await asyncio.to_thread(self._candidates, room, total, now)
-            self._ready.update(due)
-            self._timers.update(timers)
-            choice = decide.choose(due, room, total)
+            queues = await asyncio.to_thread(self.queues.look, room, total, now)
+            self._ready.update(queues.due)
+            self._timers.update(queues.timers)
+            self._note(room, queues)
+            choice = decide.choose(queues.due, {name: free for name, (free, _) in room.items()}, total)
             if not choice.starts and not choice.superseded:
-                return
-            starts = [(run.id, job_name(run.service, run.id, run.attempts + 1)) for run in choice.starts]
-            superseded = [run.id for run in choice.superseded]
-            begun = await asyncio.to_thread(self.ledger.begin, starts, superseded, now)
-            for run, attempt in begun:
-                self._take_up(run, attempt)
-                self._served = run.service
-                self._launch(run, attempt)
+                return True
+            if not await self._begin(choice, {name: policy for name, (_, policy) in room.items()}, now):
+                return False
+
+    async def _begin(self, choice: decide.Choice, policies: Mapping[str, Policy], now: float) -> bool:
+        """Commit that these runs begin, and start their Jobs. Returns False if what was committed is unknown."""
+        starts = [_start_of(run) for run in choice.starts]
+        texts = {name: kept(policies[name]) for name in {run.service for run in choice.starts}}
+        try:
+            begun = await asyncio.to_thread(
+                self.ledger.begin, starts, [run.id for run in choice.superseded], now, texts
+            )
+        except LedgerUnavailable:
+            raise
+        except Exception as error:
+            log.error("runs cannot begin together, they begin one by one", exc_info=error)
+            self.troubles.total += 1
+            await self._begin_singly(choice, texts, now)
+            return False
+        for run, attempt in begun:
+            self.slots.take(run, attempt)
+            self._served = run.service
+            self.starts.begin(run, attempt)
+            self.queues.works(run.service)
+        return True
+
+    def _note(self, room: Room, queues: Look) -> None:
+        """Note which queues could be looked at, and which not."""
+        for name, error in queues.failed.items():
+            self._timers[name] = self.queues.hold(name, error)
+        for name in room.keys() - queues.failed.keys() - queues.due.keys():
+            self.queues.works(name)
+
+    async def _begin_singly(self, choice: decide.Choice, texts: Mapping[str, str], now: float) -> None:
+        """Begin each run by itself, so that one that cannot begin holds up only its own service."""
+        for run in (*choice.superseded, *choice.starts):
+            starts, superseded = ([_start_of(run)], []) if run in choice.starts else ([], [run.id])
+            try:
+                await asyncio.to_thread(self.ledger.begin, starts, superseded, now, texts)
+            except LedgerUnavailable:
+                raise
+            except Exception as error:
+                self._timers[run.service] = self.queues.hold(run.service, error)
 
     def _ring(self, now: float) -> None:
-        """Services whose waiting run has become due."""
-        rung = [name for name, when in self._timers.items() if when <= now]
+        """Services whose waiting run has become due, or waits for a time that only a clock set back explains."""
+        rung = [name for name, when in self._timers.items() if when <= now or when > now + self._longest_wait(name)]
         for name in rung:
             del self._timers[name]
         self._ready.update(rung)
 
-    def _room(self, services: Iterable[str]) -> dict[str, int]:
+    def _longest_wait(self, name: str) -> float:
+        policy = self.site.policy(name)
+        return policy.longest_wait if policy else math.inf
+
+    def _room(self, services: Iterable[str]) -> dict[str, tuple[int, Policy]]:
         """Free places of each of these services that has any, beginning behind the one served last."""
         names = sorted(services)
         names = [name for name in names if name > self._served] + [name for name in names if name <= self._served]
-        room: dict[str, int] = {}
+        room: dict[str, tuple[int, Policy]] = {}
         for name in names:
             policy = self.site.policy(name)
-            if policy is not None and (free := (policy.room or self.max_running) - self.running[name]) > 0:
-                room[name] = free
+            if policy is None or self.queues.is_held(name):
+                continue
+            if (free := (policy.room or self.max_running) - self.running[name]) > 0:
+                room[name] = free, policy
         return room
 
-    def _candidates(
-        self, room: Mapping[str, int], total: int, now: float
-    ) -> tuple[dict[str, list[Candidate]], dict[str, float]]:
-        """Due runs by service, and when the next waiting run of each service is due."""
-        due: dict[str, list[Candidate]] = {}
-        timers: dict[str, float] = {}
-        for name, free in room.items():
-            longest = self._longest_wait(name)
-            if found := self.ledger.due(name, now, min(free, total) + _WINDOW, longest):
-                due[name] = found
-            if (later := self.ledger.next_due(name, now, longest)) is not None:
-                timers[name] = later
-        return due, timers
-
-    def _longest_wait(self, service: str) -> float:
-        """The longest backoff (s): a run that would wait longer was written before the clock was put back."""
-        policy = self.site.policy(service)
-        return max(policy.retry.backoff_max if policy else 0.0, decide.INFRASTRUCTURE_BACKOFF_MAX)
+    # -- standing --------------------------------------------------------------------------------------------------
 
     def holder(self, run: Run) -> str:
         """The id of the run that has a Job for the service and key of this one, or ""."""
-        return self._turns.get(object_id(run.service, run.event), "")
+        return self.slots.holder(run)
 
     def launching(self) -> set[str]:
         """The Jobs that are not handed to the launcher yet."""
-        return {task.get_name().removeprefix(_LAUNCH) for task in self._launches}
+        return self.starts.jobs()
 
     async def backlog(self) -> Counter[str]:
         """Runs by service that would have their Job now if there were room for it, within all limits, and have none.
@@ -212,80 +251,24 @@ class Dispatcher:
         now, total = time.time(), self.max_running - self.running.total()
         waiting = await asyncio.to_thread(self.ledger.services_waiting) if total > 0 else {}
         room = self._room(name for name, when in waiting.items() if when <= now)
-        due, _ = await asyncio.to_thread(self._candidates, room, total, now)
-        starts = decide.choose(due, room, total).starts
-        return Counter(run.service for run in starts) + Counter(self._launches.values())
+        queues = await asyncio.to_thread(self.queues.look, room, total, now)
+        starts = decide.choose(queues.due, {name: free for name, (free, _) in room.items()}, total).starts
+        return Counter(run.service for run in starts) + self.starts.services()
 
-    def _launch(self, run: Run, attempt: Attempt) -> None:
-        task = asyncio.create_task(self._start(run, attempt), name=f"{_LAUNCH}{attempt.job}")
-        self._launches[task] = run.service
-        task.add_done_callback(self._launches.pop)
-
-    async def _start(self, run: Run, attempt: Attempt) -> None:
-        try:
-            async with self._slots:
-                await self.launcher.start(self.site.spec(await self._with_record(run), attempt.number))
-        except (LaunchError, BadValue) as error:
-            failed = Completion(attempt.job, AttemptState.LAUNCH_FAILED, None, str(error))
-            await self._end(failed)
-            return
-        if attempt.job in self._cancelling:
-            await self.launcher.cancel(attempt.job)
-
-    async def _with_record(self, run: Run) -> Run:
-        """The run with its event's record, which the ledger leaves out where it is large. Raises BadValue."""
-        while not run.event.record:
-            try:
-                run = await asyncio.to_thread(self.ledger.record_of, run)
-            except LedgerUnavailable as error:
-                log.warning("ledger unavailable, the start of a job waits", job=run.id, error=str(error))
-                await asyncio.sleep(_LEDGER_PAUSE)
-        return run
+    # -- ends ------------------------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Record the end of Jobs for ever."""
-        async for completion in self.launcher.completions():
-            await self._end(completion)
+        """Record the end of Jobs until cancelled."""
+        await self.ends.watch()
 
-    async def _end(self, completion: Completion) -> None:
-        while True:
-            try:
-                run = await asyncio.to_thread(self._finish, completion)
-                break
-            except LedgerUnavailable as error:
-                log.warning("ledger unavailable, the end of a job waits", job=completion.job, error=str(error))
-                await asyncio.sleep(_LEDGER_PAUSE)
-        await self.launcher.acknowledge(completion.job)
-        self._cancelling.discard(completion.job)
+    def _on_end(self, completion: Completion, run: Run | None) -> None:
+        self._wake.set()
         if run is None:
             return
-        if service := self._jobs.pop(completion.job, None):
-            self.running[service] -= 1
-            self._turns.pop(object_id(service, run.event), None)
         if completion.state is AttemptState.INPUT_CHANGED:
             self.site.on_changed_input(run.event)
         self.wake([run.service])
         self.site.on_end()
-
-    def _finish(self, completion: Completion) -> Run | None:
-        found = self.ledger.attempt_by_job(completion.job)
-        if found is None:
-            log.warning("a job ended that the ledger does not know", job=completion.job)
-            return None
-        run, _ = found
-        policy = self.site.policy(run.service) or Policy(0, Retry(), "")
-        jitter = random.random()  # noqa: S311  no secret
-        decision = decide.verdict(run, policy.retry, policy.callback, completion, time.time(), jitter)
-        ended = self.ledger.finish(completion.job, completion, decision)
-        log.info(
-            "job ended",
-            job=completion.job,
-            state=completion.state,
-            exit_code=completion.exit_code,
-            run_state=decision.state,
-            reason=completion.reason,
-        )
-        return ended or run  # recorded before, when the answer to an earlier try was lost
 
     async def cancel(self, run: Run) -> bool:
         """End a run; a queued one at once, a running one when its Job has gone. False if it had ended before."""
@@ -299,18 +282,42 @@ class Dispatcher:
         return True
 
     async def _cancel_job(self, job: str) -> None:
-        self._cancelling.add(job)  # its start may still be under way
+        self.starts.cancel(job)  # its start may still be under way
         await self.launcher.cancel(job)
 
     async def cancel_all(self, service: str) -> None:
-        """End everything that a service has queued and running."""
+        """End all that a service has queued and running. A Job that does not go soon is left to the background."""
         await asyncio.to_thread(self.ledger.cancel_service, service)
-        for job in [job for job, owner in self._jobs.items() if owner == service]:
-            await self._cancel_job(job)
+        tasks = [asyncio.create_task(self._cancel_surely(job)) for job in self.slots.jobs_of(service)]
+        for task in tasks:
+            self._cancellations.add(task)
+            task.add_done_callback(self._cancellations.discard)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CANCEL_PATIENCE)
+
+    async def _cancel_surely(self, job: str) -> None:
+        """Cancel a Job, however often that takes, until it has ended."""
+        what, pause = f"cancellation of job {job}", _PAUSE
+        while job in self.slots:
+            try:
+                await self._cancel_job(job)
+                break
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
+                self.troubles.note(what, error, pause)
+                await asyncio.sleep(pause)
+                pause = doubled(pause, _PAUSE_MAX)
+        self.troubles.clear(what)
 
     async def close(self) -> None:
         """Stop starting; Jobs go on and are adopted by the next life."""
-        for task in tuple(self._launches):
+        for task in tuple(self._cancellations):
             task.cancel()
-        await asyncio.gather(*self._launches, return_exceptions=True)
+        await asyncio.gather(*self._cancellations, self.starts.close(), self.ends.close(), return_exceptions=True)
         await self.launcher.close()
+
+
+def _start_of(run: Run) -> tuple[str, str]:
+    """Return what the ledger needs to begin the next attempt of a run."""
+    return run.id, job_name(run.service, run.id, run.attempts + 1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine
@@ -141,17 +142,21 @@ class Ledger:
         return self._read(waiting.next_due, service, now, longest)
 
     def begin(
-        self, starts: Sequence[tuple[str, str]], superseded: Sequence[str], now: float
+        self,
+        starts: Sequence[tuple[str, str]],
+        superseded: Sequence[str],
+        now: float,
+        policies: Mapping[str, str] = MappingProxyType({}),
     ) -> list[tuple[Run, Attempt]]:
         """Start runs, given as (run id, Job name), and supersede others, in one transaction.
 
-        Runs that are no longer queued are skipped. After LedgerUnavailable the begun runs may be in ``running``. A run
-        whose attempt the database refuses ends as failed.
+        policies: by service, the text to keep with its attempts. Runs that are no longer queued are skipped. After
+        LedgerUnavailable the begun runs may be in ``running``. A run whose attempt the database refuses ends as failed.
         """
         try:
-            return self._write(runs.begin, starts, superseded, now)
+            return self._write(runs.begin, starts, superseded, now, policies)
         except BadValue:
-            return self._write(runs.begin_singly, starts, superseded, now)
+            return self._write(runs.begin_singly, starts, superseded, now, policies)
 
     def finish(self, job: str, completion: Completion, verdict: Verdict) -> Run | None:
         """Record the end of an attempt and what follows for its run. Idempotent: None if it was recorded before.

@@ -162,4 +162,5 @@ def attempt_of(row: AnyRow) -> Attempt:
         limits=cells.texts(row.limits),
         summary=bounds.text(cells.text(row.summary), bounds.MAX_SUMMARY),
         outputs_total=bounds.count(row.outputs_total),
+        policy=cells.text(row.policy),
     )

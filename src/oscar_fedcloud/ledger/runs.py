@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
@@ -25,9 +26,16 @@ from oscar_fedcloud.model import Attempt, AttemptState, Completion, Run, RunStat
 
 
 def begin(
-    connection: Connection, starts: Sequence[tuple[str, str]], superseded: Sequence[str], now: float
+    connection: Connection,
+    starts: Sequence[tuple[str, str]],
+    superseded: Sequence[str],
+    now: float,
+    policies: Mapping[str, str] = MappingProxyType({}),
 ) -> list[tuple[Run, Attempt]]:
-    """Start runs (id, Job name) and supersede others; runs that are no longer queued are skipped."""
+    """Start runs (id, Job name) and supersede others; runs that are no longer queued are skipped.
+
+    policies: by service, what its attempts are begun under.
+    """
     if superseded:
         ended = {"state": RunState.SUPERSEDED.value, "finished": now, "reason": "a newer revision took its place"}
         connection.execute(update(runs).where(runs.c.id.in_(superseded), QUEUED).values(ended))
@@ -37,20 +45,24 @@ def begin(
         return []
     values = {"state": RunState.RUNNING.value, "attempts": runs.c.attempts + 1}
     connection.execute(update(runs).where(runs.c.id.in_(list(queued))).values(values))
-    begun = [_begun(queued[name], job, now) for name, job in jobs.items() if name in queued]
+    begun = [_begun(queued[name], job, now, policies) for name, job in jobs.items() if name in queued]
     connection.execute(insert(attempts), [_attempt_values(attempt) for _, attempt in begun])
     return begun
 
 
 def begin_singly(
-    connection: Connection, starts: Sequence[tuple[str, str]], superseded: Sequence[str], now: float
+    connection: Connection,
+    starts: Sequence[tuple[str, str]],
+    superseded: Sequence[str],
+    now: float,
+    policies: Mapping[str, str] = MappingProxyType({}),
 ) -> list[tuple[Run, Attempt]]:
     """Like ``begin`` after it failed: one by one, and those that the database refuses end as failed."""
     begun = begin(connection, [], superseded, now)
     for name, job in starts:
         try:
             with connection.begin_nested():
-                begun += begin(connection, [(name, job)], [], now)
+                begun += begin(connection, [(name, job)], [], now, policies)
         except Exception as error:
             if not is_row_error(error):
                 raise
@@ -190,9 +202,10 @@ def _queued(connection: Connection, ids: Iterable[str], now: float) -> dict[str,
     return found
 
 
-def _begun(queued: Run, job: str, now: float) -> tuple[Run, Attempt]:
+def _begun(queued: Run, job: str, now: float, policies: Mapping[str, str]) -> tuple[Run, Attempt]:
     run = replace(queued, state=RunState.RUNNING, attempts=queued.attempts + 1)
-    return run, Attempt(run.id, run.attempts, job, AttemptState.STARTING, None, "", now, None)
+    policy = policies.get(run.service, "")
+    return run, Attempt(run.id, run.attempts, job, AttemptState.STARTING, None, "", now, None, policy=policy)
 
 
 def _attempt_values(attempt: Attempt) -> dict[str, Any]:
@@ -204,6 +217,7 @@ def _attempt_values(attempt: Attempt) -> dict[str, Any]:
         "reason": attempt.reason,
         "started": attempt.started,
         "limits": to_json(attempt.limits),
+        "policy": attempt.policy,
     }
 
 

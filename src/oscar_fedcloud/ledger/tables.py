@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA_VERSION = "0002"  # the newest migration
+SCHEMA_VERSION = "0003"  # the newest migration
 
 # Ids are compared as bytes, so that a range of them is what begins alike.
 Id = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -128,6 +128,7 @@ attempts = Table(
     Column("limits", LargeBinary, nullable=False),  # JSON
     Column("summary", Text, nullable=False, server_default=""),
     Column("outputs_total", BigInteger, nullable=False, server_default="0"),
+    Column("policy", Text, nullable=False, server_default=""),  # JSON, "" = not recorded
     PrimaryKeyConstraint("run_id", "number"),
     Index("attempts_job", "job", unique=True),
 )
