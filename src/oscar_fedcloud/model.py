@@ -287,6 +287,9 @@ class Provider(Protocol):
     def read(self, bucket: str, key: str) -> Iterator[bytes] | None:
         """The object's bytes in chunks, or None."""
 
+    def remove(self, bucket: str, key: str) -> bool:
+        """Delete an object; False if there was none."""
+
     def remove_older(self, bucket: str, before: float) -> int:
         """Delete the objects that were last written before that time (s); returns how many there were."""
 

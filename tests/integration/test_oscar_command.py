@@ -167,6 +167,13 @@ def test_objects_are_listed_copied_and_buckets_made_and_deleted(person: Person, 
     assert person.oscar("cp", "s3://things/copy/one", "-") == "1"
     person.oscar("cp", "s3://things/copy/none", tmp_path / "none", code=4)
     assert not (tmp_path / "none").exists()
+    person.oscar("rm", "things/copy/one")
+    person.oscar("rm", "things/copy/one", code=4)
+    person.oscar("rm", "-r", "things/copy", code=2)
+    (tmp_path / "three").write_text("3")
+    person.oscar("cp", tmp_path / "three", "s3://things/kept")
+    person.oscar("rm", "-r", "things/copy", "--yes")
+    assert person.oscar("ls", "things", "-o", "name").split() == ["s3://things/kept"]
     person.oscar("buckets", "delete", "things", "--yes", code=1)
     person.oscar("buckets", "delete", "things", "--data", "delete", "--yes")
     person.oscar("ls", "things", code=4)

@@ -154,6 +154,18 @@ async def get_object(call: Call) -> Response:
     return StreamingResponse(chunks, media_type=BYTES)
 
 
+async def delete_object(call: Call) -> Response:
+    """Delete an object."""
+    store, bucket, key = _store(call), _bucket(call), call.object_key
+    if own := own_use(call.core.config, store.id, bucket):
+        raise ApiError(409, f"objects of bucket {bucket} cannot be deleted: the server keeps {own} there")
+    with _noticing(call, store):
+        removed = stageable(key) and await asyncio.to_thread(store.remove, bucket, key)
+    if not removed:
+        raise NotFound(f"bucket {bucket} has no object {key!r}")
+    return Response(status_code=204)
+
+
 def _store(call: Call) -> Store:
     """The provider that the query names, else the site's own."""
     providers = call.core.providers
@@ -223,5 +235,15 @@ ROUTES = (
     ),
     Route(
         "GET", _OBJECT, get_object, "The bytes of an object", "bucket", BYTES, parameters=(_PROVIDER,), errors=(404,)
+    ),
+    Route(
+        "DELETE",
+        _OBJECT,
+        delete_object,
+        "Delete an object",
+        "bucket",
+        status=204,
+        parameters=(_PROVIDER,),
+        errors=(404, 409),
     ),
 )

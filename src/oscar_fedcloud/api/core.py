@@ -42,6 +42,9 @@ class Store(Protocol):
     def read(self, bucket: str, key: str) -> Iterator[bytes] | None:
         """The object's bytes in chunks, or None."""
 
+    def remove(self, bucket: str, key: str) -> bool:
+        """Delete an object; False if there was none. Raises BucketMissing."""
+
 
 class Changes(Protocol):
     """Changes of the declared services, one after another."""

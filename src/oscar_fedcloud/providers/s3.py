@@ -159,6 +159,14 @@ class S3Provider:
                 response.close()
                 response.release_conn()
 
+    def remove(self, bucket: str, key: str) -> bool:
+        """Delete an object; False if there was none. In a versioned bucket its versions stay. Raises BucketMissing."""
+        if self.stat(bucket, key) is None:
+            return False
+        with self._asking("delete an object of", bucket):
+            self._client.remove_object(bucket, key)
+        return True
+
     def remove_older(self, bucket: str, before: float) -> int:
         """Delete the objects that were last written before that time (seconds since the epoch); how many there were."""
         with self._asking("delete old objects of", bucket):

@@ -83,6 +83,9 @@ class MemoryStore:
         body = self.content.get(bucket, {}).get(key)
         return None if body is None else iter([body[:3], body[3:]])
 
+    def remove(self, bucket: str, key: str) -> bool:
+        return self._bucket(bucket).pop(key, None) is not None
+
     def _bucket(self, bucket: str) -> dict[str, bytes]:
         if bucket not in self.content:
             raise BucketMissing(f"bucket {bucket} does not exist at storage provider {self.id}")

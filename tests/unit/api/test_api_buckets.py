@@ -49,6 +49,16 @@ async def test_objects_of_any_key(admin: httpx.AsyncClient, core: MemoryCore, ke
     assert listed == put.json()
     assert (listed["key"], listed["size"]) == (key, len(body))
     assert list(listed) == ["key", "size", "etag", "revision", "modified"]
+    assert [(await admin.delete(path)).status_code for _ in range(2)] == [204, 404]
+    assert core.store.content["pictures"] == {}
+
+
+async def test_objects_of_the_server_are_not_deleted(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    bucket = core.config.internal_bucket
+    core.store.ensure_bucket(bucket)
+    core.store.content[bucket]["copy/body"] = b"x"
+    assert (await admin.delete(f"/v2/buckets/{bucket}/objects/copy/body")).status_code == 409
+    assert core.store.content[bucket] == {"copy/body": b"x"}
 
 
 @pytest.mark.parametrize("key", ["%2E%2E/x", "a/%2e%2e/b", "a//b", "x/", "a/%2e/b", "a%00b"])

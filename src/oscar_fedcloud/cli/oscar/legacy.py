@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from oscar_fedcloud.cli.oscar.s3 import Store
 
 SERVICES = "/system/services"
+MOST = 10_000_000  # objects
 # Maps to which the server adds entries of its own.
 SHARED = ("labels", "annotations", "storage_providers", "clusters")
 _STATES = {
@@ -220,7 +221,7 @@ class LegacyServer(Server):
         self._check_provider(provider)
         self._store.make_bucket(name)
 
-    def delete_bucket(self, name: str, with_data: bool, provider: str | None = None) -> None:
+    def delete_bucket(self, name: str, with_data: bool, force: bool, provider: str | None = None) -> None:
         """Delete a bucket, with its objects only if asked for."""
         self._check_provider(provider)
         self._store.delete_bucket(name, with_data)
@@ -229,6 +230,11 @@ class LegacyServer(Server):
         """Return objects in the order of their keys, and whether there are more."""
         self._check_provider(provider)
         return self._store.objects(bucket, prefix, limit)
+
+    def all_objects(self, bucket: str, prefix: str, provider: str | None = None) -> Iterator[Json]:
+        """Give all objects in the order of their keys."""
+        self._check_provider(provider)
+        yield from self._store.objects(bucket, prefix, MOST)[0]
 
     def put(self, bucket: str, key: str, body: Callable[[], BinaryIO], sent: Sent, provider: str | None = None) -> Json:
         """Store an object; returns it."""

@@ -176,9 +176,13 @@ class Server:
         """Make sure that a bucket exists."""
         self.http.json("PUT", f"/v2/buckets/{segment(name)}", query={"provider": provider})
 
-    def delete_bucket(self, name: str, with_data: bool, provider: str | None = None) -> None:
-        """Delete a bucket, with its objects only if asked for."""
-        query = {"provider": provider, "data": "delete" if with_data else "keep"}
+    def delete_bucket(self, name: str, with_data: bool, force: bool, provider: str | None = None) -> None:
+        """Delete a bucket, with its objects only if asked for; ``force``: also one that services use."""
+        query = {
+            "provider": provider,
+            "data": "delete" if with_data else "keep",
+            "force": "true" if force else "",
+        }
         self.http.json("DELETE", f"/v2/buckets/{segment(name)}", query=query)
 
     def objects(self, bucket: str, prefix: str, limit: int, provider: str | None = None) -> tuple[list[Json], bool]:
@@ -186,6 +190,17 @@ class Server:
         query = {"prefix": prefix, "limit": limit, "provider": provider}
         page = self._get(f"/v2/buckets/{segment(bucket)}/objects", **query)
         return page["objects"], bool(page["truncated"])
+
+    def all_objects(self, bucket: str, prefix: str, provider: str | None = None) -> Iterator[Json]:
+        """Give all objects in the order of their keys, page by page."""
+        cursor = ""
+        while True:
+            query = {"prefix": prefix, "provider": provider, "cursor": cursor}
+            page = self._get(f"/v2/buckets/{segment(bucket)}/objects", **query)
+            yield from page["objects"]
+            cursor = page.get("cursor") or ""
+            if not cursor:
+                return
 
     def put(self, bucket: str, key: str, body: Callable[[], BinaryIO], sent: Sent, provider: str | None = None) -> Json:
         """Store an object; returns it. ``sent`` is called with the bytes of each piece."""

@@ -51,14 +51,15 @@ def create_command(app: App, name: str, provider: str | None) -> None:
 @click.option(
     "--data", type=click.Choice(("keep", "delete")), default="keep", show_default=True, help="What becomes of objects."
 )
+@click.option("--force", is_flag=True, help="Also a bucket that services use, which is then made again, empty.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask. Needed where there is no terminal.")
 @on_server
 @_provider
 @pass_app
-def delete_bucket_command(app: App, name: str, data: str, yes: bool, provider: str | None) -> None:
+def delete_bucket_command(app: App, name: str, data: str, force: bool, yes: bool, provider: str | None) -> None:
     """Delete a bucket. One with objects is deleted only with --data delete."""
     confirmed(f"Delete bucket {name}" + (" with all its objects?" if data == "delete" else "?"), yes)
-    app.server.delete_bucket(name, data == "delete", provider)
+    app.server.delete_bucket(name, data == "delete", force, provider)
     note(f"bucket {name} is deleted")
 
 
@@ -189,17 +190,10 @@ def _objects(app: App, place: Place, recursive: bool, provider: str | None) -> l
             raise WrongUse(f"{place} is no object: give -r to copy all objects below it")
         return [(place.bucket, place.key, place.key.rpartition("/")[2])]
     prefix = place.key if place.key == "" or place.key.endswith("/") else place.key + "/"
-    found = _all(app, place.bucket, prefix, provider)
+    found = [str(each["key"]) for each in app.server.all_objects(place.bucket, prefix, provider)]
     if not found:
         raise Missing(f"there are no objects below {place}")
     return [(place.bucket, key, key[len(prefix) :]) for key in found]
-
-
-def _all(app: App, bucket: str, prefix: str, provider: str | None) -> list[str]:
-    found, more = app.server.objects(bucket, prefix, MOST, provider)
-    if more:
-        raise CommandError(f"there are more than {MOST} objects below {bucket}/{prefix}; name smaller parts")
-    return [str(each["key"]) for each in found]
 
 
 def _download_output(app: App, places: Sequence[Place], provider: str | None) -> None:
