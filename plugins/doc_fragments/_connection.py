@@ -45,4 +45,11 @@ options:
       - Longest time in seconds to wait for the server to answer one request.
     type: int
     default: 60
+  new_server:
+    description:
+      - Whether the server is yet to be installed, for example by an earlier play of the same playbook.
+      - In check mode, the task then assumes a server without services, buckets and jobs where none answers, and warns
+        of that. Without it, a server that does not answer is an error in check mode too.
+    type: bool
+    default: false
 """

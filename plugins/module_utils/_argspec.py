@@ -21,6 +21,7 @@ CONNECTION: Mapping[str, Any] = {
     "validate_certs": {"type": "bool", "default": True},
     "ca_path": {"type": "path"},
     "timeout": {"type": "int", "default": 60},
+    "new_server": {"type": "bool", "default": False},
 }
 
 

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ._client import ApiError, Client, OscarError, Unreachable, path
+from ._views import views
+from ._wait import assume_new
 
 
 def ensure(module: AnsibleModule, client: Client) -> dict[str, Any]:
@@ -20,12 +23,13 @@ def ensure(module: AnsibleModule, client: Client) -> dict[str, Any]:
     try:
         exists = _exists(client, name)
     except Unreachable as error:
-        if not module.check_mode:
-            raise
-        module.warn(f"{error.message}; this is for a server without buckets")
+        assume_new(module, error, "this is for a server without buckets")
         exists = False
     if exists and not wanted:
-        _delete(client, name, module.params["data"] == "delete", module.check_mode)
+        _check_deletion(client, name, module.params)
+        if not module.check_mode:
+            query = {"data": module.params["data"], "force": "true" if module.params["force"] else None}
+            client.send("DELETE", path("v2", "buckets", name), query=query)
     elif wanted and not exists and not module.check_mode:
         client.send("PUT", path("v2", "buckets", name))
     texts = {True: f"bucket: {name}\n", False: ""}
@@ -46,9 +50,24 @@ def _exists(client: Client, name: str) -> bool:
     return True
 
 
-def _delete(client: Client, name: str, data: bool, check_mode: bool) -> None:
-    """Delete the bucket; in check mode, find out whether that would be refused."""
-    if not data and client.get(path("v2", "buckets", name, "objects"), limit=1)["objects"]:
+def _check_deletion(client: Client, name: str, params: Mapping[str, Any]) -> None:
+    """Raise OscarError for a deletion that the server would refuse."""
+    if users := [] if params["force"] else _users(client, name):
+        raise OscarError(f"bucket {name} is used by {', '.join(users)}; remove these services first, or set force")
+    if not params["data"] and client.get(path("v2", "buckets", name, "objects"), limit=1)["objects"]:
         raise OscarError(f"bucket {name} is not empty; set data to delete if its objects are to be deleted with it")
-    if not check_mode:
-        client.send("DELETE", path("v2", "buckets", name), query={"data": "delete" if data else None})
+
+
+def _users(client: Client, name: str) -> list[str]:
+    """The services that read from or write to the bucket in the server's own store."""
+    found = []
+    for service, view in sorted(views(client).items()):
+        document = view["document"]
+        places = [*(document.get("input") or ()), *(document.get("output") or ())]
+        if any(place["path"].partition("/")[0] == name and _own(place) for place in places):
+            found.append(service)
+    return found
+
+
+def _own(place: Mapping[str, Any]) -> bool:
+    return place["storage_provider"] in ("minio", "minio.default")

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterable, Mapping
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from ansible.module_utils.urls import ConnectionError as UrlsError
 from ansible.module_utils.urls import open_url
@@ -22,6 +24,8 @@ from ansible.module_utils.urls import open_url
 if TYPE_CHECKING:
     from ._fdl import FdlProblem
 
+REPEATS = 5  # of a request for which the server has no room
+LONGEST_WAIT = 30  # s that a server may ask us to wait
 ACCEPT = "application/json, application/problem+json, */*"
 
 
@@ -50,6 +54,16 @@ class ApiError(OscarError):
         super().__init__(message, status=status, errors=list(errors))
         self.status = status
         self.is_problem = is_problem
+
+
+class Busy(ApiError):
+    """The server has no room for the request at the moment. wait: seconds after which to ask again."""
+
+    def __init__(
+        self, message: str, status: int, is_problem: bool, errors: Iterable[Mapping[str, Any]], wait: int
+    ) -> None:
+        super().__init__(message, status, is_problem, errors)
+        self.wait = wait
 
 
 def describe(problems: Iterable[FdlProblem]) -> str:
@@ -96,6 +110,7 @@ class Client:
         timeout: int = 60,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
+        self._sleep = time.sleep
         self._who = "the token" if token else f"user {username}"
         self._authorization = _authorization(username, password, token)
         self._options = {"validate_certs": validate_certs, "ca_path": ca_path, "timeout": timeout}
@@ -124,12 +139,23 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """The JSON answer to any request; None when its body is empty."""
+        return self.exchange(method, where, data, query, headers)[0]
+
+    def exchange(
+        self,
+        method: str,
+        where: str,
+        data: bytes | BinaryIO | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[Any, Mapping[str, str]]:
+        """The same, with the headers of the answer."""
         with self.open(method, where, data, query, headers) as response:
-            body = self._read(response)
+            body, answered = self._read(response), response.headers
         if not body.strip():
-            return None
+            return None, answered
         try:
-            return json.loads(body)
+            return json.loads(body), answered
         except ValueError as error:
             raise OscarError(
                 f"{self.endpoint} answered {method} {where} by something that is not JSON; "
@@ -149,7 +175,27 @@ class Client:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """The open response to a request. ``data``: the body. Raises ApiError, Unreachable."""
+        """The open response to a request. ``data``: the body. Raises ApiError, Unreachable.
+
+        A server that has no room for the request at the moment is asked again when it says so.
+        """
+        for _ in range(REPEATS):
+            try:
+                return self._open(method, where, data, query, headers)
+            except Busy as error:
+                self._sleep(error.wait)
+                if data is not None and not isinstance(data, bytes):
+                    data.seek(0)
+        return self._open(method, where, data, query, headers)
+
+    def _open(
+        self,
+        method: str,
+        where: str,
+        data: bytes | BinaryIO | None,
+        query: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+    ) -> Any:
         query = {name: value for name, value in (query or {}).items() if value is not None}
         url = self.endpoint + where + ("?" + urlencode(query, errors="surrogateescape") if query else "")
         try:
@@ -176,7 +222,7 @@ class Client:
     def _unreachable(self, error: Exception) -> Unreachable:
         reason = getattr(error, "reason", None) or error
         reason = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-        return Unreachable(f"{self.endpoint} cannot be reached: {reason}")
+        return Unreachable(f"{self.endpoint} cannot be reached{through_proxy(self.endpoint)}: {reason}")
 
     def _refusal(self, error: HTTPError, method: str, where: str) -> ApiError:
         """The ApiError that an answer with a status of 300 and more stands for."""
@@ -199,7 +245,25 @@ class Client:
             message = f"{self.endpoint} has no {where}; endpoint must be the base URL of an invoker of this collection"
         else:
             message = f"{method} {self.endpoint}{where} failed with HTTP status {error.code}: {detail}"
+        wait = error.headers.get("Retry-After") or ""
+        if error.code in (429, 503) and wait.isdigit() and int(wait) <= LONGEST_WAIT:
+            return Busy(message, error.code, bool(problem), errors, int(wait))
         return ApiError(message, error.code, bool(problem), errors)
+
+
+def through_proxy(url: str) -> str:
+    """Where a request goes instead of to the server, as words for a message: "" without a proxy of the environment."""
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if not proxy or not parts.hostname or proxy_bypass(parts.hostname):
+        return ""
+    name = f"{parts.scheme}_proxy"
+    return f" through the proxy {_without_password(proxy)} (environment variable {name}; no_proxy excepts hosts)"
+
+
+def _without_password(url: str) -> str:
+    head, at, rest = url.rpartition("@")
+    return f"{head.partition('://')[0]}://…@{rest}" if at else url
 
 
 def _authorization(username: str, password: str | None, token: str | None) -> dict[str, str]:

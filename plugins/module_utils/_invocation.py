@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -17,10 +18,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ._client import Client, OscarError, Unreachable, object_path, path
 from ._fdl import Service, from_document
 from ._jobs import log_of, wait_ended
-from ._results import fetch, find_outputs
-from ._wait import poll
+from ._outputs import fetch, outputs_of
+from ._wait import assume_new, poll
 
 LOG_LINES = 20  # of the log in the message of a failed job
+RECENT = 1000  # jobs of a key among which the one of an upload is looked for
 REFUSED = ("filtered", "too_deep", "bad_key", "no_service")  # answers of "why" after which no job will come
 
 
@@ -30,19 +32,27 @@ def invoke(module: AnsibleModule, client: Client) -> dict[str, Any]:
     try:
         service = from_document(client.get(path("v2", "services", params["service"]))["document"])
     except Unreachable as error:
-        if not module.check_mode:
-            raise
-        module.warn(f"{error.message}; the service is not checked")
+        assume_new(module, error, "the service is not checked")
         return {"changed": True}
     place = _place(params, service) if params["mode"] == "upload" else None
     if module.check_mode:
         return {"changed": True, "object": place}
     with _content(params) as (file, size):
-        job = _upload(client, params, place, file, size) if place else _post(client, params, file, size)
+        done = _upload(client, params, place, file, size) if place else _post(client, params, file, size)
+    try:
+        return {**done, **_followed(module, client, service, done)}
+    except OscarError as error:  # what has been sent stays sent, whatever became of it
+        error.details = {**done, **error.details}
+        raise
+
+
+def _followed(module: AnsibleModule, client: Client, service: Service, done: Mapping[str, Any]) -> dict[str, Any]:
+    """What follows from what was sent: its job, waited for and with its results if the task asks for that."""
+    params = module.params
     if not params["wait"]:
-        return {"changed": True, "object": place, "job": job}
-    job = wait_ended(client, job["id"], params["wait_timeout"])
-    return {"changed": True, "object": place, **_finished(module, client, service, job, place)}
+        return {}
+    job = done["job"] or _job_of(client, params, done["object"])
+    return _finished(module, client, service, wait_ended(client, job["id"], params["wait_timeout"]))
 
 
 @contextmanager
@@ -85,26 +95,31 @@ def _headers(size: int) -> dict[str, str]:
     return {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
 
 
-def _post(client: Client, params: Mapping[str, Any], file: BinaryIO, size: int) -> Any:
-    """Mode direct: the body starts one job."""
-    headers = _headers(size)
-    if params["idempotency_key"]:
-        headers["Idempotency-Key"] = params["idempotency_key"]
-    return client.send("POST", path("v2", "services", params["service"], "jobs"), file, headers=headers)
+def _post(client: Client, params: Mapping[str, Any], file: BinaryIO, size: int) -> dict[str, Any]:
+    """Mode direct: the body starts one job, or is answered by the job that the same idempotency key has started."""
+    # Without a key of the user's, one of ours keeps a repeated request from starting a second job.
+    headers = {**_headers(size), "Idempotency-Key": params["idempotency_key"] or str(uuid.uuid4())}
+    where = path("v2", "services", params["service"], "jobs")
+    job, answered = client.exchange("POST", where, file, headers=headers)
+    return {"changed": answered.get("Idempotency-Replayed") != "true", "object": None, "job": job}
 
 
-def _upload(client: Client, params: Mapping[str, Any], place: Mapping[str, str], file: BinaryIO, size: int) -> Any:
-    """Mode upload: store the object; the job that its event starts, or None without ``wait``."""
-    query = {"service": params["service"], **place}
-    known = {job["id"] for job in client.get("/v2/jobs", **query)["jobs"]} if params["wait"] else set()
-    client.send("PUT", object_path(place["bucket"], place["key"]), file, headers=_headers(size))
-    if not params["wait"]:
-        return None
+def _upload(
+    client: Client, params: Mapping[str, Any], place: Mapping[str, str], file: BinaryIO, size: int
+) -> dict[str, Any]:
+    """Mode upload: store the object, whose event starts the job."""
+    stored = client.send("PUT", object_path(place["bucket"], place["key"]), file, headers=_headers(size))
+    return {"changed": True, "object": {**place, "revision": stored["revision"]}, "job": None}
+
+
+def _job_of(client: Client, params: Mapping[str, Any], place: Mapping[str, str]) -> Any:
+    """The job that the event of this revision of the object started. Raises OscarError when none comes."""
+    query = {"service": params["service"], "bucket": place["bucket"], "key": place["key"]}
 
     def probe() -> Any:
-        new = [job for job in client.get("/v2/jobs", **query)["jobs"] if job["id"] not in known]
-        if new:
-            return new[0]
+        for job in client.get("/v2/jobs", limit=RECENT, **query)["jobs"]:
+            if job["revision"] == place["revision"]:
+                return job
         _check_refused(client, query)
         return None
 
@@ -119,9 +134,7 @@ def _check_refused(client: Client, query: Mapping[str, str]) -> None:
             raise OscarError(f"{query['bucket']}/{query['key']} starts no job: {answer['detail'] or answer['answer']}")
 
 
-def _finished(
-    module: AnsibleModule, client: Client, service: Service, job: Mapping[str, Any], place: Mapping[str, str] | None
-) -> dict[str, Any]:
+def _finished(module: AnsibleModule, client: Client, service: Service, job: Mapping[str, Any]) -> dict[str, Any]:
     """Return values of a job that ended. Raises OscarError unless it succeeded."""
     attempts = job["attempt_list"]
     exit_code = attempts[-1]["exit_code"] if attempts else None
@@ -130,7 +143,7 @@ def _finished(
         ended = f"job {job['id']} of service {service.name} ended {job['state']}"
         message = f"{ended}: {job['reason'] or 'no reason is known'}" + (f"\nIts log ends:\n{log}" if log else "")
         raise OscarError(message, job=job, exit_code=exit_code, log=log)
-    outputs = find_outputs(client, service, job, place["key"] if place else "")
+    outputs = outputs_of(module, client, job["id"])
     if module.params["dest"]:
         fetch(module, client, outputs, module.params["dest"])
     return {"job": job, "exit_code": exit_code, "outputs": outputs}

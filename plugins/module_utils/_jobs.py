@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ._client import ApiError, Client, OscarError, path
-from ._wait import poll
+from ._wait import TimedOut, poll
 
 PAGE = 500  # jobs in one answer
 ACTIVE = ("queued", "running")
+
+# What a task may ask for by an action, as the state that it used to want.
+ACTIONS = {"cancel": "cancelled", "retry": "retried", "replay": "replayed"}
 
 # What is asked of a job in which state, by the state that the task wants. In any other state there is nothing to do.
 VERBS = {
@@ -33,15 +37,23 @@ def get_job(client: Client, job_id: str) -> Any:
 
 
 def wait_ended(client: Client, job_id: str, timeout: float) -> Any:
-    """The job once it has ended, with its attempts. Raises TimedOut."""
-    state = ["unknown"]
+    """The job once it has ended, with its attempts. Raises TimedOut, with the job as it was seen last."""
+    seen: dict[str, Any] = {}
 
     def probe() -> Any:
-        job = get_job(client, job_id)
-        state[0] = job["state"]
+        job = seen["job"] = get_job(client, job_id)
         return None if job["state"] in ACTIVE else job
 
-    return poll(probe, timeout, lambda: f"job {job_id} is still {state[0]}")
+    try:
+        return poll(probe, timeout, lambda: f"job {job_id} is still {_standing(seen['job'])}")
+    except TimedOut as error:
+        error.details.update(seen)
+        raise
+
+
+def _standing(job: dict[str, Any]) -> str:
+    """The state of a job with its reason."""
+    return f"{job['state']}: {job['reason']}" if job["reason"] else job["state"]
 
 
 def log_of(client: Client, job_id: str, tail: int | None = None) -> str | None:
@@ -79,6 +91,17 @@ def _ask(client: Client, job_id: str, wanted: str, verb: str) -> bool:
             raise
         return False
     return True
+
+
+def explain(client: Client, question: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of an object, all pages of it."""
+    found = client.get("/v2/why", **question)
+    cursor = found.pop("cursor", "")
+    while cursor:
+        page = client.get("/v2/why", cursor=cursor, **question)
+        found["answers"] += page["answers"]
+        cursor = page["cursor"]
+    return found
 
 
 def list_jobs(client: Client, limit: int, **filters: Any) -> list[Any]:

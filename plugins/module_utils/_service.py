@@ -13,9 +13,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ._client import ApiError, Client, OscarError, Unreachable, as_problems, describe
-from ._diff import diff_of
+from ._diff import diff_of, told_by_user
 from ._views import views
-from ._wait import poll
+from ._wait import assume_new, poll
 
 APPLY = "/v2/services:apply"
 
@@ -42,7 +42,7 @@ def declare(module: AnsibleModule, client: Client) -> dict[str, Any]:
         "plan": [_told(item) for item in plan],
         "services": [item["after"] for item in plan if item["action"] in ("create", "update")],
     }
-    return {**result, "diff": diff_of(plan)} if module._diff else result
+    return {**result, "diff": diff_of(told_by_user(plan, body))} if module._diff else result
 
 
 def _told(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,11 +75,9 @@ def _apply(module: AnsibleModule, client: Client, body: Mapping[str, Any], place
     try:
         return client.post(APPLY, body, dry_run="true" if module.check_mode else "false")
     except Unreachable as error:
-        if not module.check_mode:
-            raise
+        assume_new(module, error, "this plan is for a server without services")
         from ._plan import first_plan
 
-        module.warn(f"{error.message}; this plan is for a server without services")
         return first_plan(body)
     except ApiError as error:
         if error.status == 404 and not error.is_problem:

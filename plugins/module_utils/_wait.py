@@ -9,7 +9,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ansible.module_utils.basic import AnsibleModule
+
 from ._client import OscarError, Unreachable
+
+
+def assume_new(module: AnsibleModule, error: Unreachable, consequence: str) -> None:
+    """Raise the error, unless the task is only checked and says that the server is yet to be installed."""
+    if not (module.check_mode and module.params["new_server"]):
+        raise error
+    module.warn(f"{error.message}; {consequence}")
 
 
 class TimedOut(OscarError):

@@ -22,7 +22,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - Where no server answers yet, the bucket is reported as to be created, with a warning.
+      - Where no server answers, the task fails, unless O(new_server=true).
   diff_mode:
     support: full
   idempotent:
@@ -45,6 +45,13 @@ options:
         only.
     type: str
     choices: [delete]
+  force:
+    description:
+      - Whether a bucket is deleted although services use it. The server makes it again, empty, as long as these
+        services exist.
+      - Without it the module fails and names the services.
+    type: bool
+    default: false
 seealso:
   - module: fedcloud.oscar.service
 """
@@ -88,6 +95,7 @@ def main():
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "data": {"type": "str", "choices": ["delete"]},
+            "force": {"type": "bool", "default": False},
         }
     )
     run(module, ensure)

@@ -23,13 +23,14 @@ attributes:
     support: full
     details:
       - Checks that the service exists and that the object would start it, and sends nothing.
-      - Where no server answers yet, the task is reported as changed, with a warning.
+      - Where no server answers, the task fails, unless O(new_server=true).
   diff_mode:
     support: none
   idempotent:
     support: none
     details:
       - Every invocation is a new job, except that with O(mode=direct) the same O(idempotency_key) is the same job.
+        Then nothing is changed the second time.
 options:
   service:
     description: Name of the service.
@@ -68,7 +69,8 @@ options:
     type: str
   wait:
     description:
-      - Whether to wait until the job has ended. The module fails when the job did not succeed.
+      - Whether to wait until the job has ended. The module fails when the job did not succeed, or has not ended in
+        time. What was sent is reported as changed then too.
       - Without it, the job of an upload is not known yet when the module ends.
     type: bool
     default: true
@@ -81,14 +83,12 @@ options:
       - Folder on the target into which the results are fetched, with the sub-folders that they have below the
         service's output.
       - It is created if it does not exist. Needs O(wait=true).
+      - Exactly what this job wrote is fetched. A result in a store from which the server cannot read is left out, with
+        a warning.
     type: path
 seealso:
   - module: fedcloud.oscar.service
   - module: fedcloud.oscar.job_info
-notes:
-  - A job does not list what it wrote. Its results are the objects below the outputs of the service whose names
-    contain the name of the input without its extension. If there are none, they are those written since the job
-    started.
 """
 
 EXAMPLES = r"""
@@ -129,33 +129,37 @@ EXAMPLES = r"""
 
 RETURN = r"""
 object:
-  description: Where the object was stored, as C(bucket) and C(key).
-  returned: success and O(mode=upload)
+  description: Where the object was stored, as C(bucket), C(key) and C(revision).
+  returned: O(mode=upload)
   type: dict
   sample:
     bucket: grayify
     key: in/rowers.jpg
+    revision: 19a2f3c5d10-5d41402abc4b2a76b9719d911017c592
 job:
   description:
     - The job, as RV(fedcloud.oscar.job_info#module:jobs) describes it, with its attempts if it was waited for.
-    - V(null) for an upload with O(wait=false).
-  returned: when a job was started
+    - V(null) for an upload whose job is not known yet.
+    - When the wait was too short, the job as it was seen last.
+  returned: when something was sent
   type: dict
 exit_code:
   description: Exit code of the script in the last attempt, V(null) when it never ended by itself.
   returned: when the job has ended
   type: int
 outputs:
-  description: What the job wrote, each with C(bucket), C(key), C(name) below the output's folder, C(size) and, with
-    O(dest), C(path).
+  description: What the job wrote, each with C(provider), C(bucket), C(key), C(name) below the output's folder, C(size),
+    C(etag) and, with O(dest), C(path).
   returned: success and O(wait=true)
   type: list
   elements: dict
   sample:
-    - bucket: grayify
+    - provider: minio.default
+      bucket: grayify
       key: out/rowers.jpg
       name: rowers.jpg
       size: 48211
+      etag: 9e107d9d372bb6826bd81d3542a419d6
       path: /srv/photos/grey/rowers.jpg
 log:
   description: The last lines of the job's log.

@@ -12,7 +12,7 @@ version_added: "2.0.0"
 author:
   - The OSCAR for FedCloud developers (@fedcloud)
 description:
-  - Brings a job into the state that is asked for.
+  - Ends a job, or queues one again that has ended.
 extends_documentation_fragment:
   - fedcloud.oscar._connection
   - fedcloud.oscar._attributes
@@ -25,24 +25,30 @@ attributes:
   idempotent:
     support: partial
     details:
-      - With O(state=cancelled) and O(state=retried) the same task changes nothing while the job is as it left it.
-      - With O(state=replayed) a job that has ended is run again by each task.
+      - With O(action=cancel) and O(action=retry) the same task changes nothing while the job is as it left it.
+      - With O(action=replay) a job that has ended is run again by each task.
 options:
   id:
     description: Identifier of the job.
     type: str
     required: true
-  state:
+  action:
     description:
-      - V(cancelled) ends a job that is queued or running, and waits until it has ended. A job that has ended by
+      - V(cancel) ends a job that is queued or running, and waits until it has ended. A job that has ended by
         itself is left as it is, which is reported in RV(reason).
-      - V(retried) queues a job again that did not succeed (failed, cancelled, superseded or input_gone), with its
+      - V(retry) queues a job again that did not succeed (failed, cancelled, superseded or input_gone), with its
         count of failures reset. A job that is queued, running or has succeeded is left as it is, which is reported in
         RV(reason).
-      - V(replayed) queues a job again that has ended in any way, also one that has succeeded. A job that is queued or
+      - V(replay) queues a job again that has ended in any way, also one that has succeeded. A job that is queued or
         running is left as it is, which is reported in RV(reason).
+      - Either this or O(state) is needed.
     type: str
-    required: true
+    choices: [cancel, retry, replay]
+  state:
+    description:
+      - The same by other names, as before O(action) was there. V(cancelled) is O(action=cancel), V(retried) is
+        O(action=retry), V(replayed) is O(action=replay).
+    type: str
     choices: [cancelled, retried, replayed]
   wait_timeout:
     description: How long to wait, in seconds, for a cancelled job to end.
@@ -58,7 +64,7 @@ EXAMPLES = r"""
     endpoint: https://oscar.example.org
     password: "{{ oscar_password }}"
     id: nbswy3dpeb3w64tm
-    state: cancelled
+    action: cancel
 
 - name: Find the jobs of a service that failed
   fedcloud.oscar.job_info:
@@ -73,7 +79,7 @@ EXAMPLES = r"""
     endpoint: https://oscar.example.org
     password: "{{ oscar_password }}"
     id: "{{ item.id }}"
-    state: retried
+    action: retry
   loop: "{{ failed.jobs }}"
   loop_control:
     label: "{{ item.key }}"
@@ -93,21 +99,25 @@ reason:
 """
 
 from ..module_utils._argspec import oscar_module, run
-from ..module_utils._jobs import change_job
+from ..module_utils._jobs import ACTIONS, change_job
 
 
 def change(module, client):
     params = module.params
-    return change_job(client, params["id"], params["state"], module.check_mode, params["wait_timeout"])
+    wanted = params["state"] or ACTIONS[params["action"]]
+    return change_job(client, params["id"], wanted, module.check_mode, params["wait_timeout"])
 
 
 def main():
     module = oscar_module(
         {
             "id": {"type": "str", "required": True},
-            "state": {"type": "str", "required": True, "choices": ["cancelled", "retried", "replayed"]},
+            "action": {"type": "str", "choices": ["cancel", "retry", "replay"]},
+            "state": {"type": "str", "choices": ["cancelled", "retried", "replayed"]},
             "wait_timeout": {"type": "int", "default": 60},
-        }
+        },
+        required_one_of=[("action", "state")],
+        mutually_exclusive=[("action", "state")],
     )
     run(module, change)
 

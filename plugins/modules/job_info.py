@@ -27,8 +27,9 @@ options:
     description: Only jobs of this service.
     type: str
   state:
-    description: Only jobs in this state.
-    type: str
+    description: Only jobs in one of these states.
+    type: list
+    elements: str
     choices: [queued, running, succeeded, failed, superseded, input_gone, cancelled]
   bucket:
     description: Only jobs for objects of this bucket.
@@ -113,8 +114,11 @@ jobs:
       description: One of V(queued), V(running), V(succeeded), V(failed), V(superseded), V(input_gone), V(cancelled).
       type: str
     reason:
-      description: Why it is in this state.
+      description: Why it is in this state, or what it waits for.
       type: str
+    waiting:
+      description: What a job waits for that does not run yet, as C(code) and C(detail). V(null) otherwise.
+      type: dict
     provider:
       description: The store of the object, for example V(minio.default).
       type: str
@@ -153,6 +157,21 @@ jobs:
         with O(id).
       type: list
       elements: dict
+    outputs:
+      description: What the last attempt wrote, each with C(provider), C(bucket), C(key), C(name) below the output's
+        folder, C(size) and C(etag). Only with O(id).
+      type: list
+      elements: dict
+    outputs_total:
+      description: How many objects the last attempt wrote. Only with O(id).
+      type: int
+    summary:
+      description: The result of the last attempt in one line, which its script wrote to C($TMP_OUTPUT_DIR/.summary).
+        Only with O(id).
+      type: str
+    origin:
+      description: Identifier of the job that wrote the input, V(null) when it was uploaded. Only with O(id).
+      type: str
     log:
       description: Log of the latest attempt, V(null) when there is none. Only with O(log=true).
       type: str
@@ -182,7 +201,8 @@ why:
 """
 
 from ..module_utils._argspec import oscar_module, run
-from ..module_utils._jobs import get_job, list_jobs, log_of
+from ..module_utils._jobs import explain, get_job, list_jobs, log_of
+from ..module_utils._outputs import outputs_of
 
 FILTERS = ("service", "state", "bucket", "key", "since")
 
@@ -190,11 +210,14 @@ FILTERS = ("service", "state", "bucket", "key", "since")
 def read(module, client):
     params = module.params
     if params["why"]:
-        return {"changed": False, "why": client.get("/v2/why", **params["why"])}
+        return {"changed": False, "why": explain(client, params["why"])}
     if params["id"]:
-        jobs = [get_job(client, params["id"])]
+        job = get_job(client, params["id"])
+        jobs = [{**job, "outputs": outputs_of(module, client, job["id"])}]
     else:
-        jobs = list_jobs(client, params["limit"], **{name: params[name] for name in FILTERS})
+        filters = {name: params[name] for name in FILTERS}
+        filters["state"] = ",".join(params["state"] or ()) or None
+        jobs = list_jobs(client, params["limit"], **filters)
     if params["log"]:
         jobs = [{**job, "log": log_of(client, job["id"], params["tail"])} for job in jobs]
     return {"changed": False, "jobs": jobs}
@@ -211,7 +234,7 @@ def main():
         {
             "id": {"type": "str"},
             "service": {"type": "str"},
-            "state": {"type": "str", "choices": states},
+            "state": {"type": "list", "elements": "str", "choices": states},
             "bucket": {"type": "str"},
             "key": {"type": "str", "no_log": False},
             "since": {"type": "str"},

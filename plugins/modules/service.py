@@ -26,12 +26,13 @@ attributes:
   check_mode:
     support: full
     details:
-      - The plan is made by the server. Where no server answers yet, all services are reported as to be created, with
-        a warning.
+      - The plan is made by the server. Where no server answers, the task fails, unless O(new_server=true). Then all
+        services are reported as to be created, with a warning.
   diff_mode:
     support: full
     details:
-      - Shows the fields that change and no others. A service that is created shows its defaults too.
+      - Shows the fields that change and no others. Of a service that is created, these are the fields that the task
+        sets; of one that is removed, those that differ from their defaults. Memory and CPU are always among them.
       - Secrets are shown as V(hidden), and as V(hidden (changed\)) when they change.
   idempotent:
     support: partial

@@ -254,7 +254,22 @@ def test_secrets_are_never_shown(ansible: Ansible, daemon: Daemon, name: str, tm
     assert "refused user" in run["use a wrong password"].message
 
 
-def test_without_a_server_a_check_says_what_would_be_created(oldest: Ansible, daemon: Daemon, name: str) -> None:
+def test_a_server_that_does_not_answer_is_an_error_in_check_mode_too(
+    oldest: Ansible, daemon: Daemon, name: str
+) -> None:
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    tasks = [
+        service("create", definition=definition(name)),
+        {"name": "bucket", "fedcloud.oscar.bucket": {"name": name}, "ignore_errors": True},
+    ]
+    run = oldest.play(tasks, "--check", module_defaults=access(daemon, endpoint))
+    for task in run.tasks:
+        assert (task.status, task.message) == ("failed", f"{endpoint} cannot be reached: Connection refused")
+
+
+def test_without_a_server_a_check_of_a_new_site_says_what_would_be_created(
+    oldest: Ansible, daemon: Daemon, name: str
+) -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
     tasks = [
         service("create", definition=definition(name)),
@@ -262,7 +277,9 @@ def test_without_a_server_a_check_says_what_would_be_created(oldest: Ansible, da
         {"name": "bucket", "fedcloud.oscar.bucket": {"name": name}},
         {"name": "invoke", "fedcloud.oscar.invocation": {"service": name, "body": "x", "key": "in/x"}},
     ]
-    run = oldest.play(tasks, "--check", "--diff", module_defaults=access(daemon, endpoint))
+    defaults = access(daemon, endpoint)
+    defaults["group/fedcloud.oscar.oscar"]["new_server"] = True
+    run = oldest.play(tasks, "--check", "--diff", module_defaults=defaults)
     assert {task.name: task.changed for task in run.tasks} == {
         "create": True,
         "remove": False,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,9 +48,13 @@ async def submit(call: Call, encoded: bool = False) -> Run:
 
 
 async def start_job(call: Call) -> Response:
-    """Start a job and answer where it can be followed."""
+    """Start a job and answer where it can be followed. A job that an earlier request started is said to be so."""
+    began = time.time()
     run = await submit(call)
-    return answer(job_view(call, run), 202, {"Location": f"/v2/jobs/{run.id}", JOB_HEADER: run.id})
+    headers = {"Location": f"/v2/jobs/{run.id}", JOB_HEADER: run.id}
+    if run.created < began:
+        headers["Idempotency-Replayed"] = "true"
+    return answer(job_view(call, run), 202, headers)
 
 
 def job_view(call: Call, run: Run) -> views.Job:

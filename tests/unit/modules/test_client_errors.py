@@ -202,6 +202,44 @@ def test_a_server_that_is_not_there(endpoint: str) -> None:
         Client(endpoint).get("/v2/services")
 
 
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [("http://127.0.0.1:1", "http://127.0.0.1:1"), ("http://ana:geheim@127.0.0.1:1", "http://…@127.0.0.1:1")],
+)
+def test_a_proxy_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch, proxy: str, shown: str) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(Unreachable) as raised:
+        Client("http://oscar.example.org").get("/v2/services")
+    assert f"cannot be reached through the proxy {shown} (environment variable http_proxy" in raised.value.message
+    assert "geheim" not in raised.value.message
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(Unreachable, match=r"^http://127\.0\.0\.1:1 cannot be reached: "):
+        Client("http://127.0.0.1:1").get("/v2/services")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_without_room_is_asked_again(serve: Serve, status: int) -> None:
+    code, headers, body = problem(status, "too many bytes are on their way")
+    url, seen = serve((code, {**headers, "Retry-After": "7"}, body))
+    client, waits = Client(url), []
+    client._sleep = waits.append
+    with pytest.raises(ApiError, match="too many bytes"):
+        client.send("PUT", "/v2/x", io.BytesIO(b"abc"), headers={"Content-Length": "3"})
+    assert waits == [7] * 5
+    assert [one["body"] for one in seen] == [b"abc"] * 6
+
+
+@pytest.mark.parametrize("answer", [{}, {"Retry-After": "3600"}, {"Retry-After": "tomorrow"}])
+def test_a_server_that_names_no_near_time_is_not(serve: Serve, answer: dict[str, str]) -> None:
+    code, headers, body = problem(503, "the store is away")
+    url, seen = serve((code, {**headers, **answer}, body))
+    with pytest.raises(ApiError, match="the store is away"):
+        Client(url).get("/v2/x")
+    assert len(seen) == 1
+
+
 def test_requests_carry_identity_and_body(serve: Serve) -> None:
     url, seen = serve((200, {"Content-Type": "application/json"}, b"{}"))
     Client(url, "ana", "geheim").post("/v2/services:apply", {"state": "present"}, dry_run="true", cursor=None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of a job, when waiting ends, and which objects are a job's results."""
+"""What is asked of a job, when waiting ends, and what happens where no server answers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.fedcloud.oscar.plugins.module_utils._client import Unreachable
 from ansible_collections.fedcloud.oscar.plugins.module_utils._jobs import verb_for
-from ansible_collections.fedcloud.oscar.plugins.module_utils._results import choose
-from ansible_collections.fedcloud.oscar.plugins.module_utils._wait import TimedOut, poll
+from ansible_collections.fedcloud.oscar.plugins.module_utils._wait import TimedOut, assume_new, poll
 
 ENDED_BADLY = ("failed", "cancelled", "superseded", "input_gone")
 
@@ -74,21 +73,25 @@ def test_polling_survives_a_restart_of_the_server() -> None:
         poll(probe, 5, str, time.clock, time.sleep)
 
 
-def rows(*names: str, modified: str = "2026-11-24T10:00:00.000Z") -> list[dict[str, Any]]:
-    return [{"key": f"out/{name}", "modified": modified} for name in names]
+class Task:
+    """A task as far as ``assume_new`` looks at it."""
+
+    def __init__(self, check_mode: bool, new_server: bool) -> None:
+        self.check_mode = check_mode
+        self.params = {"new_server": new_server}
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
 
-def test_results_are_known_by_the_name_of_the_input() -> None:
-    listing = rows("rowers.png", "rowers_grey.jpg", "rowers2.png", "other.png", "sub/a-rowers.txt", modified="2026")
-    chosen = [row["key"] for row in choose(listing, "in/rowers.jpg", "2027")]
-    assert chosen == ["out/rowers.png", "out/rowers_grey.jpg", "out/sub/a-rowers.txt"]
+@pytest.mark.parametrize(("check_mode", "new_server"), [(False, False), (False, True), (True, False)])
+def test_a_server_that_is_away_is_an_error(check_mode: bool, new_server: bool) -> None:
+    with pytest.raises(Unreachable, match="away"):
+        assume_new(Task(check_mode, new_server), Unreachable("away"), "nothing is checked")
 
 
-def test_results_without_that_name_are_those_since_the_start() -> None:
-    listing = [*rows("old.txt", modified="2026-11-24T09:59:59.999Z"), *rows("new.txt")]
-    for key in ("in/rowers.jpg", ""):
-        assert [row["key"] for row in choose(listing, key, "2026-11-24T10:00:00.000Z")] == ["out/new.txt"]
-
-
-def test_an_input_is_never_its_own_result() -> None:
-    assert choose(rows("rowers.jpg"), "out/rowers.jpg", "2026") == []
+def test_a_server_that_is_yet_to_be_installed_may_be_away_in_check_mode() -> None:
+    task = Task(True, True)
+    assume_new(task, Unreachable("away"), "nothing is checked")
+    assert task.warnings == ["away; nothing is checked"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fedcloud.oscar.plugins.module_utils._diff import diff_of
+from ansible_collections.fedcloud.oscar.plugins.module_utils._diff import diff_of, told_by_user
 from ansible_collections.fedcloud.oscar.plugins.module_utils._plan import first_plan
 from ansible_collections.fedcloud.oscar.plugins.module_utils._service import relocate
 
@@ -54,6 +54,37 @@ def test_the_first_plan_creates_all_and_shows_defaults_but_no_secret() -> None:
     assert "memory: 256Mi\n" in part["after"]
     assert "environment.secrets.K: hidden\n" in part["after"]
     assert "geheim" not in str(plan)
+
+
+@pytest.mark.parametrize("form", ["services", "fdl"])
+def test_of_a_service_that_comes_only_what_the_user_set_is_shown(form: str) -> None:
+    chosen = {**SERVICE, "log_level": "INFO", "retry": 3}
+    chosen["input"] = [{"storage_provider": "minio", "path": "pics/in", "suffix": [".jpg"]}]
+    documents = {"services": [chosen], "fdl": {"functions": {"oscar": [{"here": chosen}]}}}
+    body = {"state": "present", form: documents[form]}
+    (part,) = diff_of(told_by_user(first_plan(body)["plan"], body))
+    fields = [line.partition(": ")[0] for line in part["after"].splitlines() if not line.startswith("  ")]
+    assert set(fields) == {
+        *("name", "memory", "cpu", "image", "script", "log_level", "retry.attempts"),
+        *("environment.secrets.K", "input[0].storage_provider", "input[0].path", "input[0].suffix[0]"),
+    }
+    assert "log_level: INFO\n" in part["after"], "what was written is shown, though it is the default"
+
+
+def test_of_a_service_that_goes_what_is_no_default_is_shown() -> None:
+    (created,) = first_plan({"state": "present", "services": [{**SERVICE, "memory": "1Gi"}]})["plan"]
+    gone = [{**one, "before": one["after"], "after": None} for one in created["changes"]]
+    gone.append({"path": "token", "before": "hidden", "after": None})
+    item = {**created, "action": "delete", "changes": gone}
+    (part,) = diff_of(told_by_user([item], {"state": "absent", "names": ["grayify"]}))
+    assert part["after"] == ""
+    fields = {line.partition(": ")[0] for line in part["before"].splitlines() if not line.startswith("  ")}
+    assert fields == {"name", "memory", "cpu", "image", "script", "environment.secrets.K"}
+
+
+def test_an_update_shows_all_that_changes() -> None:
+    changed = item(("memory", "1Gi", "256Mi"), ("labels", {"a": "b"}, {}))
+    assert told_by_user([changed], {"state": "present", "services": [{"name": "grayify"}]}) == [changed]
 
 
 def test_the_first_plan_of_a_file_has_its_services_in_order() -> None:
