@@ -119,6 +119,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     retention: float = 30 * 24 * 3600.0  # age at which ended jobs leave the history
     max_depth: int = 16  # longest chain of services that one upload may set off
     max_body: int = 512 * 1024 * 1024
+    max_pending: int = 0  # bytes of request bodies that are held at once; 0 = twice max_body
     max_connections: int = 1024
     cors_origins: tuple[str, ...] = ("*",)
     show_store_keys: bool = True  # the store's keys in /system/config, for the administrator only

@@ -339,6 +339,10 @@ class BadEvent(Exception):
         self.events = tuple(events)
 
 
+class EventTooLarge(BadEvent):
+    """An event has more bytes than the ledger holds for one; the message has both numbers."""
+
+
 def digest(*parts: str) -> str:
     """A name of 20 characters (80 bits, hexadecimal) for a tuple of strings; the parts cannot run together."""
     whole = "".join([f"{len(part)}:{part}" for part in parts])

@@ -27,7 +27,11 @@ from oscar_fedcloud.config import Config
 
 def limits_of(config: Config) -> Limits:
     """The limits that the configuration asks for."""
-    return Limits(max_body=config.max_body, max_connections=config.max_connections)
+    return Limits(
+        max_body=config.max_body,
+        max_pending=config.max_pending or 2 * config.max_body,
+        max_connections=config.max_connections,
+    )
 
 
 def create_app(core: Core, hooks: Mapping[str, ASGIApp] | None = None, limits: Limits | None = None) -> ASGIApp:

@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from oscar_fedcloud.api.budget import Room
 from oscar_fedcloud.api.errors import ApiError
 
+_STEP = 256 * 1024  # bytes that are asked for at once when the size of a body is not known
 IN_MEMORY = 1024 * 1024  # bytes
 
 
@@ -32,8 +34,12 @@ class Body:
         return self.file.read()
 
 
-async def read_body(stream: AsyncIterator[bytes], limit: int, folder: Path) -> Body:
-    """Read a request's body; temporary files lie in ``folder``. Raises ApiError 413 beyond ``limit`` bytes."""
+async def read_body(stream: AsyncIterator[bytes], limit: int, folder: Path, room: Room | None = None) -> Body:
+    """Read a request's body; temporary files lie in ``folder``. Raises ApiError 413 beyond ``limit`` bytes.
+
+    room: where its bytes are asked for before they are held. Raises ApiError 429 or 503, behind the body, if there is
+    none: a client that is still sending would not see the answer.
+    """
     file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=str(folder))  # noqa: SIM115  the body owns it
     digest = hashlib.sha256()
     size = 0
@@ -42,16 +48,29 @@ async def read_body(stream: AsyncIterator[bytes], limit: int, folder: Path) -> B
             size += len(chunk)
             if size > limit:
                 raise too_large(limit)
+            if room is not None and size > room.held:
+                await room.take(min(max(size - room.held, _STEP), limit - room.held))
             digest.update(chunk)
             if size <= IN_MEMORY:
                 file.write(chunk)
             else:
                 await asyncio.to_thread(file.write, chunk)
-    except BaseException:
+    except BaseException as error:
         file.close()
+        if isinstance(error, ApiError) and error.status in (429, 503):
+            await discard(stream, limit)
         raise
     await asyncio.to_thread(file.seek, 0)
     return Body(cast(BinaryIO, file), size, digest.hexdigest())
+
+
+async def discard(stream: AsyncIterator[bytes], limit: int) -> None:
+    """Read what is left of a body, at most ``limit`` bytes, and keep nothing of it."""
+    size = 0
+    async for chunk in stream:
+        size += len(chunk)
+        if size > limit:
+            return
 
 
 def too_large(limit: int) -> ApiError:

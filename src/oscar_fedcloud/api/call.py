@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
 from oscar_fedcloud.api.auth import Identity, Resource, Verb, challenge, may
-from oscar_fedcloud.api.body import Body, read_body
+from oscar_fedcloud.api.body import Body, discard, read_body, too_large
+from oscar_fedcloud.api.budget import Budget
 from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.errors import ApiError, invalid
 from oscar_fedcloud.api.idempotency import Replies
@@ -51,6 +52,11 @@ class Api:
         return Standing(self.core)
 
     @cached_property
+    def budget(self) -> Budget:
+        """The bytes of all bodies that are held at once."""
+        return Budget(self.limits.max_pending, self.limits.max_body, self.limits.patience)
+
+    @cached_property
     def big_bodies(self) -> asyncio.Semaphore:
         """Held while a big body is in memory."""
         return asyncio.Semaphore(self.limits.max_big_bodies)
@@ -65,11 +71,13 @@ class Call:
         self.core = api.core
         self.identity = identity
         self._body: Body | None = None
+        self._room = api.budget.room(f"{identity.kind} {identity.name}")
 
     def close(self) -> None:
         """Give the body's space back."""
         if self._body is not None:
             self._body.file.close()
+        self._room.give_back()
 
     def param(self, name: str) -> str:
         """A parameter of the path, "" when the route has no such parameter. Raises NotFound for what can be no name."""
@@ -124,8 +132,22 @@ class Call:
         """The request's body, at most ``limit`` bytes (0 = as large as a JSON document may be)."""
         if self._body is None:
             folder = self.core.config.data
-            self._body = await read_body(self.request.stream(), limit or self.api.limits.max_document, folder)
+            most = limit or self.api.limits.max_document
+            if (announced := self._announced()) > most:
+                raise too_large(most)
+            stream = self.request.stream()
+            try:
+                await self._room.take(announced)
+            except ApiError:
+                await discard(stream, most)
+                raise
+            self._body = await read_body(stream, most, folder, self._room)
         return self._body
+
+    def _announced(self) -> int:
+        """The size of the body by its header, 0 when it is not known."""
+        size = self.header("content-length")
+        return int(size) if is_number(size) else 0
 
     @asynccontextmanager
     async def content(self) -> AsyncIterator[bytes]:

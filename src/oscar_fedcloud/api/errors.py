@@ -19,7 +19,7 @@ from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.core_types import Conflict, NotFound, NotStarted
 from oscar_fedcloud.fdl import FdlError, FdlProblem
 from oscar_fedcloud.ledger import LedgerUnavailable, StateError
-from oscar_fedcloud.model import BadEvent
+from oscar_fedcloud.model import BadEvent, EventTooLarge
 from oscar_fedcloud.providers.errors import BucketNotEmpty, ProviderError, Refused
 
 log = structlog.get_logger(__name__)
@@ -62,6 +62,7 @@ _STATUS: Mapping[type[Exception], int] = {
     Conflict: 412,
     StateError: 409,
     NotStarted: 422,
+    EventTooLarge: 413,
     BadEvent: 422,
     Refused: 422,
     ProviderError: 503,

@@ -26,6 +26,8 @@ class Limits:
     """Sizes are bytes, times are seconds, rates are bytes per second.
 
     max_body: of an object or a job. max_document: of JSON, which is held in memory.
+    max_pending: of all bodies that are held at once. One identity may have half of that, or one body of any size.
+    patience: how long a request waits for others to free that.
     idle: longest silence of a client within a request, in either direction.
     grace and min_rate: a body must have come after ``grace + size / min_rate``.
     max_big_bodies: bodies of more than ``big_body`` that are held in memory at once.
@@ -33,6 +35,8 @@ class Limits:
 
     max_body: int = 512 * 1024 * 1024
     max_document: int = 32 * 1024 * 1024
+    max_pending: int = 1024 * 1024 * 1024
+    patience: float = 15.0
     max_headers: int = 100
     max_header_bytes: int = 32 * 1024
     idle: float = 30.0

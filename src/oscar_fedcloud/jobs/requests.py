@@ -83,8 +83,8 @@ class Requests:
     def _store_body(self, event: StorageEvent, body: bytes, encoded: bool) -> StorageEvent:
         """The body of a request becomes an object, so that it is staged like any input."""
         data, query = http.payload(body)
+        record = http.bounded(to_json({"queryStringParameters": query} if query else {}))
         stored = self.site.put(event.bucket, event.key, data if encoded or query else body)
-        record = to_json({"queryStringParameters": query} if query else {})
         return replace(event, size=stored.size, etag=stored.etag, time=stored.time, record=record)
 
     async def cancel(self, run_id: str) -> Run:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from oscar_fedcloud.jsontext import to_json
-from oscar_fedcloud.model import BadEvent, Provider, StorageEvent, Via
+from oscar_fedcloud.model import BadEvent, EventTooLarge, Provider, StorageEvent, Via
 from oscar_fedcloud.providers.bounds import LONGEST_RECORD, checked_bucket, checked_key, checked_name
 from oscar_fedcloud.providers.dialects import Dialect, Parsed, unwrap
 from oscar_fedcloud.providers.records import event_of
@@ -73,8 +73,13 @@ def _checked_record(item: Parsed) -> bytes:
         record = to_json(item.record)
     except (ValueError, OverflowError, RecursionError) as error:
         raise BadEvent(f"the event cannot be used: {error}") from error
+    return bounded(record)
+
+
+def bounded(record: bytes) -> bytes:
+    """The record of an event. Raises EventTooLarge."""
     if len(record) > LONGEST_RECORD:
-        raise BadEvent(f"the event has {len(record)} bytes, at most {LONGEST_RECORD} are taken")
+        raise EventTooLarge(f"the event has {len(record)} bytes, at most {LONGEST_RECORD} are taken")
     return record
 
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many bytes of request bodies are held at once, in all and for each identity.
+
+Bodies lie in memory and on the ledger's disk until they are handed on, so they are asked for before they are read. A
+request waits a while for others to end, and is then told to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from oscar_fedcloud.api.errors import ApiError
+
+_AFTER = {"Retry-After": "5"}
+
+
+class Budget:
+    """Bytes in all (``total``) and for each identity: half of that, or one body of the largest size."""
+
+    def __init__(self, total: int, largest: int, patience: float) -> None:
+        self._total = max(total, largest)
+        self._share = max(self._total // 2, largest)
+        self._patience = patience
+        self._held: Counter[str] = Counter()
+        self._freed = asyncio.Event()
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held now."""
+        return self._held.total()
+
+    def room(self, identity: str) -> Room:
+        """What one request of this identity takes."""
+        return Room(self, identity)
+
+    def _refusal(self, identity: str, size: int) -> ApiError | None:
+        if self._held[identity] + size > self._share:
+            detail = f"your requests hold {self._held[identity]} bytes at the moment, {self._share} are allowed at once"
+            return ApiError(429, detail, headers=_AFTER)
+        if self.held + size > self._total:
+            detail = f"all requests hold {self.held} bytes at the moment, {self._total} are allowed at once"
+            return ApiError(503, detail, headers=_AFTER)
+        return None
+
+    async def take(self, identity: str, size: int, wait: bool) -> None:
+        """Take so many bytes, waiting for them if ``wait``. Raises ApiError 429 or 503."""
+        deadline = asyncio.get_running_loop().time() + (self._patience if wait else 0.0)
+        while refusal := self._refusal(identity, size):
+            self._freed.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._freed.wait()
+            except TimeoutError:
+                raise refusal from None
+        self._held[identity] += size
+
+    def give_back(self, identity: str, size: int) -> None:
+        """Free so many bytes."""
+        self._held[identity] -= size
+        if self._held[identity] <= 0:
+            del self._held[identity]
+        self._freed.set()
+
+
+class Room:
+    """The bytes that one request holds."""
+
+    def __init__(self, budget: Budget, identity: str) -> None:
+        self._budget = budget
+        self._identity = identity
+        self.held = 0
+
+    async def take(self, size: int) -> None:
+        """Hold so many bytes more. Only a request that holds none yet waits, so that no two wait for each other."""
+        if size <= 0:
+            return
+        await self._budget.take(self._identity, size, wait=self.held == 0)
+        self.held += size
+
+    def give_back(self) -> None:
+        """Hold nothing any more."""
+        if self.held:
+            self._budget.give_back(self._identity, self.held)
+            self.held = 0
