@@ -75,6 +75,7 @@ class HotProtocol(GuardedProtocol):
         elif event := self._plain_event(data):
             self._requests += 1
             self._waiting = True
+            self.idle.discard(self)
             self._unset_keepalive_if_required()
             event.hook.answer(event.authorization, event.body, self._tell)
         else:
@@ -82,8 +83,7 @@ class HotProtocol(GuardedProtocol):
 
     def _plain_event(self, data: bytes) -> Event | None:
         free = self._between and not self._held and (self.cycle is None or self.cycle.response_complete)
-        crowded = self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency
-        return plain_event(data, self.hooks, self.max_head) if free and not crowded else None
+        return plain_event(data, self.hooks, self.max_head) if free else None
 
     def _tell(self, status: int) -> None:
         self._waiting = False

@@ -15,9 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from oscar_fedcloud.api.body import too_large
 from oscar_fedcloud.api.errors import ApiError, respond
 from oscar_fedcloud.api.hot import Hook, HotProtocol
+from oscar_fedcloud.api.protocol import IdleConnections
 
 log = structlog.get_logger(__name__)
 
+_HEALTH = ("/health", "/livez", "/readyz")
 _CLOSE = {"Connection": "close"}
 
 
@@ -54,6 +56,8 @@ def server_options(limits: Limits, hooks: Mapping[str, Hook] | None = None) -> d
         "max_head": limits.max_header_bytes,
         "patience": limits.idle,
         "hooks": {path.encode(): hook for path, hook in (hooks or {}).items()},
+        "reserved": frozenset(path.encode() for path in (*_HEALTH, *(hooks or {}))),
+        "idle": IdleConnections(),
     }
     return {
         "http": type("ConfiguredProtocol", (HotProtocol,), options),

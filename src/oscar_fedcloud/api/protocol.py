@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""uvicorn's HTTP protocol with the two bounds it lacks: the size of what is not yet a request, and the time for it."""
+"""uvicorn's HTTP protocol with the bounds it lacks: on what is no request yet, and on idle connections."""
 
 from __future__ import annotations
 
@@ -14,6 +14,34 @@ _TOO_LARGE = (
 )
 
 
+class IdleConnections:
+    """The connections of a server on which no request is under way, longest idle first.
+
+    When there is no room for another connection, one of them is closed: rather one that never sent a request than one
+    that a client keeps for its next.
+    """
+
+    def __init__(self) -> None:
+        self._fresh: dict[GuardedProtocol, None] = {}
+        self._served: dict[GuardedProtocol, None] = {}
+
+    def add(self, connection: GuardedProtocol, served: bool = False) -> None:
+        """The connection is idle from now on."""
+        (self._served if served else self._fresh)[connection] = None
+
+    def discard(self, connection: GuardedProtocol) -> None:
+        """The connection is busy, or gone."""
+        self._fresh.pop(connection, None)
+        self._served.pop(connection, None)
+
+    def close_oldest(self) -> None:
+        """Close the connection that is idle the longest, but not the newest one."""
+        found = self._fresh if len(self._fresh) > 1 else self._served
+        if oldest := next(iter(found), None):
+            self.discard(oldest)
+            oldest.transport.abort()
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """Cuts connections whose headers grow without end, never come, or that linger after they were closed.
 
@@ -23,6 +51,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     max_head: int
     patience: float
+    reserved: frozenset[bytes] = frozenset()  # paths that are served however many connections there are
+    idle: IdleConnections
     _held = 0
     _requests = 0
     _seen: tuple[int, bool] | None = None
@@ -31,12 +61,16 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to watch the connection."""
         super().connection_made(transport)
+        self.idle.add(self)
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            self.idle.close_oldest()
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop watching."""
         if self._watch is not None:
             self._watch.cancel()
+        self.idle.discard(self)
         super().connection_lost(exc)
 
     def _look(self) -> None:
@@ -64,7 +98,19 @@ class GuardedProtocol(HttpToolsProtocol):
         """A request begins."""
         self._held = 0
         self._requests += 1
-        super().on_headers_complete()
+        self.idle.discard(self)
+        if self.url.partition(b"?")[0] in self.reserved:
+            self.limit_concurrency, limit = None, self.limit_concurrency
+            super().on_headers_complete()
+            self.limit_concurrency = limit
+        else:
+            super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """A request was answered."""
+        super().on_response_complete()
+        if self.cycle is None or self.cycle.response_complete:
+            self.idle.add(self, served=True)
 
     def on_body(self, body: bytes) -> None:
         """A part of a body came."""

@@ -217,11 +217,38 @@ async def test_what_is_no_http(core: MemoryCore, words: bytes) -> None:
         assert await server.healthy()
 
 
-async def test_connections_have_a_limit(core: MemoryCore) -> None:
-    async with serving(core, max_connections=5, idle=3.0) as server:
-        held = [await server.connect(b"GET /") for _ in range(5)]
+async def test_idle_connections_give_way_to_new_ones(core: MemoryCore) -> None:
+    async with serving(core, max_connections=5, idle=30.0) as server:
+        held = [await server.connect(b"GET /") for _ in range(20)]
         async with httpx.AsyncClient(verify=False) as client:
-            assert (await client.get(f"http://127.0.0.1:{server.port}/health")).status_code == 503
+            for path in ("/health", "/livez", "/openapi.json"):
+                assert (await client.get(f"http://127.0.0.1:{server.port}{path}")).status_code == 200
+        for reader, _ in held[:15]:
+            assert await rest(reader) == b"", "the oldest were closed"
+        for _, writer in held:
+            writer.close()
+        await server.without_connections()
+
+
+async def test_a_kept_connection_stays_while_others_never_send(core: MemoryCore) -> None:
+    async with serving(core, max_connections=5, idle=30.0, keep_alive=30) as server:
+        reader, writer = await server.connect(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"Ok")
+        held = [await server.connect() for _ in range(20)]
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 " in await reader.readuntil(b"Ok")
+        for _, one in (*held, (reader, writer)):
+            one.close()
+        await server.without_connections()
+
+
+async def test_busy_connections_have_a_limit_that_spares_health(core: MemoryCore) -> None:
+    head = b"PUT /v2/buckets/bbb/objects/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n" + AUTH + b"\r\n"
+    async with serving(core, max_connections=5, idle=30.0) as server:
+        held = [await server.connect(head) for _ in range(6)]
+        async with httpx.AsyncClient(verify=False) as client:
+            assert (await client.get(f"http://127.0.0.1:{server.port}/openapi.json")).status_code == 503
+            assert (await client.get(f"http://127.0.0.1:{server.port}/health")).status_code == 200
         for _, writer in held:
             writer.close()
         await server.without_connections()
