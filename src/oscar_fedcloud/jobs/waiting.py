@@ -40,8 +40,7 @@ class Waits:
 
     def progress(self, run: Run) -> str:
         """Return what holds up a running job, or "" if the launcher knows of nothing."""
-        tell = getattr(self.launcher, "progress", None)
-        return str(tell(_job(run))) if tell and run.state is RunState.RUNNING else ""
+        return self.launcher.progress(_job(run)) if run.state is RunState.RUNNING else ""
 
     def queued(self) -> list[Waiting]:
         """Return the queued jobs by service and cause. Blocks. Raises LedgerUnavailable."""
@@ -64,9 +63,7 @@ class Waits:
         )
 
     def _told(self, run: Run) -> tuple[str, str] | None:
-        tell = getattr(self.launcher, "waiting", None)
-        found: tuple[str, str] | None = tell(_job(run)) if tell else None
-        return found
+        return self.launcher.waiting(_job(run))
 
     def _service(self, name: str) -> ServiceFacts:
         service, entry = self.catalogue.services.get(name), self.catalogue.entries.get(name)
