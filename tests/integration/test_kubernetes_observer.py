@@ -168,7 +168,7 @@ async def test_the_backlog_counts_and_its_absence_changes_nothing(observer: Obse
 
 
 async def test_an_invoker_that_does_not_answer_is_told() -> None:
-    invoker = Invoker("http://127.0.0.1:9", "oscar", lambda: "secret")
+    invoker = Invoker("http://127.0.0.1:9", lambda: "Bearer secret")
     with pytest.raises(BacklogUnavailable, match=r"GET http://127.0.0.1:9/v2/backlog") as error:
         await invoker.rows()
     assert "secret" not in str(error.value)

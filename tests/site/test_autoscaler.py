@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.site, pytest.mark.full]
 COUNT = 40
 SPARE = "worker4"
 PROGRAM = f"""#!/bin/sh
-exec ssh -i "$CREDENTIALS_DIRECTORY/cloud-key" -p {cloud.PORT} -o BatchMode=yes \\
+exec ssh -i "$CLOUD_KEY" -p {cloud.PORT} -o BatchMode=yes \\
     -o UserKnownHostsFile=/etc/site-cloud/known_hosts root@{CONTROLLER} "$1"
 """
 POOL = {
@@ -39,7 +39,11 @@ def variables(**changes: object) -> dict[str, object]:
     return {
         "site_autoscaler": True,
         "autoscaler_clouds": {
-            "here": {"type": "command", **{name: ["/usr/local/bin/site-cloud", name] for name in cloud.PROGRAMS}}
+            "here": {
+                "type": "command",
+                "secret_files": {"CLOUD_KEY": "cloud-key"},
+                **{name: ["/usr/local/bin/site-cloud", name] for name in cloud.PROGRAMS},
+            }
         },
         "autoscaler_secrets": {"cloud-key": cloud.KEY.read_text()},
         "autoscaler_pools": [POOL],

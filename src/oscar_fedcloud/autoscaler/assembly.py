@@ -78,7 +78,7 @@ def make_observer(config: Config, client: KubeClient) -> Observer:
     """What watches the cluster and asks the invoker. Raises ConfigError."""
     given = config.invoker
     return Observer(
-        client, invoker=Invoker(given.url, given.user, lambda: given.password, given.verify) if given else None
+        client, invoker=Invoker(given.url, given.authorization, given.verify) if given else None
     )
 
 

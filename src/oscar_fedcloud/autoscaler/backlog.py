@@ -15,6 +15,7 @@ from oscar_fedcloud.autoscaler.model import Shape
 from oscar_fedcloud.autoscaler.objects import Quantities, TolerationSpec
 from oscar_fedcloud.autoscaler.quantities import requested
 from oscar_fedcloud.autoscaler.shapes import intern, tolerations_of
+from oscar_fedcloud.config import ConfigError
 
 _PATIENCE = 5.0  # s
 
@@ -50,21 +51,20 @@ class _Answer(msgspec.Struct):
 
 
 class Invoker:
-    """The invoker's API. password: called for each request, so that it may be rotated. verify: as httpx takes it."""
+    """The invoker's API. authorization: the header, made for each request. verify: as httpx takes it."""
 
-    def __init__(self, url: str, user: str, password: Callable[[], str], verify: bool | str = True) -> None:
+    def __init__(self, url: str, authorization: Callable[[], str], verify: bool | str = True) -> None:
         self._url = f"{url.rstrip('/')}/v2/backlog"
-        self._user = user
-        self._password = password
+        self._authorization = authorization
         self._client = httpx.AsyncClient(timeout=_PATIENCE, verify=_tls(verify))
 
     async def rows(self) -> list[BacklogRow]:
         """What would start now if there were room. Raises BacklogUnavailable."""
         try:
-            answer = await self._client.get(self._url, auth=(self._user, self._password()))
+            answer = await self._client.get(self._url, headers={"Authorization": self._authorization()})
             answer.raise_for_status()
             return parse(answer.content)
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, ConfigError, ValueError) as error:
             raise BacklogUnavailable(f"GET {self._url}: {error or type(error).__name__}") from error
 
     async def close(self) -> None:

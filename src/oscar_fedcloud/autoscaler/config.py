@@ -6,6 +6,7 @@ Secrets stand in files of their own (``…_file``), as in the invoker's configur
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,17 +25,20 @@ class _Struct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=T
 
 
 class InvokerConfig(_Struct, kw_only=True, frozen=True):
-    """Where the backlog is asked for: what would start now if there were room."""
+    """Where the backlog is asked for, and with which secret: the monitor token, or a user's password."""
 
     url: str
+    token_file: str = ""
     user: str = "oscar"
-    password_file: str
+    password_file: str = ""
     verify: bool | str = True  # False, True or the path of a CA bundle
 
-    @property
-    def password(self) -> str:
-        """The password, read anew each time, so that it can be rotated. Raises ConfigError."""
-        return read_secret(self.password_file)
+    def authorization(self) -> str:
+        """Return the header of that name. The secret is read each time, so that it can be rotated. Raises ConfigError."""
+        if self.token_file:
+            return f"Bearer {read_secret(self.token_file)}"
+        pair = f"{self.user}:{read_secret(self.password_file)}"
+        return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
 class LimitsConfig(_Struct, kw_only=True, frozen=True):

@@ -49,6 +49,8 @@ def _whole(config: Config) -> Iterator[str]:
         yield f"cordon_pause is {config.cordon_pause}, it must be at least 5 seconds: Pods may be on their way"
     if not 0 < config.unready_share <= 1:
         yield f"unready_share is {config.unready_share}, it must be above 0 and at most 1"
+    if (asked := config.invoker) and bool(asked.token_file) == bool(asked.password_file):
+        yield "invoker needs either token_file (the monitor token) or password_file"
     names = [pool.name for pool in config.pools]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"pools has two pools of the name {name!r}, each needs its own"

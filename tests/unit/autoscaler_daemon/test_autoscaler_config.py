@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from oscar_fedcloud.autoscaler.config import load
+from oscar_fedcloud.autoscaler.backlog import BacklogUnavailable, Invoker
+from oscar_fedcloud.autoscaler.config import InvokerConfig, load
 from oscar_fedcloud.autoscaler.crd import manifest
 from oscar_fedcloud.autoscaler.reload import keep_fixed
 from oscar_fedcloud.config import ConfigError, read_secret
@@ -73,6 +74,11 @@ WRONG = [
     ({"join": {"files": {"etc/x": ""}}}, "join.files has the path 'etc/x', it must be an absolute one"),
     ({"clouds": {"here": {"type": "moon"}}}, "clouds.here"),
     ({"pols": []}, "pols"),
+    ({"invoker": {"url": "http://127.0.0.1:8080"}}, "invoker needs either token_file (the monitor token) or password_file"),
+    (
+        {"invoker": {"url": "http://127.0.0.1:8080", "token_file": "t", "password_file": "p"}},
+        "invoker needs either token_file (the monitor token) or password_file",
+    ),
 ]
 
 
@@ -113,3 +119,22 @@ def test_secrets_are_credentials_of_systemd(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_role_applies_the_definition_of_this_version() -> None:
     assert (ROOT / "roles/autoscaler/files/kubernetes/crd.yaml").read_text() == manifest()
+
+
+def test_the_invoker_is_asked_with_the_monitor_token_or_as_a_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "secret").write_text("swordfish\n")
+    assert InvokerConfig(url="http://a", token_file="secret").authorization() == "Bearer swordfish"
+    basic = InvokerConfig(url="http://a", password_file="secret").authorization()
+    assert basic == "Basic b3NjYXI6c3dvcmRmaXNo"
+    (tmp_path / "secret").write_text("rotated\n")
+    assert InvokerConfig(url="http://a", token_file="secret").authorization() == "Bearer rotated"
+
+
+async def test_a_secret_that_is_gone_ends_nothing() -> None:
+    invoker = Invoker("http://127.0.0.1:9", InvokerConfig(url="", token_file="/nonexistent/token").authorization)
+    with pytest.raises(BacklogUnavailable, match="secret file /nonexistent/token cannot be read"):
+        await invoker.rows()
+    await invoker.close()

@@ -139,3 +139,27 @@ async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     config = CommandConfig(add=("/nonexistent/add",), list=("/nonexistent/list",), remove=("/nonexistent/remove",))
     with pytest.raises(CloudError, match="/nonexistent/list: No such file"):
         await CommandCloud("site", config, "c1").open()
+
+
+async def test_programs_get_the_credentials_that_are_named_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cloud-key").write_text("key of the cloud")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    monkeypatch.setenv("WATCHDOG_USEC", "1")
+    monkeypatch.setenv("SITE_REGION", "here")
+    script = f'env > {tmp_path}/seen; cat "$CLOUD_KEY" > {tmp_path}/key; echo \'{{"machines": []}}\''
+    command = ("/bin/sh", "-c", script)
+    config = CommandConfig(add=command, list=command, remove=command, secret_files={"CLOUD_KEY": "cloud-key"})
+    await CommandCloud("site", config, "c1").machines()
+    seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines())
+    assert (tmp_path / "key").read_text() == "key of the cloud"
+    assert seen["SITE_REGION"] == "here"
+    assert not {"CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(seen)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "1x", "CREDENTIALS_DIRECTORY"])
+def test_a_name_that_is_no_variable_is_refused(name: str) -> None:
+    config = CommandConfig(add=("a",), list=("a",), remove=("a",), secret_files={name: "cloud-key"})
+    assert config.problems() == [f"secret_files has the name {name!r}, it must be that of a variable, such as CLOUD_KEY"]

@@ -16,6 +16,9 @@ Each is started without a shell, gets one JSON document on standard input and pr
 nothing for a name that is there already, since it is called again when nobody knows what became of a request.
 ``template`` is the pool's, as it stands in the configuration.
 
+They get the daemon's environment without what systemd told the daemon itself, such as where its credentials are. A
+credential that they need is named in ``secret_files``: the variable holds the path of that file.
+
 The exit status says how it went: 0 done; 65 (EX_DATAERR) refused and nothing was done; 75 (EX_TEMPFAIL) there is no
 room for it now and nothing was done. Any other one, a signal, a time-out or output that is not as above means that
 nobody knows. The last line of standard error is the reason, for people.
@@ -26,6 +29,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
@@ -46,24 +50,38 @@ from oscar_fedcloud.autoscaler.clouds.words import reason
 
 T = TypeVar("T")
 
+# From systemd for the daemon alone: its credentials, its sockets, its word with the service manager.
+_OF_THE_DAEMON = ("CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "JOURNAL_STREAM", "INVOCATION_ID")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFUSED, _NO_ROOM = 65, 75
 
 
 class CommandConfig(
     msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, tag_field="type", tag="command"
 ):
-    """Three programs, each with its arguments. They get our environment and its PATH."""
+    """Three programs, each with its arguments.
+
+    secret_files: variables for them, each with the path of a file; a relative one is that of a credential which
+    systemd hands to the daemon.
+    """
 
     add: tuple[str, ...]
     list: tuple[str, ...]
     remove: tuple[str, ...]
     timeout: float = 120.0  # s that one call may take
+    secret_files: dict[str, str] = {}
 
     def problems(self) -> Sequence[str]:
-        """What is wrong with it, in sentences."""
+        """Return what is wrong with it, in sentences."""
         verbs = ("add", "list", "remove")
-        empty = [f"{verb} is empty, it must be a program" for verb in verbs if not getattr(self, verb)]
-        return empty + ([] if self.timeout > 0 else [f"timeout is {self.timeout}, it must be more than 0 seconds"])
+        found = [f"{verb} is empty, it must be a program" for verb in verbs if not getattr(self, verb)]
+        if self.timeout <= 0:
+            found.append(f"timeout is {self.timeout}, it must be more than 0 seconds")
+        return found + [
+            f"secret_files has the name {name!r}, it must be that of a variable, such as CLOUD_KEY"
+            for name in self.secret_files
+            if not _NAME.fullmatch(name) or name.startswith(_OF_THE_DAEMON)
+        ]
 
     def make(self, name: str, cluster: str) -> CommandCloud:
         """The cloud of this configuration."""
@@ -176,7 +194,8 @@ class CommandCloud:
         command = getattr(self._config, verb)
         document = msgspec.json.encode({"cluster": self._cluster, **request})
         try:
-            status, output, errors = await _run(command, document, self._config.timeout)
+            environment = program_environment(os.environ, self._config.secret_files)
+            status, output, errors = await _run(command, document, environment, self._config.timeout)
         except TimeoutError as error:
             raise CloudUnavailable(f"{self.name}: {verb} took longer than {self._config.timeout:g} s") from error
         except OSError as error:
@@ -188,11 +207,20 @@ class CommandCloud:
         raise kind(f"{self.name}: {verb}: {why}")
 
 
-async def _run(command: Sequence[str], document: bytes, limit: float) -> tuple[int, bytes, bytes]:
+def program_environment(daemon: Mapping[str, str], secret_files: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the programs: the daemon's without what is the daemon's own, and the files named."""
+    kept = {name: value for name, value in daemon.items() if not name.startswith(_OF_THE_DAEMON)}
+    credentials = daemon.get("CREDENTIALS_DIRECTORY", "")
+    return kept | {name: os.path.join(credentials, path) for name, path in secret_files.items()}
+
+
+async def _run(
+    command: Sequence[str], document: bytes, environment: Mapping[str, str], limit: float
+) -> tuple[int, bytes, bytes]:
     """Exit status, output and errors. What takes too long is killed with all that it started."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        *command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
     )
     try:
         async with asyncio.timeout(limit):
