@@ -53,7 +53,7 @@ def _truth(value):
 
 
 def variable_problems(values, roles, host_network=""):
-    return variables.problems(values, _specs(), roles) + site.relations(values, _specs(), host_network)
+    return variables.problems(values, _specs(), roles) + site.relations(values, _specs(), host_network, roles)
 
 
 def site_problems(hosts, groups):

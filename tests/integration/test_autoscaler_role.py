@@ -56,7 +56,7 @@ def test_machines_get_packages_and_files_of_this_host(tmp_path: Path, version: s
     assert config.limits.nodes == 7
     assert config.scan_interval == 3.0
     assert config.invoker is not None
-    assert config.invoker.password_file == "invoker-password"
+    assert config.invoker.token_file == "invoker-token", "the monitor token, not the administrator's password"
     assert config.join.packages == ("containerd.io=2.2.7-1", "kubeadm=1.36.4-1.1", "kubelet=1.36.4-1.1")
     assert config.join.ignore_preflight_errors == ("Swap",)
     text = user_data(Cluster("site1", "10.0.0.1:6443", ()), config.join, config.pools[0], "site1-small-bbbbb", "a.b")
@@ -70,6 +70,13 @@ def test_machines_get_the_firewall_where_this_host_has_one(tmp_path: Path) -> No
     assert config.join.files["/etc/oscar-firewall/firewall.nft"] == "table inet oscar {}\n"
     assert "nftables" in config.join.packages
     assert config.join.commands == ("systemctl enable --now oscar-firewall.service",)
+
+
+def test_a_password_that_is_given_is_used(tmp_path: Path) -> None:
+    config = written(tmp_path, "newest", autoscaler_invoker_password="swordfish", autoscaler_invoker_user="someone")
+    assert config.invoker is not None
+    assert (config.invoker.user, config.invoker.password_file) == ("someone", "invoker-password")
+    assert not config.invoker.token_file
 
 
 def test_with_a_prepared_image_they_get_none(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from parts.ansible_run import Ansible
 # A site is made, used, looked at, hurt, saved, made again from its backup, upgraded, taken down, made role by role,
 # its cluster is used by another site, and it is made without workers.
 ORDER = (
-    *("bad_inventories", "smoke", "jobs", "machines", "faults", "backup", "upgrade", "teardown"),
+    *("bad_inventories", "smoke", "walls", "jobs", "machines", "faults", "backup", "upgrade", "teardown"),
     *("roles_alone", "other_ways", "autoscaler"),
 )
 

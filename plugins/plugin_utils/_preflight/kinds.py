@@ -20,6 +20,8 @@ _FINGERPRINT = re.compile(r"([0-9A-F]{4} *){10}", re.IGNORECASE)
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+([.+~-][0-9A-Za-z.+~-]*)?")
 _IMAGE = re.compile(r"([a-z0-9.-]+(:[0-9]+)?/)?[a-z0-9._/-]+(:[A-Za-z0-9._-]{1,128})?(@sha256:[0-9a-f]{64})?")
 _TOKEN = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")
+_LISTEN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/]*):[0-9]{1,5}")
+_MEMORY = re.compile(r"infinity|[0-9]+[KMGT]?|[0-9]{1,3}(\.[0-9]+)?%")
 _CA_HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _TAINT = re.compile(r"[A-Za-z0-9./_-]+=[A-Za-z0-9._-]*:(NoSchedule|PreferNoSchedule|NoExecute)")
 
@@ -53,6 +55,11 @@ def _is_number(low: int, high: int, besides: tuple[int, ...] = ()) -> Callable[[
         return bool(re.fullmatch(r"-?[0-9]+", str(value))) and (low <= int(value) <= high or int(value) in besides)
 
     return check
+
+
+def _is_port_range(value: Any) -> bool:
+    match = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(/(tcp|udp))?", str(value))
+    return match is not None and 1 <= int(match[1]) <= int(match[2] or match[1]) <= 65535
 
 
 def _is_kubernetes_version(value: Any) -> bool:
@@ -90,7 +97,17 @@ KINDS: tuple[tuple[re.Pattern[str], Callable[[Any], bool], str], ...] = tuple(
         (r".*(_|\.|^)(url|key_url)", _matches(_URL), "a URL such as https://example.org/file"),
         (r"kubernetes_registry_mirrors\..*\[\d+\]", _matches(_URL), "a URL such as https://mirror.example.org"),
         (r".*_image", _matches(_IMAGE), "an image such as docker.io/library/busybox:1.36"),
-        (r".*_(timeout|days)", _is_number(0, 10**9), "a number that is not negative"),
+        (
+            r".*_(listen|upstream)|minio_(console_)?address",
+            _matches(_LISTEN),
+            "an address and a port such as 127.0.0.1:8080",
+        ),
+        (r".*_memory_max", _matches(_MEMORY), "an amount such as 2G, a share such as 50%, or infinity"),
+        (r".*_token_lifetime|service_account_lifetime", _is_number(600, 10**9), "at least 600 seconds"),
+        (r".*_pids_limit", _is_number(1, 10**9, besides=(-1,)), "a number above 0, or -1 for no limit"),
+        (r"firewall_(ssh|public)_ports\[\d+\]", _is_number(1, 65535), "a port from 1 to 65535"),
+        (r"(port_survey|firewall)_.*[._](ports|tcp|udp)\[\d+\]", _is_port_range, "a port or a range such as 7000-7020"),
+        (r".*_(timeout|days|watchdog)", _is_number(0, 10**9), "a number that is not negative"),
     )
 )
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from . import kinds
+from . import daemons, kinds
 
 
 def problems(groups: Mapping[str, Sequence[str]], hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -49,14 +49,17 @@ def _twice(hosts: Mapping[str, Mapping[str, Any]], fact: str, meaning: str) -> I
             yield f"{', '.join(several)} have {meaning} {value}; each host must have its own."
 
 
-def relations(variables: Mapping[str, Any], specs: Mapping[str, Mapping[str, Any]], host_network: str) -> list[str]:
+def relations(
+    variables: Mapping[str, Any], specs: Mapping[str, Mapping[str, Any]], host_network: str, roles: Sequence[str] = ()
+) -> list[str]:
     """Sentences about variables that do not fit each other. Where one is not set, the default of its role counts."""
 
     def value(name: str) -> Any:
         role = name.partition("_")[0]
         return variables.get(name, specs.get(role, {}).get(name, {}).get("default"))
 
-    return [*_overlaps(value, host_network), *_certificates(value), *_manifest(value)]
+    found = [*_overlaps(value, host_network), *_certificates(value), *_manifest(value)]
+    return found + daemons.problems(value, roles)
 
 
 def _overlaps(value: Callable[[str], Any], host_network: str) -> Iterator[str]:

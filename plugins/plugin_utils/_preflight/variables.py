@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -102,6 +103,6 @@ def _first_sentence(option: Mapping[str, Any]) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    if name.partition("[")[0].endswith(_SECRET):
+    if any(part.endswith(_SECRET) for part in re.split(r"[.\[]", name)):
         return "hidden" if not isinstance(value, str) else f"{len(value)} characters long"
     return repr(str(value)) if isinstance(value, str) else str(value)

@@ -77,9 +77,7 @@ def _history_file(config: Config) -> Path:
 def make_observer(config: Config, client: KubeClient) -> Observer:
     """What watches the cluster and asks the invoker. Raises ConfigError."""
     given = config.invoker
-    return Observer(
-        client, invoker=Invoker(given.url, given.authorization, given.verify) if given else None
-    )
+    return Observer(client, invoker=Invoker(given.url, given.authorization, given.verify) if given else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class InvokerConfig(_Struct, kw_only=True, frozen=True):
     verify: bool | str = True  # False, True or the path of a CA bundle
 
     def authorization(self) -> str:
-        """Return the header of that name. The secret is read each time, so that it can be rotated. Raises ConfigError."""
+        """Return the header of that name; the secret is read each time, as it may be rotated. Raises ConfigError."""
         if self.token_file:
             return f"Bearer {read_secret(self.token_file)}"
         pair = f"{self.user}:{read_secret(self.password_file)}"

@@ -32,7 +32,7 @@ _POSITIVE = ("scan_interval", "cloud_interval", "drain_limit", "gone_limit", "le
 def problems(config: Config) -> list[str]:
     """All that is wrong, each sentence naming the field, its value and what would be right."""
     pools = (each for pool in config.pools for each in _pool(pool))
-    return [*_whole(config), *_join(config), *_clouds(config), *_external(config), *pools]
+    return [*_whole(config), *_invoker(config), *_join(config), *_clouds(config), *_external(config), *pools]
 
 
 def _whole(config: Config) -> Iterator[str]:
@@ -49,8 +49,6 @@ def _whole(config: Config) -> Iterator[str]:
         yield f"cordon_pause is {config.cordon_pause}, it must be at least 5 seconds: Pods may be on their way"
     if not 0 < config.unready_share <= 1:
         yield f"unready_share is {config.unready_share}, it must be above 0 and at most 1"
-    if (asked := config.invoker) and bool(asked.token_file) == bool(asked.password_file):
-        yield "invoker needs either token_file (the monitor token) or password_file"
     names = [pool.name for pool in config.pools]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"pools has two pools of the name {name!r}, each needs its own"
@@ -59,6 +57,12 @@ def _whole(config: Config) -> Iterator[str]:
             yield from _quantity(f"limits.{name}", name, given)
     if config.limits.nodes is not None and config.limits.nodes < 0:
         yield f"limits.nodes is {config.limits.nodes}, it must be 0 or more"
+
+
+def _invoker(config: Config) -> Iterator[str]:
+    asked = config.invoker
+    if asked and bool(asked.token_file) == bool(asked.password_file):
+        yield "invoker needs either token_file (the monitor token) or password_file"
 
 
 def _join(config: Config) -> Iterator[str]:

@@ -13,7 +13,14 @@ import structlog
 
 from oscar_fedcloud import __version__
 from oscar_fedcloud.catalogue.entries import StoreError
-from oscar_fedcloud.cli.service import address_family, lock_data, notify_ready, notify_systemd, set_up_logging
+from oscar_fedcloud.cli.service import (
+    address_family,
+    lock_data,
+    notify_ready,
+    notify_systemd,
+    set_up_logging,
+    tell_watchdog,
+)
 from oscar_fedcloud.cli.streams import guard
 from oscar_fedcloud.config import Config, ConfigError, load
 from oscar_fedcloud.ledger.errors import LedgerUnavailable
@@ -86,12 +93,14 @@ async def _serve(config: Config) -> None:
             timeout_graceful_shutdown=10,
         )
     )
+    alive = asyncio.create_task(tell_watchdog(), name="watchdog")
     await core.start()
     notify_ready()  # the socket listens already: who connects now waits for a moment
     structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
     try:
         await server.serve(sockets=[listener])
     finally:
+        alive.cancel()
         notify_systemd("STOPPING=1")
         await core.stop()
 

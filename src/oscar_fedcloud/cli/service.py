@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import fcntl
 import gc
 import logging
@@ -52,6 +54,15 @@ def notify_ready() -> None:
     """The start is over: what is there now stays, so garbage is not looked for among it any more."""
     gc.freeze()
     notify_systemd("READY=1")
+
+
+async def tell_watchdog() -> None:
+    """Tell the service manager's watchdog, twice in its time, that the event loop goes round; until cancelled."""
+    interval = int(os.environ.get("WATCHDOG_USEC") or 0) / 2e6
+    while interval:
+        with contextlib.suppress(OSError):  # the service manager itself starts anew; it will be there next time
+            notify_systemd("WATCHDOG=1")
+        await asyncio.sleep(interval)
 
 
 def notify_systemd(message: str) -> None:

@@ -74,7 +74,10 @@ WRONG = [
     ({"join": {"files": {"etc/x": ""}}}, "join.files has the path 'etc/x', it must be an absolute one"),
     ({"clouds": {"here": {"type": "moon"}}}, "clouds.here"),
     ({"pols": []}, "pols"),
-    ({"invoker": {"url": "http://127.0.0.1:8080"}}, "invoker needs either token_file (the monitor token) or password_file"),
+    (
+        {"invoker": {"url": "http://127.0.0.1:8080"}},
+        "invoker needs either token_file (the monitor token) or password_file",
+    ),
     (
         {"invoker": {"url": "http://127.0.0.1:8080", "token_file": "t", "password_file": "p"}},
         "invoker needs either token_file (the monitor token) or password_file",

@@ -162,4 +162,6 @@ async def test_programs_get_the_credentials_that_are_named_and_no_others(
 @pytest.mark.parametrize("name", ["", "a b", "1x", "CREDENTIALS_DIRECTORY"])
 def test_a_name_that_is_no_variable_is_refused(name: str) -> None:
     config = CommandConfig(add=("a",), list=("a",), remove=("a",), secret_files={name: "cloud-key"})
-    assert config.problems() == [f"secret_files has the name {name!r}, it must be that of a variable, such as CLOUD_KEY"]
+    assert config.problems() == [
+        f"secret_files has the name {name!r}, it must be that of a variable, such as CLOUD_KEY"
+    ]

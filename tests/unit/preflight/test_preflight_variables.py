@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 from ansible_collections.fedcloud.oscar.plugins.filter import preflight
 
+ROOT = Path(__file__).parents[3]
 GOOD = {
     "kubernetes_version": "1.36.4",
     "kubernetes_repository": {
@@ -88,6 +92,27 @@ BAD = [
     ("firewall_admin_networks", ["192.0.2.7"], "[0] is '192.0.2.7'; it must be a network such as 192.0.2.0/24."),
     ("firewall_admin_networks", "192.0.2.0/24", " is '192.0.2.0/24'; it must be a list."),
     ("firewall_confirm", "perhaps", " is 'perhaps'; it must be true or false."),
+    (
+        "firewall_closed_to_pods",
+        {"tcp": ["10250", "9-1"]},
+        ".tcp[1] is '9-1'; it must be a port or a range such as 7000-7020.",
+    ),
+    ("kubernetes_pod_pids_limit", 0, " is 0; it must be a number above 0, or -1 for no limit."),
+    ("port_survey_public_ports", ["443", "x"], "[1] is 'x'; it must be a port or a range such as 7000-7020."),
+    ("port_survey_timeout", "soon", " is 'soon'; it must be a whole number."),
+    ("port_survey_sit", "x", " is not a variable of any role; port_survey_site is."),
+    ("backup_etcd", "maybe", " is 'maybe'; it must be true or false."),
+    ("backup_recipients", "key.asc", " is not a variable of any role; backup_recipient is."),
+    ("backup_invoker_listen", "8080", " is '8080'; it must be an address and a port such as 127.0.0.1:8080."),
+    ("autoscaler_listen", "here", " is 'here'; it must be an address and a port such as 127.0.0.1:8080."),
+    ("autoscaler_pools", {}, " is {}; it must be a list."),
+    ("autoscaler_pool", [], " is not a variable of any role; autoscaler_pools is."),
+    ("autoscaler_memory_max", "lots", " is 'lots'; it must be an amount such as 2G, a share such as 50%, or infinity."),
+    ("autoscaler_watchdog", -1, " is -1; it must be a number that is not negative."),
+    ("invoker_token_lifetime", 60, " is 60; it must be at least 600 seconds."),
+    ("service_account_lifetime", 60, " is 60; it must be at least 600 seconds."),
+    ("minio_address", "9000", " is '9000'; it must be an address and a port such as 127.0.0.1:8080."),
+    ("ingress_console_upstream", "yes", " is 'yes'; it must be an address and a port such as 127.0.0.1:8080."),
 ]
 
 
@@ -119,3 +144,53 @@ def test_all_problems_are_told_at_once() -> None:
 def test_no_secret_is_shown() -> None:
     [sentence] = problems({"kubernetes_join_token": "hunter2"})
     assert sentence == "kubernetes_join_token is 7 characters long; it must be a token such as abcdef.0123456789abcdef."
+
+
+@pytest.mark.parametrize("name", ["autoscaler_secrets", "invoker_secrets"])
+def test_no_secret_in_a_mapping_is_shown(name: str) -> None:
+    [sentence] = problems({name: {"cloud_port": "hunter2"}})
+    assert sentence == f"{name}.cloud_port is 7 characters long; it must be a port from 1 to 65535."
+
+
+def test_every_role_is_looked_at() -> None:
+    """The role takes the variables that begin like a role; this is the list that it goes by."""
+    known = yaml.safe_load((ROOT / "roles/preflight/vars/main.yml").read_text(encoding="utf-8"))
+    assert known["__preflight_known_roles"] == sorted(file.name for file in (ROOT / "roles").iterdir())
+
+
+def daemons(variables: dict[str, object], *roles: str) -> list[str]:
+    return preflight.variable_problems(variables, list(roles), "192.0.2.0/25")
+
+
+SHARED = (
+    "The store s3.archive in invoker_providers has type s3, so all Jobs would get its one key; set shared_key: true"
+)
+
+
+@pytest.mark.parametrize("place", ["invoker_providers", "invoker_settings"])
+def test_a_store_with_one_key_must_be_allowed(place: str) -> None:
+    def given(**more: object) -> dict[str, object]:
+        stores = {"s3.archive": {"type": "s3", "endpoint": "https://s3.example.org", **more}}
+        return {place: stores if place == "invoker_providers" else {"providers": stores}}
+
+    [told] = daemons(given())
+    assert told.startswith(SHARED)
+    assert daemons(given(shared_key=True)) == []
+    assert daemons({**given(), "invoker_launcher": {"type": "process"}}) == []
+    assert daemons({"invoker_providers": {"minio.other": {"type": "minio"}}}) == []
+
+
+def test_an_autoscaler_without_clouds_or_pools_is_told() -> None:
+    assert daemons({}) == []
+    assert [sentence.partition(";")[0] for sentence in daemons({}, "autoscaler")] == [
+        "autoscaler_clouds is empty",
+        "autoscaler_pools is empty",
+    ]
+
+
+def test_a_pool_of_an_unknown_cloud_is_told() -> None:
+    variables = {
+        "autoscaler_clouds": {"here": {"type": "command"}},
+        "autoscaler_pools": [{"name": "a", "cloud": "there"}],
+    }
+    assert daemons(variables, "autoscaler") == ["autoscaler_pools[0].cloud is 'there'; it must be one of here."]
