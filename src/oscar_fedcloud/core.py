@@ -64,7 +64,7 @@ class Core:
         self.dispatcher = Dispatcher(
             ledger,
             launcher,
-            Site(self._policy, self.specs.make, self._on_changed_input, self._on_end),
+            Site(self._policy, self.specs.make, self._on_changed_input, self._on_end, self._is_current),
             config.max_running,
             self.tasks.troubles,
         )
@@ -153,6 +153,14 @@ class Core:
         }
         prefixes = self.catalogue.matcher.prefixes(provider_id)
         return [where for where in prefixes if f"{provider_id}/{where.bucket}/{where.prefix}" in ready]
+
+    async def _is_current(self, event: StorageEvent) -> bool:
+        """Whether the store has exactly this revision now. A store that no service uses any more has none."""
+        provider = self.providers.get(event.provider)
+        if provider is None:
+            return False
+        found = await self.providers.run(event.provider, provider.stat, event.bucket, event.key)
+        return found is not None and found.revision == event.revision
 
     def _on_changed_input(self, event: StorageEvent) -> None:
         self.reconciler.look(event.provider, Prefix(event.bucket, event.key))

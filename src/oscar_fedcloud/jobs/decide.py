@@ -23,10 +23,14 @@ _FINAL = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Runs to start, in this order, and queued runs whose key has a newer revision."""
+    """Runs to start, in this order, and queued runs whose key has a newer revision.
+
+    doubtful: runs of which only the store can tell whether there is a newer one.
+    """
 
     starts: tuple[Run, ...]
     superseded: tuple[Run, ...]
+    doubtful: tuple[Candidate, ...] = ()
 
 
 def choose(due: Mapping[str, Sequence[Candidate]], room: Mapping[str, int], total: int) -> Choice:
@@ -34,13 +38,14 @@ def choose(due: Mapping[str, Sequence[Candidate]], room: Mapping[str, int], tota
 
     due: candidates by service, oldest revision first; the services are served in the mapping's order.
     """
-    superseded = tuple(item.run for items in due.values() for item in items if item.newer)
+    superseded = tuple(item.run for items in due.values() for item in items if item.newer and not item.doubtful)
+    doubtful = tuple(item for items in due.values() for item in items if item.doubtful)
     ready = [
         [item.run for item in items if not (item.newer or item.busy)][: max(0, room.get(service, 0))]
         for service, items in due.items()
     ]
     in_turn = [run for row in zip_longest(*ready) for run in row if run is not None]
-    return Choice(tuple(in_turn[: max(0, total)]), superseded)
+    return Choice(tuple(in_turn[: max(0, total)]), superseded, doubtful)
 
 
 def backoff(first: float, limit: float, failures: int, jitter: float) -> float:

@@ -11,13 +11,14 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from oscar_fedcloud.jobs import decide
 from oscar_fedcloud.jobs.adoption import Adoption
+from oscar_fedcloud.jobs.doubts import Doubts
 from oscar_fedcloud.jobs.ends import Ends
 from oscar_fedcloud.jobs.policy import Policy, kept
 from oscar_fedcloud.jobs.queues import Look, Queues, Room
@@ -46,11 +47,16 @@ _LONGEST_REST = 60.0  # s between looks at the clock, which may have been set
 _CANCEL_PATIENCE = 10.0  # s that the removal of a service waits for its Jobs to be cancelled
 
 
+async def _never(event: StorageEvent) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """What the dispatcher asks of the rest of the daemon.
 
     policy: of a service that may start Jobs now, else None. spec: the Job of an attempt; raises LaunchError.
+    is_current: whether the store has exactly this revision of an object now; raises ProviderError.
     on_changed_input: an input was found changed, so its newer revision must be looked for. on_end: a run ended.
     """
 
@@ -58,6 +64,7 @@ class Site:
     spec: Callable[[Run, int], JobSpec]
     on_changed_input: Callable[[StorageEvent], None]
     on_end: Callable[[], None]
+    is_current: Callable[[StorageEvent], Awaitable[bool]] = _never
 
 
 class Dispatcher:
@@ -81,6 +88,7 @@ class Dispatcher:
         self._cancellations: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._served = ""
+        self._doubts = Doubts(ledger, site.is_current, self.wake)
         self._recovered = False
         self._unsure = False  # whether the ledger may hold begun attempts that are not counted
 
@@ -164,6 +172,7 @@ class Dispatcher:
             self._timers.update(queues.timers)
             self._note(room, queues)
             choice = decide.choose(queues.due, {name: free for name, (free, _) in room.items()}, total)
+            self._doubts.settle(choice.doubtful)
             if not choice.starts and not choice.superseded:
                 return True
             if not await self._begin(choice, {name: policy for name, (_, policy) in room.items()}, now):
@@ -312,6 +321,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Stop starting; Jobs go on and are adopted by the next life."""
+        await self._doubts.close()
         for task in tuple(self._cancellations):
             task.cancel()
         await asyncio.gather(*self._cancellations, self.starts.close(), self.ends.close(), return_exceptions=True)

@@ -169,6 +169,10 @@ class Ledger:
             bare = Completion(job, completion.state, reason=f"its result cannot be recorded: {error}")
             return self._write(runs.finish, job, bare, Verdict(verdict.state, bare.reason), time.time())
 
+    def reorder(self, run_id: str, order: int) -> bool:
+        """Give a queued run another place among the revisions of its object; False if it is not queued."""
+        return self._write(runs.reorder, run_id, order)
+
     def running(self) -> list[tuple[Run, Attempt]]:
         """Runs with an attempt that has not ended, for adoption after a restart.
 

@@ -16,11 +16,16 @@ class Candidate:
     newer: a newer revision of the same object is queued, running or ended (other than cancelled or superseded), so this
     run is to be superseded. Never set for a run that a person asked for (retry, replay).
     busy: another run of the same object has to end first.
+    doubtful: the order alone says that there is a newer revision, while the arrival of the events speaks against it: a
+    clock was wrong, or an event came late. Only the store can tell which revision is the current one.
+    newest: the order of that newer revision.
     """
 
     run: Run
     newer: bool
     busy: bool
+    doubtful: bool = False
+    newest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from oscar_fedcloud.ledger.states import ENDED, RETRYABLE, allowed
 from oscar_fedcloud.ledger.tables import QUEUED, RUNNING, WITH_RECORD, attempts, runs
 from oscar_fedcloud.model import Attempt, AttemptState, Completion, Run, RunState
 
+_LAST_ORDER = 2**63 - 1
+
 
 def begin(
     connection: Connection,
@@ -99,6 +101,12 @@ def finish(connection: Connection, job: str, completion: Completion, verdict: Ve
     if run is not None and verdict.callback:
         callbacks.add(connection, run, verdict.callback, now)
     return run
+
+
+def reorder(connection: Connection, run_id: str, order: int) -> bool:
+    """Give a queued run another place among the revisions of its object; False if it is not queued."""
+    change = update(runs).where(runs.c.id == run_id, QUEUED)
+    return connection.execute(change.values(event_order=min(order, _LAST_ORDER))).rowcount > 0
 
 
 def running(connection: Connection) -> list[tuple[Run, Attempt]]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_
 
@@ -21,6 +21,7 @@ Rank = tuple[int, str]  # order and id: of two revisions of an object, the large
 Object = tuple[str, str, str, bytes]  # service, provider, bucket and key
 
 _SMALLEST_PAGE, _LARGEST_PAGE = 20, 500  # rows read at once
+_CLOCK_DIFFERENCE = 300.0  # s by which a store's clock may be ahead of ours
 _GAVE_WAY = [RunState.CANCELLED.value, RunState.SUPERSEDED.value]
 _ALIVE = [RunState.QUEUED.value, RunState.RUNNING.value]
 
@@ -51,7 +52,9 @@ def due(connection: Connection, service: str, now: float, limit: int, longest: f
         page = list(_sound(connection, rows))
         standings = _standings(_rivals(connection, page), now)
         # The two reads see the ledger at two moments: what was cancelled between them is no candidate any more.
-        candidates = [_candidate(run, asked, standings[_place(run)]) for run, asked in page if _place(run) in standings]
+        candidates = [
+            _candidate(run, asked, standings[_place(run)], now) for run, asked in page if _place(run) in standings
+        ]
         found += [item for item in candidates if item.newer or not item.busy]
         if len(found) >= limit:
             break
@@ -64,6 +67,7 @@ class _Standing:
 
     running: bool = False
     newest: Rank = (-1, "")  # of those that did not give way
+    arrivals: dict[str, int] = field(default_factory=dict)  # run -> its number in the order of arrival
     first_asked: Rank | None = None  # the oldest that is due and that nothing supersedes
 
 
@@ -95,7 +99,7 @@ def _rivals(connection: Connection, page: Sequence[tuple[Run, bool]]) -> Iterabl
         return []
     lowest = min(run.event.order for run, _ in page)
     matters = or_(runs.c.state.in_(_ALIVE), and_(runs.c.event_order >= lowest, runs.c.state.not_in(_GAVE_WAY)))
-    names = ("id", "service", "provider", "bucket", "key", "event_order", "state", "asked", "not_before")
+    names = ("id", "service", "provider", "bucket", "key", "event_order", "state", "asked", "not_before", "seq")
     places = sorted({run.id[:PLACE] for run, _ in page})
     return connection.execute(rows_at(connection.dialect, runs, places, names, matters))
 
@@ -108,17 +112,22 @@ def _standings(rivals: Iterable[AnyRow], now: float) -> dict[Object, _Standing]:
         standing = standings.setdefault((row.service, row.provider, row.bucket, cells.data(row.key)), _Standing())
         rank = (row.event_order, row.id)
         standing.newest = max(standing.newest, rank)
+        standing.arrivals[row.id] = row.seq
         standing.running |= row.state == RunState.RUNNING
         if row.asked and row.state == RunState.QUEUED and cells.moment(row.not_before) <= now:
             standing.first_asked = min(standing.first_asked or rank, rank)
     return standings
 
 
-def _candidate(run: Run, asked: bool, standing: _Standing) -> Candidate:
+def _candidate(run: Run, asked: bool, standing: _Standing, now: float) -> Candidate:
     rank = (run.event.order, run.id)
     newer = not asked and standing.newest > rank
     busy = standing.running or (standing.first_asked is not None and standing.first_asked < rank)
-    return Candidate(run, newer, busy)
+    # What is newer arrives later and is not of the future. Else a clock was wrong, or an event came late.
+    order, name = standing.newest
+    came_before = standing.arrivals.get(name, 0) < standing.arrivals.get(run.id, 0)
+    doubtful = newer and (came_before or order > (now + _CLOCK_DIFFERENCE) * 1e9)
+    return Candidate(run, newer, busy, doubtful, order)
 
 
 def _place(run: Run) -> Object:

@@ -144,3 +144,39 @@ def test_next_moment_that_is_not_yet_due(ledger: Ledger) -> None:
     assert ledger.next_due("grayify", 1000.0) == 2000.0
     assert ledger.next_due("grayify", 3000.0) is None
     assert ledger.next_due("other", 500.0) is None
+
+
+def doubtful(ledger: Ledger) -> dict[str, bool]:
+    """Each revision that has a newer one -> whether that is doubtful."""
+    found = ledger.due("grayify", time.time(), 100)
+    return {item.run.event.revision: item.doubtful for item in found if item.newer}
+
+
+def test_what_is_newer_and_came_later_is_beyond_doubt(ledger: Ledger) -> None:
+    queue(ledger, event(revision="old", order=1), event(revision="new", order=2))
+    assert doubtful(ledger) == {"old": False}
+
+
+def test_what_is_newer_and_came_before_is_doubtful(ledger: Ledger) -> None:
+    (new,) = queue(ledger, event(revision="new", order=2))
+    run_to(ledger, new)
+    queue(ledger, event(revision="late", order=1))
+    assert doubtful(ledger) == {"late": True}
+
+
+def test_what_is_of_the_future_is_doubtful(ledger: Ledger) -> None:
+    soon, later = int((time.time() + 250) * 1e9), int((time.time() + 400) * 1e9)
+    queue(ledger, event("a", "a-old", order=1), event("a", "a-new", order=soon))
+    queue(ledger, event("b", "b-old", order=1), event("b", "b-new", order=later))
+    assert doubtful(ledger) == {"a-old": False, "b-old": True}
+
+
+def test_a_run_behind_a_wrong_order_supersedes_it(ledger: Ledger) -> None:
+    wrong, right = queue(ledger, event(revision="wrong", order=2**62), event(revision="right", order=7))
+    assert doubtful(ledger) == {"right": True}
+    assert ledger.reorder(right.id, 2**62 + 1)
+    assert due(ledger) == ["wrong<", "right"]
+    begin(ledger, right)
+    assert not ledger.reorder(right.id, 2**62 + 9)
+    assert stored(ledger, right.id).event.order == 2**62 + 1
+    assert stored(ledger, wrong.id).state is RunState.QUEUED
