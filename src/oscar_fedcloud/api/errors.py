@@ -18,7 +18,7 @@ from oscar_fedcloud.api.encoding import encode
 from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.core_types import Conflict, NotFound, NotStarted
 from oscar_fedcloud.fdl import FdlError, FdlProblem
-from oscar_fedcloud.ledger import LedgerUnavailable, StateError
+from oscar_fedcloud.ledger import BadValue, LedgerUnavailable, StateError
 from oscar_fedcloud.model import BadEvent, EventTooLarge
 from oscar_fedcloud.providers.errors import BucketNotEmpty, ProviderError, Refused
 
@@ -55,7 +55,7 @@ def bad_cursor(cursor: str) -> ApiError:
     return invalid("query.cursor", cursor, f"{cursor!r} is not a cursor", "give the one of the page before")
 
 
-# The first that fits counts: BucketNotEmpty is a Conflict too.
+# The first that fits counts: BucketNotEmpty is a Conflict too, EventTooLarge a BadEvent.
 _STATUS: Mapping[type[Exception], int] = {
     BucketNotEmpty: 409,
     NotFound: 404,
@@ -64,6 +64,8 @@ _STATUS: Mapping[type[Exception], int] = {
     NotStarted: 422,
     EventTooLarge: 413,
     BadEvent: 422,
+    BadValue: 422,
+    BadValue: 422,
     Refused: 422,
     ProviderError: 503,
     StoreError: 503,

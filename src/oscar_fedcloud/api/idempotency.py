@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from oscar_fedcloud.api.errors import ApiError
+from oscar_fedcloud.api.errors import ApiError, as_api_error
+from oscar_fedcloud.ledger import Claim, Ledger
 
 MAX_KEY = 255  # characters
 
@@ -23,9 +25,10 @@ class _Reply:
 
 
 class Replies:
-    """Recent successful answers by identity, route and key, in memory and bounded; the oldest are forgotten first.
+    """Recent successful answers by key, in memory and bounded; the oldest are forgotten first.
 
-    Jobs do not depend on it: their ids follow from the key, so the same key gives the same job after a restart too.
+    Jobs do not depend on it: the ledger knows what request a key stands for, and a job's id follows from the key, so
+    that the same request gives the same job after a restart too.
     """
 
     def __init__(self, max_entries: int = 1024, max_bytes: int = 16 * 1024 * 1024) -> None:
@@ -36,9 +39,9 @@ class Replies:
         self._under_way: dict[tuple[str, ...], str] = {}
 
     async def once(self, key: tuple[str, ...], digest: str, make: Callable[[], Awaitable[Response]]) -> Response:
-        """The answer kept for this key, else the one that ``make`` gives. ``digest`` is that of the request's body.
+        """The answer kept for this key, else the one that ``make`` gives. ``digest`` is that of the whole request.
 
-        Raises ApiError 422 when the key was used for another body and 409 while its first request is under way.
+        Raises ApiError 422 when the key was used for another request and 409 while its first request is under way.
         """
         if reply := self._kept.get(key):
             _check(reply.digest, digest)
@@ -63,9 +66,32 @@ class Replies:
             self._bytes -= len(oldest.body)
 
 
+async def claimed(ledger: Ledger, key: str, digest: str, make: Callable[[], Awaitable[Response]]) -> Response:
+    """The answer that ``make`` gives, with the key standing for this request from now on, unless it is refused.
+
+    Raises ApiError 422 when the key stands for another request, whoever sent it and however long ago.
+    """
+    claim = await asyncio.to_thread(ledger.claim, key, digest)
+    if claim is Claim.OTHER:
+        raise another_request()
+    try:
+        response = await make()
+    except Exception as error:
+        if claim is Claim.NEW and as_api_error(error).status < 500:
+            await asyncio.to_thread(ledger.release, key, digest)
+        raise
+    return response
+
+
+def another_request() -> ApiError:
+    """The error for a key that stands for another request."""
+    detail = "this Idempotency-Key was used for another request: with another body, path or identity"
+    return ApiError(422, detail)
+
+
 def _check(first: str, digest: str) -> None:
     if first != digest:
-        raise ApiError(422, "this Idempotency-Key was used for a request with another body")
+        raise another_request()
 
 
 def _replay(reply: _Reply) -> Response:

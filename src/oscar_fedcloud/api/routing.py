@@ -17,8 +17,9 @@ from starlette.responses import Response
 from oscar_fedcloud.api.auth import Kind, Resource, Verb, identify
 from oscar_fedcloud.api.call import Api, Call
 from oscar_fedcloud.api.errors import ApiError, invalid, respond
-from oscar_fedcloud.api.idempotency import MAX_KEY
+from oscar_fedcloud.api.idempotency import MAX_KEY, claimed
 from oscar_fedcloud.api.origin import check_json, check_origin
+from oscar_fedcloud.model import digest
 
 Handler = Callable[[Call], Awaitable[Response]]
 BYTES = "application/octet-stream"
@@ -126,15 +127,19 @@ async def _handle(route: Route, call: Call) -> Response:
     _check_lengths(call)
     if route.takes_json and call.has_body:
         check_json(call.request.headers)
-    key = call.header("idempotency-key")
-    if route.method != "POST" or not key:
+    key = call.header("idempotency-key") or (call.header("x-delegated-job-id") if route.action == "start" else "")
+    if route.method != "POST" or not key or call.query.get("dry_run", "false").lower() not in ("false", "0", ""):
         return await route.handler(call)
     if len(key) > MAX_KEY:
         raise ApiError(400, f"the Idempotency-Key has {len(key)} characters, {MAX_KEY} are allowed")
     body = await call.body(call.api.limits.max_body if route.request == BYTES else 0)
     scope = call.request.scope
-    place = (call.identity.kind, call.identity.name, scope["path"], scope["query_string"].decode("latin-1"), key)
-    return await call.api.replies.once(place, body.digest, lambda: route.handler(call))
+    place = scope["path"].rstrip("/"), scope["query_string"].decode("latin-1")
+    request = digest(call.identity.kind, call.identity.name, *place, body.digest)
+    ledger = call.core.ledger
+    return await call.api.replies.once(
+        (key,), request, lambda: claimed(ledger, key, request, lambda: route.handler(call))
+    )
 
 
 def _check_lengths(call: Call) -> None:

@@ -70,6 +70,8 @@ class Requests:
             recordings = [Recording(stored, (service,), EventOutcome.MATCHED)]
         await asyncio.gather(*(self.ledger.record(recording) for recording in recordings))
         found = await asyncio.to_thread(self.ledger.run, run_id(service, recordings[0].event))
+        if found is None and not events:
+            raise NotStarted("this Idempotency-Key was used for a job whose history has been removed: use another one")
         if found is None:
             raise NotStarted(f"the event asks nothing of service {service}: its object was there before the service")
         return found

@@ -5,6 +5,7 @@ from oscar_fedcloud.ledger.errors import BadValue, LedgerError, LedgerUnavailabl
 from oscar_fedcloud.ledger.history import cursor_of
 from oscar_fedcloud.ledger.ledger import Ledger
 from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Link, Trace, Verdict
+from oscar_fedcloud.ledger.requests import Claim
 from oscar_fedcloud.ledger.states import ENDED, allowed
 from oscar_fedcloud.ledger.traces import trace_cursor
 
@@ -14,6 +15,7 @@ __all__ = [
     "Callback",
     "Candidate",
     "Chain",
+    "Claim",
     "DeadLetter",
     "Ledger",
     "LedgerError",

@@ -13,13 +13,26 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import ColumnElement, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from oscar_fedcloud.ledger import bounds, callbacks, chain, history, letters, outputs, runs, seen, traces, waiting
+from oscar_fedcloud.ledger import (
+    bounds,
+    callbacks,
+    chain,
+    history,
+    letters,
+    outputs,
+    requests,
+    runs,
+    seen,
+    traces,
+    waiting,
+)
 from oscar_fedcloud.ledger.cells import BadRow
 from oscar_fedcloud.ledger.damage import Damage, watched
 from oscar_fedcloud.ledger.engines import reader_engine, writer_engine
 from oscar_fedcloud.ledger.errors import BadValue, LedgerUnavailable, cause_of, is_row_error
 from oscar_fedcloud.ledger.intake import Intake
 from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Trace, Verdict
+from oscar_fedcloud.ledger.requests import Claim
 from oscar_fedcloud.ledger.schema import ensure_schema
 from oscar_fedcloud.model import Attempt, Completion, Recording, Run, RunState, StorageEvent, StoredObject
 
@@ -258,9 +271,13 @@ class Ledger:
     # Removal of history: identities stay in ``seen``, so that nothing runs again while its object exists
 
     def prune(self, finished_before: float) -> int:
-        """Remove runs that ended before that time, and events as old without runs. Returns how many runs."""
+        """Remove runs that ended before that time, events as old without runs, and keys of requests that are older
+        than both that time and all runs. Returns how many runs."""
         removed = self._retire(history.ended_before(finished_before))
         while self._write(history.drop_events, finished_before, CHUNK):
+            pass
+        unneeded = min(finished_before, self._read(requests.oldest_needed))
+        while self._write(requests.drop, unneeded, CHUNK):
             pass
         return removed
 
@@ -271,6 +288,16 @@ class Ledger:
     def delete_runs(self, service: str, states: Collection[RunState] | None = None) -> int:
         """Remove the ended runs of a service (in these states). Returns how many."""
         return self._retire(history.listed(service=service, states=states))
+
+    # Requests
+
+    def claim(self, key: str, request: str) -> Claim:
+        """Let an Idempotency-Key stand for a request, given by its digest; tells whether it stood for one before."""
+        return self._write(requests.claim, key, request, time.time())
+
+    def release(self, key: str, request: str) -> bool:
+        """Forget that the key stands for this request, since it was refused."""
+        return self._write(requests.release, key, request)
 
     # Dead letters and callbacks
 

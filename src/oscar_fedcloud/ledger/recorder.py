@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from oscar_fedcloud.ledger.bounds import text
+from oscar_fedcloud.ledger.bounds import MAX_RECORD, text
 from oscar_fedcloud.ledger.dialects import as_list, find_sql, insert_sql
 from oscar_fedcloud.ledger.errors import is_row_error
 from oscar_fedcloud.ledger.rows import PLACE, event_row, row_id, run_row
@@ -42,7 +42,9 @@ Item = Named | Letter
 
 
 def named(recording: Recording) -> Item:
-    """The recording with its event's identity, or a dead letter if the event's text is no text that could have one."""
+    """The recording with its event's identity, or a dead letter if its text or size is none that could be kept."""
+    if len(recording.event.record) > MAX_RECORD:
+        return letter_of(recording, ValueError(f"its record is larger than {MAX_RECORD} bytes"))
     try:
         return Named(event_id(recording.event), recording)
     except UnicodeError as error:

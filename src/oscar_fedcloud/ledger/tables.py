@@ -92,10 +92,14 @@ runs = Table(
 # All but the record, which may be large and which only a Job needs; and all with records that are small, as nearly all
 # are: to read each by itself costs a call of the database for each Job.
 RUN_COLUMNS: list[ColumnElement[Any]] = [column for column in runs.c if column.name != "record"]
-WITH_RECORD = [
-    *RUN_COLUMNS,
-    case((func.length(runs.c.record) <= literal_column("4096"), runs.c.record)).label("record"),
-]
+
+
+def small_record(table: Table) -> ColumnElement[Any]:
+    """The record of a row where it is small, else NULL."""
+    return case((func.length(table.c.record) <= literal_column("4096"), table.c.record)).label("record")
+
+
+WITH_RECORD = [*RUN_COLUMNS, small_record(runs)]
 
 # Literals: SQLite uses a partial index only when its condition stands in the statement itself.
 QUEUED = runs.c.state == literal_column("'queued'")

@@ -13,7 +13,7 @@ from oscar_fedcloud.ledger import cells
 from oscar_fedcloud.ledger.history import at_place
 from oscar_fedcloud.ledger.records import Trace
 from oscar_fedcloud.ledger.rows import PLACE, AnyRow, key_bytes, order_of, shown_event, shown_run
-from oscar_fedcloud.ledger.tables import events, runs, seen
+from oscar_fedcloud.ledger.tables import events, runs, seen, small_record
 from oscar_fedcloud.model import EventOutcome, place_id
 
 _DIGITS = 20  # of an order
@@ -97,7 +97,7 @@ def _rows(
 ) -> Iterator[AnyRow]:
     ids = sorted({row for row, name, _ in found if name in wanted})
     for start in range(0, len(ids), _AT_ONCE):
-        columns = [column for column in table.c if column.name != "record"]
+        columns = [small_record(table) if column.name == "record" else column for column in table.c]
         yield from connection.execute(select(*columns).where(table.c.id.in_(ids[start : start + _AT_ONCE])))
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from oscar_fedcloud.api.app import create_app
 from oscar_fedcloud.api.errors import ApiError
 from oscar_fedcloud.api.idempotency import Replies
+from oscar_fedcloud.ledger import Claim
 
 KEY = {"Idempotency-Key": "k-1"}
 
@@ -54,14 +56,64 @@ async def test_another_body_with_the_same_key_is_refused(admin: httpx.AsyncClien
     assert len(core.submitted) == 1
 
 
-async def test_keys_of_others_and_of_other_routes_are_apart(
+async def test_a_key_stands_for_one_request_whoever_sends_it(
     admin: httpx.AsyncClient, client: Client, core: MemoryCore
 ) -> None:
+    """The same after a restart, of which the ledger alone is left."""
     token = core.services()[0].service.token
-    await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
-    await client(token=token).post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
-    await admin.post("/job/grayify", content=b"body", headers=KEY)
-    assert len(core.submitted) == 3
+    first = await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
+    after = httpx.AsyncClient(transport=httpx.ASGITransport(create_app(core)), base_url="http://x", auth=admin.auth)
+    for caller in (admin, after):
+        answers = [
+            await caller.post("/v2/services/grayify/jobs", content=b"other", headers=KEY),
+            await caller.post("/job/grayify", content=b"body", headers=KEY),
+            await caller.post(f"/v2/jobs/{first.json()['id']}:cancel", headers=KEY),
+        ]
+        assert [answer.status_code for answer in answers] == [422, 400, 422]  # OSCAR's routes know no 422
+        assert "this Idempotency-Key was used for another request" in answers[0].json()["detail"]
+    by_token = await client(token=token).post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
+    assert by_token.status_code == 422
+    again = await after.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    await after.aclose()
+
+
+async def test_delegated_jobs_are_told_apart_as_well(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    """A cluster that delegates a job names it by a header of its own."""
+    delegated = {"X-Delegated-Job-Id": "d-1"}
+    first = await admin.post("/job/grayify", content=b"body", headers=delegated)
+    assert (await admin.post("/job/grayify", content=b"other", headers=delegated)).status_code == 400
+    again = await admin.post("/job/grayify", content=b"body", headers=delegated)
+    assert again.headers["x-oscar-job-id"] == first.headers["x-oscar-job-id"]
+    assert len(core.submitted) == 1
+
+
+async def test_requests_that_differ_come_at_once(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    """Two processes on one ledger, as replicas are: one request wins, and the others are told."""
+    apps = [create_app(core) for _ in range(4)]
+    callers = [
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x", auth=admin.auth) for app in apps
+    ]
+    sent = [
+        caller.post("/v2/services/grayify/jobs", content=f"body {number}".encode(), headers=KEY)
+        for number, caller in enumerate(callers)
+    ]
+    codes = [answer.status_code for answer in await asyncio.gather(*sent)]
+    assert sorted(codes) == [202, 422, 422, 422]
+    assert len(core.submitted) == 1
+    for caller in callers:
+        await caller.aclose()
+
+
+async def test_keys_are_forgotten_with_history(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    """But not while a job is there that came before or with them."""
+    first = await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
+    core.ledger.prune(time.time() + 10)
+    assert core.ledger.claim("k-1", "another") is Claim.OTHER
+    core.ledger.cancel_queued(first.json()["id"])
+    core.ledger.prune(time.time() + 10)
+    assert core.ledger.claim("k-1", "another") is Claim.NEW
+    assert core.ledger.release("k-1", "another")
 
 
 async def test_a_plan_and_the_real_run_are_apart(

@@ -81,8 +81,7 @@ def test_counts(ledger: Ledger) -> None:
 
 
 def test_explain_tells_all_of_a_key(ledger: Ledger) -> None:
-    """Of each event all but its record, which may be large."""
-    old, new = event(revision="old", order=1, record=b""), event(revision="new", order=2, record=b"")
+    old, new = event(revision="old", order=1), event(revision="new", order=2)
     ledger.mark_seen("late", [old])
     store(ledger, recording(old, "one", "two"), unmatched(new, EventOutcome.FILTERED, "one: suffix"))
     store(ledger, recording(event("in/b.jpg"), "one"))

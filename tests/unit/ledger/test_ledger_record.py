@@ -233,3 +233,11 @@ def test_closing_commits_what_is_queued(url: str) -> None:
     again = Ledger.open(url)
     assert len(again.runs()) == 50
     again.close()
+
+
+def test_a_record_that_is_too_large_is_a_dead_letter(ledger: Ledger) -> None:
+    whole = b'{"x": "' + b"y" * 65_536 + b'"}'
+    assert store(ledger, recording(event("large", record=whole)), recording(event("small"))) == [True, True]
+    assert [run.event.key for run in ledger.runs()] == ["small"]
+    (letter,) = ledger.dead_letters()
+    assert "larger than 65536 bytes" in letter.reason

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests by their Idempotency-Key: a key stands for one request, also after a restart and among replicas."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+from sqlalchemy import Connection, delete, select
+
+from oscar_fedcloud.ledger import cells
+from oscar_fedcloud.ledger.dialects import insert_new
+from oscar_fedcloud.ledger.tables import requests, runs
+from oscar_fedcloud.model import digest
+
+_LONGEST_REQUEST = 86_400.0  # s from the use of a key to the record of its run
+
+
+class Claim(Enum):
+    """What a key stands for: nothing so far, this request, or another one."""
+
+    NEW = "new"
+    SAME = "same"
+    OTHER = "other"
+
+
+def claim(connection: Connection, key: str, request: str, now: float) -> Claim:
+    """Let the key stand for this request, given by its digest, unless it stands for one already."""
+    name = digest(key)
+    values = {"id": name, "digest": request, "created": now}
+    if connection.execute(insert_new(connection.dialect, requests).values(values)).rowcount > 0:
+        return Claim.NEW
+    known = connection.scalar(select(requests.c.digest).where(requests.c.id == name))
+    return Claim.SAME if known == request else Claim.OTHER
+
+
+def release(connection: Connection, key: str, request: str) -> bool:
+    """Let the key stand for nothing again, since the request was refused."""
+    mine = requests.c.id == digest(key), requests.c.digest == request
+    return connection.execute(delete(requests).where(*mine)).rowcount > 0
+
+
+def oldest_needed(connection: Connection) -> float:
+    """Since when keys have to be kept: they came before their runs, of which the oldest is the first in its table."""
+    moment = connection.scalar(select(runs.c.created).order_by(runs.c.seq).limit(1))
+    return math.inf if moment is None else cells.moment(moment) - _LONGEST_REQUEST
+
+
+def drop(connection: Connection, before: float, limit: int) -> int:
+    """Remove at most ``limit`` keys that were first used before that time."""
+    old = select(requests.c.id).where(requests.c.created < before).limit(limit)
+    return connection.execute(delete(requests).where(requests.c.id.in_(old))).rowcount
