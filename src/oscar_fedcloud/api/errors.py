@@ -65,7 +65,6 @@ _STATUS: Mapping[type[Exception], int] = {
     EventTooLarge: 413,
     BadEvent: 422,
     BadValue: 422,
-    BadValue: 422,
     Refused: 422,
     ProviderError: 503,
     StoreError: 503,
