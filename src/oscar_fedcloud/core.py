@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from oscar_fedcloud.catalogue.listing import Lister
 from oscar_fedcloud.catalogue.reconciler import Intervals, Reconciler, places_of
 from oscar_fedcloud.config import Config, KubernetesConfig
 from oscar_fedcloud.core_types import Declared
+from oscar_fedcloud.daemon.housekeeping import Housekeeping
 from oscar_fedcloud.daemon.tasks import Tasks, Work, bounded
 from oscar_fedcloud.jobs.callbacks import Callbacks
 from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
@@ -25,16 +25,14 @@ from oscar_fedcloud.jobs.requests import Requests
 from oscar_fedcloud.jobs.shapes import BacklogRow, backlog_rows
 from oscar_fedcloud.jobs.specs import Specs
 from oscar_fedcloud.jobs.waiting import Waits
-from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
+from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.model import Launcher, Prefix, Provider, Recording, StorageEvent
-from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.registry import Stores
 from oscar_fedcloud.sources.pollers import Pollers
 
 log = structlog.get_logger(__name__)
 
 _KEY_MAKERS = 4
-_HOUSEKEEPING = 3600.0  # s
 _STEP = 5.0  # s that each step of a stop may take
 
 
@@ -70,6 +68,7 @@ class Core:
         )
         self.callbacks = Callbacks(ledger, self._token)
         self.pollers = Pollers(self.providers, ledger, self.ingest, config.poll_interval, self.tasks)
+        self.housekeeping = Housekeeping(config, ledger, self.providers, launcher, self.catalogue)
         self.changes = Changes(self.catalogue, self.reconciler, self.dispatcher, self.providers, self._adopt_stores)
         self.waits = Waits(ledger, self.catalogue, self.providers, self.dispatcher, launcher)
         self.requests = Requests(
@@ -90,7 +89,7 @@ class Core:
             ("watch", self.dispatcher.watch),
             ("reconcile", self._prepare_and_reconcile),
             ("callbacks", self.callbacks.run),
-            ("housekeeping", self._keep_house),
+            ("housekeeping", self.housekeeping.run),
         ]
         works += self.catalogue.store.tasks(self.changes)
         works += [(f"keys {number}", self.reconciler.make_keys) for number in range(_KEY_MAKERS)]
@@ -113,20 +112,6 @@ class Core:
     async def _prepare_and_reconcile(self) -> None:
         await self.reconciler.prepare_site((self.config.internal_bucket, self.config.log_bucket))
         await self.reconciler.run()
-
-    async def _keep_house(self) -> None:
-        while True:
-            oldest = time.time() - self.config.retention
-            try:
-                await asyncio.to_thread(self.ledger.prune, oldest)
-                await self.launcher.collect(
-                    {name: str(entry.revision) for name, entry in self.catalogue.entries.items()}
-                )
-                for bucket in (self.config.internal_bucket, self.config.log_bucket):
-                    await self.providers.run(self.site.id, self.site.remove_older, bucket, oldest)
-            except (LedgerUnavailable, ProviderError) as error:
-                log.warning("old history was not removed, it will be tried again", error=str(error))
-            await asyncio.sleep(_HOUSEKEEPING)
 
     # -- the way of an event ---------------------------------------------------------------------------------------
 

@@ -290,8 +290,11 @@ class Provider(Protocol):
     def remove(self, bucket: str, key: str) -> bool:
         """Delete an object; False if there was none."""
 
-    def remove_older(self, bucket: str, before: float) -> int:
-        """Delete the objects that were last written before that time (s); returns how many there were."""
+    def older(self, bucket: str, before: float) -> Iterable[str]:
+        """The keys of the objects that were last written before that time (s)."""
+
+    def remove_many(self, bucket: str, keys: Sequence[str]) -> int:
+        """Delete these objects; returns how many are gone. One that cannot be deleted does not keep the others."""
 
     def settled(self, event: StorageEvent) -> bool:
         """Whether nobody seems to write to this object any more."""

@@ -80,6 +80,13 @@ def outputs_path(service: str, job: str) -> str:
     return f"{service}/{job}.outputs"
 
 
+def job_of_path(key: str) -> str:
+    """The Job that an object in the log bucket is of; "" when its key is none that the runner writes."""
+    service, _, name = key.partition("/")
+    job, _, kind = name.rpartition(".")
+    return job if service and "/" not in job and kind in ("log", "result", "outputs") else ""
+
+
 def service_environment(service: Service, settings: RunnerSettings) -> dict[str, str]:
     """What stays the same as long as the service does."""
     outputs = {

@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, literal, select, union_all
 
-from oscar_fedcloud.ledger.rows import PLACE, key_bytes, shown_run
-from oscar_fedcloud.ledger.seen import insert_seen
+from oscar_fedcloud.ledger.dialects import rows_at
+from oscar_fedcloud.ledger.rows import PLACE, key_bytes, key_text, shown_run
+from oscar_fedcloud.ledger.seen import CHUNK, chunks, insert_seen, present
 from oscar_fedcloud.ledger.states import ENDED
 from oscar_fedcloud.ledger.tables import BEGUN, QUEUED, RUN_COLUMNS, attempts, callbacks, events, outputs, runs
 from oscar_fedcloud.model import Run, RunState, place_id
@@ -130,3 +131,18 @@ def _seq_of(cursor: str) -> ColumnElement[int]:
 def _seen_values(row: Any, now: float) -> dict[str, object]:
     values = {name: getattr(row, name) for name in ("service", "provider", "bucket", "key")}
     return values | {"id": row.id[:PLACE] + row.event_id, "noted": now}
+
+
+def named_inputs(connection: Connection, provider: str, bucket: str, keys: Collection[str]) -> set[str]:
+    """Those of the keys that some run has as its input."""
+    here = and_(runs.c.provider == provider, runs.c.bucket == bucket)
+    found: set[str] = set()
+    for places in chunks(sorted({place_id(bucket, key) for key in keys}), CHUNK):
+        rows = connection.scalars(rows_at(connection.dialect, runs, places, ["key"], here))
+        found.update(key_text(key) for key in rows)
+    return found & set(keys)
+
+
+def known_jobs(connection: Connection, jobs: Collection[str]) -> set[str]:
+    """Those of the Jobs that are attempts."""
+    return present(connection, attempts.c.job, jobs)

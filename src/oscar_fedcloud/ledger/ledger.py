@@ -289,6 +289,14 @@ class Ledger:
         """Remove the ended runs of a service (in these states). Returns how many."""
         return self._retire(history.listed(service=service, states=states))
 
+    def named_inputs(self, provider: str, bucket: str, keys: Collection[str]) -> set[str]:
+        """Those of the keys that a run has as its input, whatever became of it."""
+        return self._read(history.named_inputs, provider, bucket, keys)
+
+    def known_jobs(self, jobs: Collection[str]) -> set[str]:
+        """Those of the Jobs that are attempts of a run."""
+        return self._read(history.known_jobs, jobs)
+
     # Requests
 
     def claim(self, key: str, request: str) -> Claim:

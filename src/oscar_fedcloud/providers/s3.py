@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any, BinaryIO
 
+import structlog
 from minio import Minio
-from minio.deleteobjects import DeleteObject
 from minio.error import MinioAdminException, MinioException, S3Error
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
@@ -25,12 +26,15 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import BadEvent, Credential, Prefix, StorageEvent, Via
 from oscar_fedcloud.providers.bounds import order_of
 from oscar_fedcloud.providers.connection import HostAndScheme, pool_manager
+from oscar_fedcloud.providers.deleting import remove_objects
 from oscar_fedcloud.providers.errors import BadAnswer, BucketMissing, BucketNotEmpty, ProviderError, Refused
 from oscar_fedcloud.providers.keys import DEPTH_HEADER, depth_of, stageable, unstorable
-from oscar_fedcloud.providers.listing import Row, objects, one_object
+from oscar_fedcloud.providers.listing import PAGE, Row, objects, one_object
 from oscar_fedcloud.providers.rclone import remote_environment
 from oscar_fedcloud.providers.records import event_time, record_of
 from oscar_fedcloud.providers.revision import Revision, revision_of_polled
+
+log = structlog.get_logger(__name__)
 
 _GONE = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "MethodNotAllowed"})  # the last: a delete marker
 _NAMES = frozenset(  # answers to names that a store does not allow
@@ -39,6 +43,7 @@ _NAMES = frozenset(  # answers to names that a store does not allow
 _CHUNK = 256 * 1024
 _PART = 16 * 1024 * 1024
 _PROBE_PATIENCE = 3.0  # s
+_TOLD = 10  # objects that could not be deleted and are named
 _SHOWN = 500  # characters of what a store says that are told on
 
 
@@ -167,14 +172,20 @@ class S3Provider:
             self._client.remove_object(bucket, key)
         return True
 
-    def remove_older(self, bucket: str, before: float) -> int:
-        """Delete the objects that were last written before that time (seconds since the epoch); how many there were."""
-        with self._asking("delete old objects of", bucket):
-            rows = objects(self._client, bucket, "")
-            doomed = [DeleteObject(row.key) for row in rows if row.modified.timestamp() < before]
-            for error in self._client.remove_objects(bucket, iter(doomed)):
-                raise ProviderError(f"storage provider {self.id}: an old object of {bucket} was not deleted: {error}")
-            return len(doomed)
+    def older(self, bucket: str, before: float) -> Iterator[str]:
+        """The keys of the objects that were last written before that time (seconds since the epoch)."""
+        with self._asking("list", bucket):
+            for row in objects(self._client, bucket, ""):
+                if row.modified.timestamp() < before:
+                    yield row.key
+
+    def remove_many(self, bucket: str, keys: Sequence[str]) -> int:
+        """Delete these objects; how many are gone. What cannot be deleted is told of in the log."""
+        with self._asking("delete objects of", bucket):
+            problems = remove_objects(self._client, bucket, [(key, None) for key in keys])
+        for key, problem in list(problems.items())[:_TOLD]:
+            log.warning("object cannot be deleted", provider=self.id, bucket=bucket, key=key[0], error=problem[:_SHOWN])
+        return len(keys) - len(problems)
 
     def _rows(self, bucket: str, prefix: str) -> Iterator[Row]:
         return objects(self._client, bucket, prefix)
@@ -238,9 +249,12 @@ class S3Provider:
 
     def _empty(self, bucket: str) -> None:
         rows = self._client.list_objects(bucket, recursive=True, include_version=self._versioned(bucket))
-        doomed = (DeleteObject(row.object_name or "", row.version_id) for row in rows)
-        for error in self._client.remove_objects(bucket, doomed):
-            raise ProviderError(f"storage provider {self.id}: an object of bucket {bucket} was not deleted: {error}")
+        doomed = ((row.object_name or "", row.version_id) for row in rows)
+        while some := list(islice(doomed, PAGE)):
+            for (key, _), problem in remove_objects(self._client, bucket, some).items():
+                raise BadAnswer(
+                    f"storage provider {self.id}: object {key!r} of bucket {bucket} was not deleted: {problem[:_SHOWN]}"
+                )
 
     def _versioned(self, bucket: str) -> bool:
         """Whether the bucket has, or once had, versions."""
