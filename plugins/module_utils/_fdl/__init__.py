@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The Functions Definition Language: THE model of a service. PRIVATE to the collection and to the invoker.
 
-Pure standard library and plain data: what reads YAML, files and requests is elsewhere. The steps are separate functions
-without side effects: parse (``reader``), validate (``rules``), normalise, ``to_document``, ``diff_documents``.
+Pure standard library. The steps are separate functions without side effects: text to a ``Source`` (``yamltext``,
+``jsontext``; the parser of YAML is the caller's), the type of each scalar (``resolve``), parse (``reader``), validate
+(``rules``), normalise, ``to_document``, ``diff_documents``. Only ``textfile`` touches the file system.
 """
 
 from .diff import Change, diff_documents
 from .document import from_document, keep_secrets, to_document
-from .file import Fdl, parse_fdl
+from .file import FILE, Fdl, parse_fdl, script_places
 from .hiding import hide
+from .jsontext import read_json
 from .loops import Loop, find_loops
 from .matching import Match, match, takes_name
-from .model import Service
+from .model import SERVICE, Service
 from .normalise import normalise
 from .parse import parse_service, read_service
 from .parts import (
@@ -31,13 +33,33 @@ from .pods import Kubernetes, Toleration
 from .problem import HIDDEN, MISSING, FdlError, FdlProblem, make_problem
 from .quantity import LARGEST, parse_amount, parse_cpu, parse_duration, parse_quantity
 from .reference import markdown
-from .rules import Rule, validate, warnings_of
+from .resolve import resolve
+from .rules import Rule, unusable_stores, validate, warnings_of
 from .schema import json_schema
+from .source import Source
+from .textfile import (
+    FDL_NAMES,
+    LARGEST_FDL,
+    LARGEST_SCRIPT,
+    OutsideError,
+    fdl_files,
+    is_outside,
+    lies_in,
+    read_file,
+    read_script,
+)
+from .written import Written
+from .yamltext import decode, read_text
 
 __all__ = [
+    "FDL_NAMES",
+    "FILE",
     "HIDDEN",
     "LARGEST",
+    "LARGEST_FDL",
+    "LARGEST_SCRIPT",
     "MISSING",
+    "SERVICE",
     "Change",
     "Environment",
     "Expose",
@@ -52,19 +74,26 @@ __all__ = [
     "Match",
     "Mount",
     "Output",
+    "OutsideError",
     "Replica",
     "Retry",
     "Rule",
     "Service",
+    "Source",
     "Synchronous",
     "Toleration",
     "Volume",
+    "Written",
+    "decode",
     "diff_documents",
+    "fdl_files",
     "find_loops",
     "from_document",
     "hide",
+    "is_outside",
     "json_schema",
     "keep_secrets",
+    "lies_in",
     "make_problem",
     "markdown",
     "match",
@@ -75,9 +104,16 @@ __all__ = [
     "parse_fdl",
     "parse_quantity",
     "parse_service",
+    "read_file",
+    "read_json",
+    "read_script",
     "read_service",
+    "read_text",
+    "resolve",
+    "script_places",
     "takes_name",
     "to_document",
+    "unusable_stores",
     "validate",
     "warnings_of",
 ]

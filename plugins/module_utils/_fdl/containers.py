@@ -141,7 +141,11 @@ class Record(Kind):
         return [(field.name, field, getattr(value, field.name)) for field in self.table.fields]
 
     def member(self, part: Any) -> Spec | None:
-        return self.table.names.get(part)
+        """A field by its name, by the name that it had in older versions, or by another spelling of capital letters."""
+        if part in self.table.moved:
+            outer, inner = self.table.moved[part]
+            return self.table.names[outer].kind.member(inner)
+        return self.table.names.get(part) or self.table.folded.get(str(part).lower())
 
     def dump(self, value: Any) -> dict[str, Any]:
         document = {}

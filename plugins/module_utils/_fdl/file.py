@@ -12,11 +12,12 @@ from .containers import ListOf, MapOf, Record
 from .forms import OWN_STORE, provider_id
 from .model import SERVICE, Service
 from .normalise import normalise, without_own_store
-from .problem import MISSING, FdlError, FdlProblem, join, make_problem, relocate
+from .problem import MISSING, FdlError, FdlProblem, join, make_problem, relocate, under
 from .reader import Reader
 from .rules import Rule, check_members, validate, warnings_of
 from .stores import CLUSTERS, STORAGE_PROVIDERS
 from .table import Kind, spec
+from .textfile import OutsideError
 
 ReadScript = Callable[[str], str]
 
@@ -82,11 +83,20 @@ FILE = Record(FdlFile)
 
 @dataclass(frozen=True)
 class Fdl:
-    """What a file declares. aws: SCAR's functions as they stand. warnings: what has no effect here, in sentences."""
+    """What a file declares.
+
+    aws: SCAR's functions as they stand. remarks: what has no effect here. places: the path of each service.
+    """
 
     services: tuple[Service, ...]
     aws: tuple[Mapping[str, Any], ...] = field(repr=False)
-    warnings: tuple[str, ...]
+    remarks: tuple[FdlProblem, ...]
+    places: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The remarks as sentences."""
+        return tuple(f"{remark.path} {remark.message}" for remark in self.remarks)
 
 
 def parse_fdl(
@@ -120,7 +130,19 @@ def parse_fdl(
     if problems:
         raise FdlError(problems)
     complete = tuple(normalise(_with_access(service, file)) for _place, service in services)
-    return Fdl(complete, file.functions.aws, tuple(_warnings(file, services, launcher)))
+    remarks = tuple(FdlProblem(path, None, text, "") for path, text in _warnings(file, services, launcher))
+    return Fdl(complete, file.functions.aws, remarks, tuple(place for place, _service in services))
+
+
+def script_places(data: Any) -> Iterator[tuple[str, str]]:
+    """Return path and value of each field ``script`` that names a file, whatever else is wrong with the data."""
+    functions = data.get("functions") if isinstance(data, Mapping) else None
+    entries = functions.get("oscar") if isinstance(functions, Mapping) else None
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        for cluster, service in entry.items() if isinstance(entry, Mapping) else ():
+            script = service.get("script") if isinstance(service, Mapping) else None
+            if isinstance(script, str) and script and "\n" not in script:
+                yield join(join(f"functions.oscar[{index}]", cluster), "script"), script
 
 
 def _services(file: FdlFile) -> Iterator[tuple[str, Service]]:
@@ -152,6 +174,8 @@ def _with_script(service: Service, read_script: ReadScript) -> tuple[Service, li
         text, hint = "is not there", "give a path relative to the file, or an absolute one"
     except UnicodeDecodeError:
         text, hint = "is not text in UTF-8", "give a shell script"
+    except OutsideError:
+        text, hint = "lies outside the folder of the FDL file", "name its folder in script_folders, or move it"
     except OSError as error:
         text, hint = f"cannot be read ({error.strerror or error})", "give the path of a readable file"
     return service, [make_problem("script", path, text, hint)]
@@ -182,20 +206,21 @@ def _named_clusters(service: Service) -> set[str]:
     return {replica.cluster_id for replica in service.federation.members} if service.federation else set()
 
 
-def _warnings(file: FdlFile, services: Sequence[tuple[str, Service]], launcher: str) -> Iterator[str]:
+def _warnings(file: FdlFile, services: Sequence[tuple[str, Service]], launcher: str) -> Iterator[tuple[str, str]]:
+    """Places, and what has no effect there."""
     for place, service in services:
-        for path, text in warnings_of(service, launcher):
-            yield f"{place}.{path} {text}"
+        yield from ((under(place, path), text) for path, text in warnings_of(service, launcher))
     for index, function in enumerate(file.functions.aws):
-        yield f"functions.aws[{index}] ({function['lambda']['name']}) is kept, but not deployed by this server"
+        text = f"({function['lambda']['name']}) is kept, but not deployed by this server"
+        yield f"functions.aws[{index}]", text
     providers = {pair for _place, service in services for pair in _named_providers(service)}
     for kind, group in file.storage_providers.items():
         for name in group:
             if f"{kind}.{name}" == OWN_STORE:
-                yield f"storage_providers.{OWN_STORE} has no effect: it is the server's own store"
+                yield f"storage_providers.{OWN_STORE}", "has no effect: it is the server's own store"
             elif (kind, name) not in providers:
-                yield f"storage_providers.{kind}.{name} has no effect: no service names it"
+                yield f"storage_providers.{kind}.{name}", "has no effect: no service names it"
     clusters = {name for _place, service in services for name in _named_clusters(service)}
     for name in file.clusters:
         if name not in clusters:
-            yield f"clusters.{name} has no effect: no service names it"
+            yield join("clusters", name), "has no effect: no service names it"

@@ -64,6 +64,8 @@ RCLONE_FLAGS = text(
     "a list of rclone flags", r"[A-Za-z0-9_.:=,/ -]*", "use only letters, digits, spaces and - _ . : = , /"
 )
 
+# '*', '?' and '${' are patterns in a policy; the last two cannot be written in XML, the form of rules.
+_UNFIT = re.compile("[*?]|\\$\\{|[\ufffe\uffff]")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _BUCKET_RULE = "use 3 to 63 lower-case letters, digits, '.' and '-', with a letter or digit at both ends"
 
@@ -87,13 +89,19 @@ class StoragePath(Text):
             return "has control characters", rule
         if any(part in ("", ".", "..") for part in path.split("/")):
             return "has an empty, '.' or '..' part", rule
+        if any(len(part.encode()) > 255 for part in path.split("/")):
+            return "has a part of more than 255 bytes", "use shorter names of folders"
+        found_mark = _UNFIT.search(path)
+        if found_mark:
+            text = f"has {found_mark.group()!r}, which cannot stand in a store's policies and rules"
+            return text, "use a name without '*', '?' and '${'; to choose files by name, give prefix or suffix"
         return None
 
     def schema(self) -> dict[str, object]:
         return {
             "type": "string",
             "pattern": r"^[ /]*(?!\.\.?([ /]|$))[^/ ][\s\S]*$",
-            "not": {"pattern": r"/\.\.?/|[^/ ]//+[^/ ]"},
+            "not": {"pattern": r"/\.\.?/|[^/ ]//+[^/ ]|[*?]|\$\{"},
         }
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from .quantity import LARGEST, parse_cpu, parse_duration, parse_quantity
 from .table import Finding, Kind
 
+_DIGITS = re.compile(r"[-+]?[0-9]+")
 _MEMORY_SLIP = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([kKmMgGtT]?)([iI]?)[bB]?")
 
 
@@ -18,6 +19,7 @@ class Text(Kind):
     """A string. ``pattern`` must match all of it, unless it is empty and ``optional``."""
 
     label = "text"
+    text = True
 
     def __init__(self, pattern: str = "", rule: str = "", optional: bool = True, longest: int = 0) -> None:
         self.pattern = pattern
@@ -74,10 +76,24 @@ def text(label: str, pattern: str, rule: str, optional: bool = True, longest: in
     return kind
 
 
+class Script(Text):
+    """A script, no larger than fits into a Kubernetes object together with the variables and the runner."""
+
+    LARGEST = 640 * 1024  # bytes
+
+    def check(self, value: str) -> Finding:
+        found = super().check(value)
+        size = 0 if found else len(value.encode())
+        if size > self.LARGEST:
+            return f"has {size} bytes", f"use at most {self.LARGEST}, and put the rest into the image"
+        return found
+
+
 class Scalar(Kind):
     """Text of an environment variable; numbers and booleans are taken as they are written in YAML."""
 
     label = "text"
+    text = True
 
     def read(self, reader: Any, value: Any) -> str:
         if isinstance(value, str):
@@ -105,7 +121,7 @@ class Bool(Kind):
     def read(self, reader: Any, value: Any) -> bool:
         if isinstance(value, bool):
             return value
-        reader.wrong_type(self, value, "write true or false, without quotes")
+        reader.wrong_type(self, value, "write true or false, without quotes" if isinstance(value, str) else "")
         return False
 
     def empty(self) -> bool:
@@ -128,7 +144,11 @@ class Int(Kind):
     def read(self, reader: Any, value: Any) -> int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-        reader.wrong_type(self, value, "write it without quotes" if isinstance(value, str) else "")
+        if isinstance(value, str) and len(value) > 20 and _DIGITS.fullmatch(value):
+            reader.report(value, "is out of range", f"use {self.low} to {self.high}")
+        else:
+            quoted = isinstance(value, str) and _DIGITS.fullmatch(value)
+            reader.wrong_type(self, value, "write it without quotes" if quoted else "")
         return self.low
 
     def empty(self) -> int:
@@ -146,6 +166,8 @@ class Int(Kind):
 
 class Choice(Kind):
     """One of a few words. ``fold``: upper and lower case are the same, and the word is kept as declared."""
+
+    text = True
 
     def __init__(self, *words: str, fold: bool = False) -> None:
         self.words = words
@@ -175,6 +197,8 @@ class Choice(Kind):
 
 class Amount(Kind):
     """A Kubernetes quantity, kept as it is written. ``least``: what makes sense at all; ``optional``: may be empty."""
+
+    text = True
 
     def __init__(
         self, label: str, parse: Callable[[str], float], rule: str, least: float, optional: bool = False
@@ -221,7 +245,8 @@ class Memory(Amount):
             return found
         number, letter, binary = slip.groups()
         suffix = "Mi" if letter in ("", "m") else letter.upper().replace("K", "k") + binary.lower()
-        return found[0], f"did you mean {number}{suffix.replace('ki', 'Ki')}?"
+        meant = number + suffix.replace("ki", "Ki")
+        return found if super().check(meant) else (found[0], f"did you mean {meant}?")
 
 
 def memory_amount(optional: bool = False) -> Memory:
@@ -241,6 +266,7 @@ class Duration(Kind):
     """A time span, kept in seconds: an int when ``whole``, else a float."""
 
     label = "a duration"
+    text = True
 
     def __init__(self, whole: bool) -> None:
         self._whole = whole

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from . import forms
 from .containers import ListOf, MapOf, Maybe, Record
-from .kinds import Bool, Choice, Duration, Int, Text, Url, cpu_amount, memory_amount
+from .kinds import Bool, Choice, Duration, Int, Script, Text, Url, cpu_amount, memory_amount
 from .parts import (
     STRINGS,
     Environment,
@@ -34,7 +34,7 @@ from .stores import CLUSTERS, STORAGE_PROVIDERS
 from .table import spec
 
 LOG_LEVELS = ("INFO", "NOTSET", "DEBUG", "WARNING", "ERROR", "CRITICAL")
-SCRIPT = Text(longest=1024 * 1024)
+SCRIPT = Script()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Union
 
 HIDDEN = "hidden"
@@ -31,15 +31,20 @@ class FdlProblem:
 
     path: the place, e.g. ``functions.oscar[1].grayify.memory``. value: what stands there: a scalar, None when it is
     missing, ``hidden`` for secrets, or a description of a list or mapping. message: what is wrong. hint: what is right.
+    file, line, column: where the field is in the text that was read, from 1; "" and 0 when there is none.
     """
 
     path: str
     value: Any
     message: str
     hint: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}; {self.hint}" if self.hint else f"{self.path}: {self.message}"
+        where = f"{self.file}:{self.line}:{self.column}: " if self.file and self.line else ""
+        return f"{where}{self.path}: {self.message}" + (f"; {self.hint}" if self.hint else "")
 
 
 class FdlError(Exception):
@@ -73,7 +78,7 @@ def join(path: str, part: Part) -> str:
 
 def relocate(problem: FdlProblem, place: str) -> FdlProblem:
     """The same problem with its place under ``place``."""
-    return FdlProblem(under(place, problem.path), problem.value, problem.message, problem.hint)
+    return replace(problem, path=under(place, problem.path))
 
 
 def under(place: str, path: str) -> str:

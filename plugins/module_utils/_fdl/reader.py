@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from .problem import HIDDEN, FdlProblem, Part, is_below, join, looks_secret, make_problem, type_name
@@ -75,7 +76,7 @@ class Reader:
     def _as_written(self, problem: FdlProblem) -> FdlProblem:
         for name, written in self.renamed.items():
             if is_below(problem.path, name):
-                return FdlProblem(written + problem.path[len(name) :], problem.value, problem.message, problem.hint)
+                return replace(problem, path=written + problem.path[len(name) :])
         return problem
 
     def place(self, part: Part | None = None) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Union
@@ -10,6 +11,7 @@ from typing import Any, Union
 from .forms import (
     BUCKET_TYPES,
     OWN_STORE,
+    PROVIDER_TYPES,
     STORAGE_PROVIDER,
     StoragePath,
     check_bucket,
@@ -26,6 +28,21 @@ from .table import Kind
 
 Rule = Callable[[Service], Iterable[FdlProblem]]
 """A further check, with places relative to the service: ``make_problem("filter", value, "is not …", "use …")``."""
+
+USABLE_TYPES = ("minio", "s3")
+"""Types of stores that servers of this version can use."""
+
+LARGEST_ENVIRONMENT = 128 * 1024
+"""Bytes of all variables and secrets of a service with their names. Linux starts no process with a longer variable, and
+a Kubernetes object, which holds the script too, has 1 MiB in all."""
+
+LONGEST_VARIABLE = 255
+"""Characters of the name of a variable."""
+
+LARGEST_ANNOTATIONS = 128 * 1024
+"""Bytes of the annotations of a service with their names; Kubernetes allows a Job twice that with all others."""
+
+_REFERENCE = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\}|\([A-Za-z_][A-Za-z0-9_]*\))")
 
 SET_BY_SERVER = frozenset(
     (
@@ -60,6 +77,17 @@ def validate(
     return problems
 
 
+def unusable_stores(service: Service) -> Iterator[FdlProblem]:
+    """The stores that a service names and that no server of this version can use, whatever its settings."""
+    for group in ("input", "output"):
+        for index, entry in enumerate(getattr(service, group)):
+            kind = provider_type(entry.storage_provider)
+            if kind in PROVIDER_TYPES and kind not in USABLE_TYPES:
+                hint = f"use a store of type {' or '.join(USABLE_TYPES)}"
+                place = f"{group}[{index}].storage_provider"
+                yield make_problem(place, entry.storage_provider, "is not usable on this server version", hint)
+
+
 def warnings_of(service: Service, launcher: str = "") -> Iterator[tuple[str, str]]:
     """What is set but has no effect on this server: place and the rest of the sentence.
 
@@ -76,6 +104,11 @@ def warnings_of(service: Service, launcher: str = "") -> Iterator[tuple[str, str
         for variable in getattr(service.environment, group):
             if variable in SET_BY_SERVER or variable.startswith("OSCAR_"):
                 yield f"environment.{group}.{variable}", "has no effect: the server sets it for each job"
+    for variable, value in service.environment.variables.items():
+        reference = _REFERENCE.search(value)
+        if reference:
+            text = f"is taken as it is written: {reference.group()} in it is not replaced by a value"
+            yield f"environment.variables.{variable}", text
 
 
 def check_members(kind: Kind, value: Any, path: str = "", secret: bool = False) -> list[FdlProblem]:
@@ -142,9 +175,27 @@ def _check_script(service: Service) -> Iterator[FdlProblem]:
 
 
 def _check_environment(service: Service) -> Iterator[FdlProblem]:
+    """Names given once, and no more than a process can be started with."""
+    size = 0
+    for group in ("variables", "secrets"):
+        for name, value in getattr(service.environment, group).items():
+            size += len(name) + len(value.encode("utf-8", "surrogatepass")) + 2  # '=' and the NUL at the end
+            if len(name) > LONGEST_VARIABLE:
+                text, hint = f"has a name of {len(name)} characters", f"use at most {LONGEST_VARIABLE}"
+                yield FdlProblem(f"environment.{group}.{name}", None, f"the variable {text}", hint)
+    if size > LARGEST_ENVIRONMENT:
+        hint = f"use at most {LARGEST_ENVIRONMENT}, and files in a store or in the image for what is larger"
+        text = f"variables and secrets have {size} bytes together"
+        yield FdlProblem("environment", None, text, hint)
     for name in service.environment.secrets:
         if name in service.environment.variables:
             yield make_problem(f"environment.variables.{name}", name, "is also a secret", "give it once")
+
+
+def _check_annotations(service: Service) -> Iterator[FdlProblem]:
+    size = sum(len(name) + len(value.encode("utf-8", "surrogatepass")) for name, value in service.annotations.items())
+    if size > LARGEST_ANNOTATIONS:
+        yield FdlProblem("annotations", None, f"annotations have {size} bytes", f"use at most {LARGEST_ANNOTATIONS}")
 
 
 def _check_scales(service: Service) -> Iterator[FdlProblem]:
@@ -226,6 +277,7 @@ def _check_kserve(service: Service) -> Iterator[FdlProblem]:
 _RULES: tuple[Rule, ...] = (
     _check_script,
     _check_environment,
+    _check_annotations,
     _check_scales,
     _check_ports,
     _check_retry,

@@ -22,6 +22,7 @@ class Kind:
 
     label = "any value"
     sensitive = False  # whether secrets may stand in it
+    text = False  # whether it takes scalars as the text that is written
     container = False  # whether it has members
     struct = False  # whether it is a record
 

@@ -105,8 +105,10 @@ def filter_rule(service: Service) -> Iterator[FdlProblem]:
     """The check of a service's filter, as a rule for the FDL parser."""
     if not service.filter:
         return
+    hint = "a JMESPath expression such as s3.object.size > `0`"
     try:
         jmespath.compile(service.filter)
-    except (JMESPathError, RecursionError, ValueError) as error:
-        hint = "a JMESPath expression such as s3.object.size > `0`"
+    except (JMESPathError, ValueError) as error:
         yield make_problem("filter", service.filter, f"is not JMESPath ({str(error).splitlines()[0]})", hint)
+    except RecursionError:
+        yield make_problem("filter", service.filter, "is nested too deep", hint)

@@ -1,99 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar-fedcloud``: check an FDL file, try a service on one file, print FDL's JSON Schema. No server needed."""
+"""``oscar-fedcloud``: check FDL files, try a service on one file, print FDL's JSON Schema. No server needed."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from oscar_fedcloud import __version__
-from oscar_fedcloud.catalogue.matching import filter_rule
+from oscar_fedcloud.cli.checking import CommandError, Verdict, check, check_all
 from oscar_fedcloud.cli.store import StoreError
 from oscar_fedcloud.cli.streams import guard
-from oscar_fedcloud.fdl import Fdl, FdlError, FdlProblem, Loop, Service, find_loops, json_schema, parse_fdl
+from oscar_fedcloud.fdl import FdlProblem, Service, json_schema
+
+VALID, INVALID, NOT_CHECKED = 0, 1, 2  # exit codes of validate
+CODES = "Exit codes: 0 all is well (there may be warnings), 1 problems were found, 2 nothing could be checked."
 
 
-class CommandError(Exception):
-    """What was asked cannot be done; the message says why and what would help."""
+def report(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return the verdicts as plain data."""
+    return {
+        "valid": all(verdict.fdl is not None for verdict in verdicts),
+        "services": [service.name for verdict in verdicts for service in verdict.services],
+        "problems": [_plain(problem) for verdict in verdicts for problem in verdict.problems],
+        "warnings": [_plain(warning) for verdict in verdicts for warning in verdict.warnings],
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What there is to say of an FDL file. ``fdl`` is None when there are problems."""
-
-    fdl: Fdl | None
-    problems: Sequence[FdlProblem] = ()
-    warnings: Sequence[str] = ()
-
-    def document(self) -> dict[str, Any]:
-        """The verdict as plain data."""
-        return {
-            "valid": self.fdl is not None,
-            "services": [service.name for service in self.fdl.services] if self.fdl else [],
-            "problems": [
-                {"path": each.path, "value": each.value, "message": each.message, "hint": each.hint}
-                for each in self.problems
-            ],
-            "warnings": list(self.warnings),
-        }
+def _plain(problem: FdlProblem) -> dict[str, Any]:
+    names = ("file", "line", "column", "path", "value", "message", "hint")
+    return {name: getattr(problem, name) for name in names}
 
 
-def check(path: Path) -> Verdict:
-    """Read an FDL file, with the scripts that it names, and say all that is wrong with it. Raises CommandError."""
-    try:
-        fdl = parse_fdl(_read_yaml(path), lambda script: _read_script(path, script), rules=(filter_rule,))
-    except FdlError as error:
-        return Verdict(None, error.problems)
-    loops = find_loops(fdl.services)
-    problems = [_loop_problem(loop) for loop in loops if not loop.breakable]
-    warnings = [*fdl.warnings, *(loop.message for loop in loops if loop.breakable)]
-    return Verdict(None if problems else fdl, problems, warnings)
-
-
-def _loop_problem(loop: Loop) -> FdlProblem:
-    hint = "write to a folder that is no input, or take other suffixes in than come out"
-    return FdlProblem("functions.oscar", " -> ".join(loop.services), loop.message, hint)
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return yaml.safe_load(file)
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path} is not YAML: {error}") from error
-
-
-def _read_script(fdl: Path, script: str) -> str:
-    """A script's content; its path is relative to the FDL file, or absolute."""
-    return (fdl.parent / script).read_text(encoding="utf-8")
+def lines(verdict: Verdict) -> list[str]:
+    """Return the verdict as lines for people, in the form that editors understand: ``file:line:column: ...``."""
+    found = [f"{one.file}:{one.line}:{one.column}: warning: {one.path} {one.message}" for one in verdict.warnings] + [
+        str(problem) for problem in verdict.problems
+    ]
+    if verdict.fdl:
+        names = ", ".join(service.name for service in verdict.services) or "no service"
+        return [*found, f"{verdict.name}: OK ({names})"]
+    count = len(verdict.problems)
+    return [*found, f"{verdict.name}: {count} problem{'s' if count > 1 else ''}"]
 
 
 def validate(arguments: argparse.Namespace) -> int:
-    """Print the verdict on an FDL file."""
-    verdict = check(arguments.fdl)
-    if arguments.json:
-        print(json.dumps(verdict.document(), indent=2, default=str))
-        return 0 if verdict.fdl else 1
-    for warning in verdict.warnings:
-        print(f"warning: {warning}")
-    if verdict.fdl:
-        names = ", ".join(service.name for service in verdict.fdl.services) or "no service"
-        print(f"{arguments.fdl}: OK ({names})")
-        return 0
-    for problem in verdict.problems:
-        print(problem)
-    count = len(verdict.problems)
-    print(f"{arguments.fdl}: {count} problem{'s' if count > 1 else ''}")
-    return 1
+    """Print the verdict on FDL files; return the exit code."""
+    verdicts = [verdict for path in arguments.fdl for verdict in check_all(path)]
+    if arguments.server and all(verdict.fdl for verdict in verdicts):
+        from oscar_fedcloud.cli.asking import ask  # the HTTP client is slow to load
+
+        verdicts = ask(arguments.server, arguments.username, verdicts)
+    if arguments.json or arguments.output == "json":
+        print(json.dumps(report(verdicts), indent=2, default=str))
+    else:
+        print("\n".join(line for verdict in verdicts for line in lines(verdict)))
+    return VALID if all(verdict.fdl for verdict in verdicts) else INVALID
 
 
 def schema(_: argparse.Namespace) -> int:
@@ -135,9 +101,18 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("validate", help="say all that is wrong with an FDL file; exit code 1 if there is")
-    command.add_argument("fdl", type=Path, metavar="FDL", help="FDL file (YAML)")
-    command.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    text = "say all that is wrong with FDL files, with file, line and column"
+    command = commands.add_parser("validate", help=text, description=text[0].upper() + text[1:] + ".", epilog=CODES)
+    where = "FDL file (YAML or JSON), - for standard input, or a folder with FDL files in it and below it"
+    command.add_argument("fdl", type=Path, nargs="+", metavar="FDL", help=where)
+    command.add_argument("--output", choices=("text", "json"), default="text", help="form of the verdict")
+    command.add_argument("--json", action="store_true", help="the same as --output json")
+    server = (
+        "also ask this server what it would do; the password is taken from OSCAR_PASSWORD, or a token from OSCAR_TOKEN"
+    )
+    command.add_argument("--server", metavar="URL", help=server)
+    user = os.environ.get("OSCAR_USERNAME", "oscar")
+    command.add_argument("--username", default=user, help="user at the server (%(default)s)")
     command.set_defaults(command=validate)
 
     text = "run one file through a service, as a server would, and show what comes out; the exit code is the script's"
@@ -165,8 +140,14 @@ def run(argv: list[str] | None, program: str) -> int:
     try:
         return int(arguments.command(arguments))
     except CommandError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 1
+from oscar_fedcloud import __version__
+from oscar_fedcloud.cli.checking import CommandError, Verdict, check, check_all
+from oscar_fedcloud.cli.store import StoreError
+from oscar_fedcloud.cli.streams import guard
+from oscar_fedcloud.fdl import FdlProblem, Service, json_schema
+
+VALID, INVALID, NOT_CHECKED = 0, 1, 2  # exit codes of validate
+CODES = "Exit codes: 0 all is well (there may be warnings), 1 problems were found, 2 nothing could be checked."
 
 
 if __name__ == "__main__":
