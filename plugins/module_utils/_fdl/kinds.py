@@ -81,6 +81,9 @@ class Script(Text):
 
     LARGEST = 640 * 1024  # bytes
 
+    def __init__(self) -> None:
+        super().__init__(longest=self.LARGEST)
+
     def check(self, value: str) -> Finding:
         found = super().check(value)
         size = 0 if found else len(value.encode())

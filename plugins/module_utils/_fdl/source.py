@@ -22,7 +22,7 @@ _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a node itself. name: of the member concerned, or "". earlier: index of its first use, or -1."""
+    """What is wrong with a node itself. name: the member concerned, or "". earlier: index of its first use, or -1."""
 
     index: int
     name: str

@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -16,29 +17,60 @@ from oscar_fedcloud.api import present, views
 from oscar_fedcloud.api.call import Call
 from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.encoding import encode
-from oscar_fedcloud.api.reading import read, read_fdl
+from oscar_fedcloud.api.reading import placing, read, read_fdl
 from oscar_fedcloud.api.routing import Parameter, Route
 from oscar_fedcloud.api.secrets import keep_hidden
 from oscar_fedcloud.core_types import Change
-from oscar_fedcloud.fdl import FdlError, FdlProblem, Service
+from oscar_fedcloud.fdl import FILE, SERVICE, FdlError, FdlProblem, Service, Source, resolve
+from oscar_fedcloud.fdl.containers import ListOf
 
+_SERVICES = ListOf(SERVICE)
+_IN_FDL = ("functions", "storage_providers", "clusters", "document")
 _PLACE = re.compile(r"`(?:\$\.)?([^`]+)`$")  # where msgspec says that something is wrong
 
 
 async def apply_services(call: Call) -> Response:
     """Declare or remove many services; with ``dry_run`` only say what would change."""
     dry_run = call.flag("dry_run")
-    document = await call.document()
-    change, warnings = await asyncio.to_thread(_change, call.core, document)
-    plan = await (call.core.changes.plan(change) if dry_run else call.core.changes.apply(change))
+    request = Request.of(await call.source())
+    with placing(request.source, request.below, request.place):
+        change, warnings = await asyncio.to_thread(_change, call.core, request)
+        plan = await (call.core.changes.plan(change) if dry_run else call.core.changes.apply(change))
     body = await asyncio.to_thread(lambda: encode(present.plan_view(plan, warnings)))
     return Response(body, media_type="application/json")
 
 
-def _change(core: Core, document: Mapping[str, Any]) -> tuple[Change, tuple[str, ...]]:
+@dataclass(slots=True)
+class Request:
+    """The body of a request. bare: it is an FDL document itself. places: of the services in the FDL document."""
+
+    source: Source
+    document: Mapping[str, Any]
+    bare: bool
+    places: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, source: Source) -> Request:
+        """Give each member of the body the types of its fields."""
+        data: Mapping[str, Any] = source.data
+        if "functions" in data:
+            return cls(source, {"fdl": resolve(FILE, data)}, bare=True)
+        kinds = {"fdl": FILE, "services": _SERVICES}
+        return cls(source, {name: resolve(kinds.get(name), value) for name, value in data.items()}, bare=False)
+
+    def below(self, path: str) -> str:
+        """The path in the body of a problem's path."""
+        return path if self.bare or path.partition("[")[0].partition(".")[0] not in _IN_FDL else f"fdl.{path}"
+
+    def place(self, number: int) -> str:
+        """What the body calls a service of the change."""
+        return self.places[number] if number < len(self.places) else f"services[{number}]"
+
+
+def _change(core: Core, request: Request) -> tuple[Change, tuple[str, ...]]:
     """The change that the body of the request asks for, and the warnings of reading it. Raises FdlError."""
-    wanted = _read(document)
-    services, warnings = _services(core, wanted)
+    wanted = _read(request.document)
+    services, warnings = _services(core, wanted, request)
     names = wanted.names or [service.name for service in services]
     if doubles := [name for name, count in Counter(names).items() if count > 1]:
         raise FdlError(FdlProblem("services", name, f"{name!r} is named twice", "give it once") for name in doubles)
@@ -80,10 +112,11 @@ def _contradictions(wanted: views.Apply) -> Iterator[FdlProblem]:
         yield FdlProblem("names", None, "names belongs to state absent", "give fdl or services")
 
 
-def _services(core: Core, wanted: views.Apply) -> tuple[list[Service], tuple[str, ...]]:
+def _services(core: Core, wanted: views.Apply, request: Request) -> tuple[list[Service], tuple[str, ...]]:
     """The services that are given, and the warnings of reading them. Raises FdlError with the problems of all."""
     if wanted.fdl is not None:
         fdl = read_fdl(core, wanted.fdl)
+        request.places = fdl.places
         return list(fdl.services), fdl.warnings
     services: list[Service] = []
     warnings: list[str] = []
@@ -110,6 +143,7 @@ ROUTES = (
         "service",
         views.PlanView,
         request=views.Apply,
+        yaml=True,
         parameters=(Parameter("dry_run", "only say what would change", "boolean"),),
         errors=(412, 422),
     ),

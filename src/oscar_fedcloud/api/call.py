@@ -24,9 +24,12 @@ from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.errors import ApiError, invalid
 from oscar_fedcloud.api.idempotency import Replies
 from oscar_fedcloud.api.limits import Limits
+from oscar_fedcloud.api.origin import is_yaml, media_type
 from oscar_fedcloud.api.standing import Standing
 from oscar_fedcloud.api.timing import Requests
 from oscar_fedcloud.core_types import Declared, NotFound
+from oscar_fedcloud.fdl import FdlError, Source, decode, read_json
+from oscar_fedcloud.fdl_text import read_source
 
 _DIGITS = 18  # of a number that fits into 64 bits
 _KEYS = ("key", "prefix")  # parameters that hold object keys, and so any bytes
@@ -170,6 +173,28 @@ class Call:
             raise ApiError(400, "the body must be a JSON object")
         return value
 
+    async def source(self) -> Source:
+        """The body with the position of each member, scalars as written: JSON, or YAML by its content type.
+
+        Raises ApiError 400 unless it is an object, FdlError when it gives a name twice.
+        """
+        content = await (await self.body()).content()
+        yaml = is_yaml(media_type(self.request.headers))
+        try:
+            source = await asyncio.to_thread(_source, content if content.strip() else b"{}", yaml)
+        except FdlError as error:
+            first = error.problems[0]
+            if first.path != "document":
+                raise
+            kind = "YAML" if yaml else "JSON"
+            reason = first.message.removeprefix(f"is not {kind}: ")
+            raise ApiError(
+                400, f"the body is not {kind}: {reason} (line {first.line}, column {first.column})"
+            ) from None
+        if not isinstance(source.data, dict):
+            raise ApiError(400, "the body must be a JSON object")
+        return source
+
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """A whole number of the query. Raises ApiError 422."""
         value = self.optional_number(name, least, most)
@@ -204,6 +229,10 @@ class Call:
         except ValueError:
             raise invalid(f"query.{name}", text, f"{text!r} is not a time", "write 2026-01-31T12:00:00Z") from None
         return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
+def _source(content: bytes, yaml: bool) -> Source:
+    return read_source(content) if yaml else read_json(decode(content))
 
 
 def is_number(text: str) -> bool:

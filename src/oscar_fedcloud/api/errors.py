@@ -111,6 +111,8 @@ def respond(scope: Scope, error: Exception) -> Response:
 
 def problem(error: ApiError) -> views.Problem:
     """Problem details of an error."""
-    errors = [views.FieldProblem(one.path, one.value, one.message, one.hint) for one in error.errors]
+    errors = [
+        views.FieldProblem(one.path, one.value, one.message, one.hint, one.line, one.column) for one in error.errors
+    ]
     title = HTTPStatus(error.status).phrase
     return views.Problem(title=title, status=error.status, detail=error.detail, errors=errors)

@@ -59,7 +59,10 @@ def operation(route: Route) -> dict[str, Any]:
         "responses": _responses(route),
     }
     if route.request is not None:
-        shown["requestBody"] = {"content": _content(route.request)}
+        content = _content(route.request)
+        if route.yaml:
+            content["application/yaml"] = content["application/json"]
+        shown["requestBody"] = {"content": content}
     return shown
 
 

@@ -43,12 +43,18 @@ def check_origin(method: str, headers: Mapping[str, str]) -> None:
         raise ApiError(403, "a web page of another origin may not send this request; send JSON with its content type")
 
 
-def check_json(headers: Mapping[str, str]) -> None:
-    """Raise ApiError 415 for a content type that says that the body is no JSON.
+def is_yaml(media: str) -> bool:
+    """Return whether a media type is one of YAML. A browser asks before it sends one (see above)."""
+    return media.endswith(("/yaml", "/x-yaml", "+yaml"))
+
+
+def check_document(headers: Mapping[str, str], yaml: bool) -> None:
+    """Raise ApiError 415 for a content type that says that the body is no JSON, nor YAML where that is taken too.
 
     OSCAR's clients send none, and curl sends that of forms unless it is told otherwise. Both are taken, since
     ``check_origin`` has refused what a page of another origin sends in this way.
     """
     media = media_type(headers)
-    if media and not is_json(media) and media != _OF_CURL:
-        raise ApiError(415, f"the content type is {media}, it must be application/json")
+    if media and not is_json(media) and media != _OF_CURL and not (yaml and is_yaml(media)):
+        wanted = "application/json or application/yaml" if yaml else "application/json"
+        raise ApiError(415, f"the content type is {media}, it must be {wanted}")

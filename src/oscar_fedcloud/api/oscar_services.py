@@ -11,7 +11,7 @@ from starlette.responses import Response
 from oscar_fedcloud.api.call import Call
 from oscar_fedcloud.api.encoding import answer, encode
 from oscar_fedcloud.api.errors import ApiError
-from oscar_fedcloud.api.reading import read
+from oscar_fedcloud.api.reading import placing_service, read, service_document
 from oscar_fedcloud.api.routing import Route
 from oscar_fedcloud.api.secrets import SERVICE_LABEL, keep_hidden
 from oscar_fedcloud.api.system import site_store
@@ -60,8 +60,9 @@ async def delete_service(call: Call) -> Response:
 
 
 async def _read(call: Call) -> Service:
-    document = await call.document()
-    service, _ = await asyncio.to_thread(read, call.core, document, "service", False)
+    source = await call.source()
+    with placing_service(source):
+        service, _ = await asyncio.to_thread(read, call.core, service_document(source), "service", False)
     return service
 
 
@@ -89,6 +90,7 @@ ROUTES = (
         "service",
         status=201,
         request=dict,
+        yaml=True,
         errors=(409,),
     ),
     Route(
@@ -99,6 +101,7 @@ ROUTES = (
         "service",
         status=204,
         request=dict,
+        yaml=True,
         errors=(404,),
     ),
     Route("GET", "/system/services/{name}", get_service, "One service (OSCAR)", "service", dict, errors=(404,)),

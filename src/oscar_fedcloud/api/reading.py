@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.catalogue.matching import filter_rule
-from oscar_fedcloud.fdl import Fdl, Service, parse_fdl, read_service
+from oscar_fedcloud.fdl import SERVICE, Fdl, FdlError, Service, Source, parse_fdl, read_service, resolve
+
+_OF_CHANGE = re.compile(r"services\[(\d+)\]")  # what the catalogue calls the services of a change
 
 
 def read(
@@ -23,3 +28,34 @@ def read_fdl(core: Core, document: Mapping[str, Any]) -> Fdl:
     return parse_fdl(
         document, providers=tuple(core.providers), rules=(filter_rule,), launcher=core.config.launcher.kind
     )
+
+
+def service_document(source: Source) -> dict[str, Any]:
+    """The document of one service as plain data."""
+    document: dict[str, Any] = resolve(SERVICE, source.data)
+    return document
+
+
+@contextmanager
+def placing(source: Source, below: Callable[[str], str] = str, services: Callable[[int], str] = str) -> Iterator[None]:
+    """Give the problems of an FdlError the line and column that their fields have in the request.
+
+    services: the path of the numbered service of the change. below: the path in the source of a problem's path.
+    """
+    try:
+        yield
+    except FdlError as error:
+        problems = []
+        for problem in error.problems:
+            found = _OF_CHANGE.match(problem.path)
+            path = services(int(found[1])) + problem.path[found.end() :] if found else problem.path
+            line, column = source.locate(below(path))
+            problems.append(replace(problem, path=path, line=line, column=column))
+        raise FdlError(problems) from None
+
+
+@contextmanager
+def placing_service(source: Source) -> Iterator[None]:
+    """The same for a request that is one service, called ``service`` in problems."""
+    with placing(source, lambda path: path.removeprefix("service").removeprefix("."), lambda _number: "service"):
+        yield

@@ -18,7 +18,7 @@ from oscar_fedcloud.api.auth import Kind, Resource, Verb, identify
 from oscar_fedcloud.api.call import Api, Call
 from oscar_fedcloud.api.errors import ApiError, invalid, respond
 from oscar_fedcloud.api.idempotency import MAX_KEY, claimed
-from oscar_fedcloud.api.origin import check_json, check_origin
+from oscar_fedcloud.api.origin import check_document, check_origin
 from oscar_fedcloud.model import digest
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -61,7 +61,8 @@ class Route:
 
     kind: of the resource, and ``verb`` what is done to it, for ``auth.may``. status: on success.
     request and answer: a type, a media type for bytes or text, or None for nothing. errors: other statuses that
-    clients must expect, besides those that every route has (201 comes with the same answer).
+    clients must expect, besides those that every route has (201 comes with the same answer). yaml: the body may be
+    YAML instead of JSON.
     """
 
     method: Literal["GET", "PUT", "POST", "DELETE"]
@@ -75,6 +76,7 @@ class Route:
     request: Any = None
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()
+    yaml: bool = False
 
     @property
     def action(self) -> Verb:
@@ -126,7 +128,7 @@ async def _handle(route: Route, call: Call) -> Response:
         _check_query(route, call)
     _check_lengths(call)
     if route.takes_json and call.has_body:
-        check_json(call.request.headers)
+        check_document(call.request.headers, route.yaml)
     key = call.header("idempotency-key") or (call.header("x-delegated-job-id") if route.action == "start" else "")
     if route.method != "POST" or not key or call.query.get("dry_run", "false").lower() not in ("false", "0", ""):
         return await route.handler(call)

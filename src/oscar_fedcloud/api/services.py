@@ -12,7 +12,7 @@ from oscar_fedcloud.api.call import Call, is_number
 from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.encoding import answer, encode
 from oscar_fedcloud.api.errors import ApiError, invalid
-from oscar_fedcloud.api.reading import read
+from oscar_fedcloud.api.reading import placing_service, read, service_document
 from oscar_fedcloud.api.routing import Parameter, Route
 from oscar_fedcloud.api.secrets import keep_hidden
 from oscar_fedcloud.core_types import Change, Conflict, Declared
@@ -40,14 +40,16 @@ async def get_service(call: Call) -> Response:
 async def put_service(call: Call) -> Response:
     """Declare a service by its document."""
     name = call.param("name")
-    document = await call.document()
+    source = await call.source()
+    document = service_document(source)
     if document.setdefault("name", name) != name:
         raise invalid("service.name", document["name"], f"{document['name']!r} differs from {name!r} in the address")
     current = call.core.service(name)
     expected = expectation(call, current)
-    service, _ = await asyncio.to_thread(read, call.core, document)
-    service = keep_hidden(service, current.service if current else None)
-    await call.core.changes.apply(Change(documents=(service,), expect_revision=expected))
+    with placing_service(source):
+        service, _ = await asyncio.to_thread(read, call.core, document)
+        service = keep_hidden(service, current.service if current else None)
+        await call.core.changes.apply(Change(documents=(service,), expect_revision=expected))
     return await service_answer(call, call.declared(), 200 if current else 201)
 
 
@@ -147,6 +149,7 @@ ROUTES = (
         "service",
         views.Service,
         request=dict,
+        yaml=True,
         parameters=(_MATCH, _NONE_MATCH),
         errors=(201, 412, 422),
     ),

@@ -80,6 +80,12 @@ def test_it_takes_every_document_that_the_daemon_writes(document: dict[str, Any]
     assert list(unknown(SPEC, spec)) == []
 
 
+@pytest.mark.parametrize("value", [1.1, 493, True])
+def test_variables_are_text_as_in_pods_since_kubectl_has_read_what_was_written(value: Any) -> None:
+    document = minimal(environment={"variables": {"N": value}})
+    assert [error.json_path for error in VALIDATOR.iter_errors(document)] == ["$.environment.variables.N"]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -87,7 +93,7 @@ def test_it_takes_every_document_that_the_daemon_writes(document: dict[str, Any]
         {"retry": 3},
         {"timeout": "1h30m"},
         {"expose": {"api_port": 8080}},
-        {"environment": {"Variables": {"N": 1, "B": True, "F": 1.5}}},
+        {"environment": {"Variables": {"N": "1"}}},
         {"input": [place("a/b", provider="minio", suffix=[".jpg"])]},
     ],
 )

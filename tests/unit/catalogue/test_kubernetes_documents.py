@@ -170,7 +170,7 @@ def test_the_launcher_does_not_take_the_secret_for_one_of_its_own() -> None:
 
 
 def test_a_long_script_is_compressed() -> None:
-    long = entry(1, script="echo hello\n" * 90_000)
+    long = entry(1, script="echo hello\n" * 50_000)
     kept = record(revision_data(long))
     assert kept.entry(1) == long
     assert kept.sizes[1] < 50_000

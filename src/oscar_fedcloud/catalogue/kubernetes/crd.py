@@ -79,6 +79,10 @@ def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Sch
         target = definitions[schema["$ref"].rpartition("/")[2]]
         return structural({**target, **{key: value for key, value in schema.items() if key != "$ref"}}, definitions)
     kept = {key: schema[key] for key in _KEPT if key in schema}
+    if isinstance(kept.get("type"), list) and "string" in kept["type"]:
+        kept["type"] = (
+            "string"  # kubectl has read numbers by then, and 1.10 would arrive as 1.1: as in Pods, quote them
+        )
     if "enum" in schema:
         kept.setdefault("type", "string")
     if not isinstance(kept.get("type"), str):
