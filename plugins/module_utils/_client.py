@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 REPEATS = 5  # of a request for which the server has no room
 LONGEST_WAIT = 30  # s that a server may ask us to wait
+
+_FIELDS = ("path", "value", "message", "hint")
+_PLACE = ("file", "line", "column")
+
 ACCEPT = "application/json, application/problem+json, */*"
 
 
@@ -76,14 +80,24 @@ def describe(problems: Iterable[FdlProblem]) -> str:
 
 def as_errors(problems: Iterable[FdlProblem]) -> list[dict[str, Any]]:
     """Problems as the server lists them in a problem document."""
-    return [{"path": p.path, "value": p.value, "message": p.message, "hint": p.hint} for p in problems]
+    errors = []
+    for problem in problems:
+        error = {name: getattr(problem, name) for name in _FIELDS}
+        errors.append({**error, **{name: getattr(problem, name) for name in _PLACE if getattr(problem, name)}})
+    return errors
 
 
 def as_problems(errors: Iterable[Mapping[str, Any]]) -> list[FdlProblem]:
     """The inverse of ``as_errors``."""
     from ._fdl import FdlProblem  # here, since a target compiles it anew for each task, and most tasks do not fail
 
-    return [FdlProblem(**{name: e.get(name, "") for name in ("path", "value", "message", "hint")}) for e in errors]
+    return [
+        FdlProblem(
+            **{name: error.get(name, "") for name in _FIELDS},
+            **{name: error[name] for name in _PLACE if name in error},
+        )
+        for error in errors
+    ]
 
 
 def path(*segments: str) -> str:

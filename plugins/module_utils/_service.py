@@ -23,15 +23,16 @@ APPLY = "/v2/services:apply"
 def declare(module: AnsibleModule, client: Client) -> dict[str, Any]:
     """Make the services of the task present or absent; what the module returns. Raises OscarError.
 
-    The option ``payload`` is what the action plugin read: ``request`` (the FDL or the services), ``places`` (where each
-    service stands in what the user wrote), ``names``, and ``secrets`` that must not be shown.
+    The option ``payload`` is what the action plugin read: ``request`` (the FDL or the services), ``places`` (file and
+    path of each service in what the user wrote), ``positions`` (line and column of every path, by file), ``names``, and
+    ``secrets`` that must not be shown.
     """
     payload = json.loads(module.params["payload"] or "{}")
     module.no_log_values.update(payload.get("secrets", ()))
     body = _body(module.params, payload)
-    answer = _apply(module, client, body, payload.get("places", ()))
+    answer = _apply(module, client, body, payload)
     for warning in answer["warnings"]:
-        module.warn(warning)
+        module.warn(_relocated_text(warning, payload))
     plan = answer["plan"]
     if module.params["wait"] and not module.check_mode:
         # Only the invoker counts revisions, and only it knows what ready means.
@@ -67,7 +68,7 @@ def _body(params: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, An
     return {"state": "absent", "names": names, "data": params["data"] or "keep"}
 
 
-def _apply(module: AnsibleModule, client: Client, body: Mapping[str, Any], places: Sequence[str]) -> Any:
+def _apply(module: AnsibleModule, client: Client, body: Mapping[str, Any], payload: Mapping[str, Any]) -> Any:
     """The answer to ``:apply``, or its stand-in where the server has no such thing.
 
     The stand-ins are imported where they are needed: a target compiles the model of FDL anew for each task.
@@ -87,23 +88,47 @@ def _apply(module: AnsibleModule, client: Client, body: Mapping[str, Any], place
                 if body.get("prune"):
                     raise OscarError("prune is set, but an existing OSCAR server has no plan; leave it out") from error
                 return _legacy.apply(client, body, module.check_mode)
-        raise _relocated(error, places) from error
+        raise _relocated(error, payload) from error
 
 
-def _relocated(error: ApiError, places: Sequence[str]) -> ApiError:
+def _relocated(error: ApiError, payload: Mapping[str, Any]) -> ApiError:
     """The error with the places that the user knows: the server counts the services that it got."""
-    errors = [{**e, "path": relocate(str(e.get("path", "")), places)} for e in error.details["errors"]]
+    errors = [_relocated_error(e, payload) for e in error.details["errors"]]
     if not errors:
         return error
     return ApiError(describe(as_problems(errors)), error.status, True, errors)
 
 
-def relocate(place: str, places: Sequence[str]) -> str:
-    """The place of a problem as the user knows it; ``places`` are those of the services of the request, in order."""
+def _relocated_error(error: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, Any]:
+    file, path = relocate(str(error.get("path", "")), payload.get("places", ()))
+    kept = {name: value for name, value in error.items() if name not in ("line", "column")}  # those of the request
+    files = payload.get("positions") or {}
+    file = file or ("" if "services" in payload.get("request", ()) else next(iter(files), ""))
+    if file not in files:
+        return {**kept, "path": path}
+    from ._fdl.source import nearest_place  # here, since a target compiles it anew for each task
+
+    line, column = nearest_place(path, files[file], (1, 1))
+    return {**kept, "path": path, "file": file, "line": line, "column": column}
+
+
+def _relocated_text(warning: str, payload: Mapping[str, Any]) -> str:
+    """A warning of the server's plan with the place that the user knows."""
+    place, _, text = warning.partition(" ")
+    file, path = relocate(place, payload.get("places", ()))
+    return f"{file}: {path} {text}" if file else f"{path} {text}"
+
+
+def relocate(place: str, places: Sequence[Mapping[str, str]]) -> tuple[str, str]:
+    """File and path of a problem as the user knows them; ``places`` are those of the services of the request, in order.
+
+    The file is "" where the place is none of a service.
+    """
     found = re.match(r"services\[(\d+)\]", place)
     if not found or int(found.group(1)) >= len(places):
-        return place
-    return places[int(found.group(1))] + place[found.end() :]
+        return "", place
+    service = places[int(found.group(1))]
+    return service["file"], service["path"] + place[found.end() :]
 
 
 def wait_ready(client: Client, names: Sequence[str], timeout: float) -> None:

@@ -54,16 +54,30 @@ options:
       - Relative paths are searched
         as those of M(ansible.builtin.copy) are, so in C(files/) of the role or playbook and beside the playbook.
       - C(script) of a service is a path relative to the FDL file, or absolute. Text with a line break is the script
-        itself.
-      - Files that are encrypted as a whole by C(ansible-vault) are decrypted. Single encrypted values (C(!vault))
-        cannot be read here; use O(definition) for them.
+        itself. A script must lie in the folder of its FDL file, after all links are followed, or in one of
+        O(script_folders).
+      - Scalars without quotes are text as written wherever the language expects text, for example C(1.10), C(0755) or
+        C(yes) in C(environment.variables). Other fields are read by the core schema of YAML 1.2, in which C(true) and
+        C(false) are the only booleans. A name that is given twice is an error.
+      - Files that are encrypted as a whole by C(ansible-vault) are decrypted, and so are single values (C(!vault)).
     type: path
+  script_folders:
+    description:
+      - Folders on the controller, besides that of an FDL file, from which the C(script) of its services may be read.
+        Without them an FDL file of somebody else could make the controller send any file that it can read.
+      - Relative paths start at the playbook. Has no effect on O(definition), whose C(script) the playbook itself names.
+    type: list
+    elements: path
+    default: []
   definition:
     description:
       - One service, in the fields of FDL.
       - C(script) with a line break is the script itself. Otherwise it is the path of a file on the controller, which
         is searched as O(fdl) is; there it is an error if the file does not exist.
       - Ansible replaces C({{ }}) in all values, also in a script; use C(!unsafe) for scripts with such braces.
+      - Ansible reads the YAML before this module, by the rules of YAML 1.1. Put values of C(environment) in quotes,
+        since otherwise C(1.10) arrives as C(1.1), C(0755) as C(493) and C(12:30:00) as C(45000). There is a warning for
+        each number, boolean and date. Of a template, write C("{{ port | string }}").
     type: dict
   names:
     description:
@@ -208,7 +222,8 @@ services:
       memory: 512Mi
       cpu: "0.2"
 errors:
-  description: All that is wrong with the services, each with C(path), C(value), C(message) and C(hint).
+  description: All that is wrong with the services, each with C(path), C(value), C(message) and C(hint), and of an FDL
+    file with C(file), C(line) and C(column).
   returned: when the services are refused
   type: list
   elements: dict
@@ -217,6 +232,9 @@ errors:
       value: 2 GB
       message: "'2 GB' is not a memory quantity"
       hint: use for example 512Mi or 2Gi
+      file: fdl.yml
+      line: 5
+      column: 9
 """
 
 from ..module_utils._argspec import oscar_module, run
@@ -227,6 +245,7 @@ def main():
     module = oscar_module(
         {
             "fdl": {"type": "path"},
+            "script_folders": {"type": "list", "elements": "path", "default": []},
             "definition": {"type": "dict"},
             "names": {"type": "list", "elements": "str", "aliases": ["name"]},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -186,7 +186,8 @@ def test_all_problems_of_a_folder_are_told_with_their_files(
         write_fdl(tmp_path / "services" / str(number), definition(f"{name}-{number}", memory=memory))
     task = [service("declare", fdl=str(tmp_path / "services"))]
     found = newest.play(task, module_defaults=access(daemon))["declare"].result["errors"]
-    assert [error["path"].partition(": ")[0] for error in found] == ["0/fdl.yml", "1/fdl.yml"]
+    assert [error["file"] for error in found] == ["0/fdl.yml", "1/fdl.yml"]
+    assert all(error["line"] > 1 and error["column"] > 1 for error in found)
     assert all(error["path"].endswith(".memory") for error in found)
 
 

@@ -11,7 +11,7 @@ from .document import from_document, keep_secrets, to_document
 from .file import FILE, Fdl, parse_fdl, script_places
 from .hiding import hide
 from .jsontext import read_json
-from .loops import Loop, find_loops
+from .loops import Loop, find_loops, loop_problem
 from .matching import Match, match, takes_name
 from .model import SERVICE, Service
 from .normalise import normalise
@@ -94,6 +94,7 @@ __all__ = [
     "json_schema",
     "keep_secrets",
     "lies_in",
+    "loop_problem",
     "make_problem",
     "markdown",
     "match",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from .model import Service
 from .parts import Input, Output
+from .problem import FdlProblem
 
 _Place = tuple[str, tuple[int, int], Service, Input]
 """Key prefix, number of service and input (which keeps comparisons from reaching the service), service, input."""
@@ -59,6 +60,13 @@ def find_loops(services: Iterable[Service]) -> list[Loop]:
             cycle = [flow, *back]
             loops.setdefault(frozenset((step.source, step.target) for step in cycle), _loop(cycle))
     return list(loops.values())
+
+
+def loop_problem(loop: Loop, place: str) -> FdlProblem:
+    """Return a loop as a problem of the outputs of the service at ``place``, one of its services."""
+    names = " -> ".join((*loop.services, loop.services[0]))
+    hint = "write the output to another folder or bucket, or give the input a suffix that its outputs do not have"
+    return FdlProblem(f"{place}.output", names, loop.message, hint)
 
 
 def _flows(services: Sequence[Service]) -> Iterator[_Flow]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from .problem import FdlError, FdlProblem, Part, join, under
 
@@ -17,6 +17,7 @@ DEEPEST = 100
 MOST_ADDED = 100_000
 """Values that aliases may add to those that are written."""
 
+Place = TypeVar("Place")
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 
@@ -87,10 +88,7 @@ class Source:
         """Return line and column, from 1, of the field at a path, or of the nearest one above that is there."""
         if not self._known:
             self._known = dict(_indices(self.root))
-        end = len(path)
-        while end > 0 and path[:end] not in self._known:
-            end = max(path.rfind(".", 0, end), path.rfind("[", 0, end))
-        return self._position(self._known.get(path[: max(end, 0)], self.root.index))
+        return self._position(nearest_place(path, self._known, self.root.index))
 
     def places(self) -> dict[str, tuple[int, int]]:
         """Return line and column of every path."""
@@ -120,6 +118,14 @@ class Source:
         if not self._starts:
             self._starts = line_starts(self.text)
         return position(self._starts, index)
+
+
+def nearest_place(path: str, known: Mapping[str, Place], whole: Place) -> Place:
+    """Return what is known of a path, else of the nearest one above it; ``whole`` is that of the document."""
+    end = len(path)
+    while end > 0 and path[:end] not in known:
+        end = max(path.rfind(".", 0, end), path.rfind("[", 0, end))
+    return known.get(path[: max(end, 0)], whole)
 
 
 def line_starts(text: str) -> list[int]:
@@ -179,5 +185,5 @@ def _faults(root: Node) -> list[tuple[str, Fault]]:
         seen.add(id(node))
         for fault in node.faults:
             found.setdefault(fault, path)
-        waiting += [(join(path, part), member) for part, _at, member in _members(node)]
+        waiting += [(join(path, part), member) for part, _at, member in _members(node)][::-1]
     return [(path, fault) for fault, path in found.items()]

@@ -22,6 +22,7 @@ _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufff
 _YAML = "tag:yaml.org,2002:"
 _TYPES = {"int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}
 _MERGE = "<<"
+_TOO_DEEP = f"is nested more than {DEEPEST} levels deep"
 
 
 class YamlSyntaxError(Exception):
@@ -59,6 +60,8 @@ def read_text(content: bytes | str, parse: Parse, name: str = "", tags: Tags | N
         if mark is None:
             raise
         reason = " ".join(str(getattr(error, "problem", None) or getattr(error, "context", "")).split())
+        if "nesting depth" in reason:  # libyaml has a limit of its own
+            raise fail(name, text, mark.index, _TOO_DEEP) from None
         hint = "indent with spaces, not tabs" if text[mark.index : mark.index + 1] == "\t" else ""
         raise fail(name, text, mark.index, f"is not YAML: {reason}", hint) from None
 
@@ -168,7 +171,7 @@ class _Composer:
 
 
 def _too_deep(index: int) -> YamlSyntaxError:
-    return YamlSyntaxError(index, f"is nested more than {DEEPEST} levels deep", "use the fields of docs/fdl.md")
+    return YamlSyntaxError(index, _TOO_DEEP)
 
 
 def _scalar(event: Any, tags: Tags) -> Node:

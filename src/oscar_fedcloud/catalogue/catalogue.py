@@ -17,12 +17,12 @@ from oscar_fedcloud.catalogue.matching import Matcher
 from oscar_fedcloud.core_types import Change, Conflict, Declared, NotFound, Plan, PlanItem, ServiceState
 from oscar_fedcloud.fdl import (
     FdlError,
-    FdlProblem,
     Loop,
     Service,
     diff_documents,
     find_loops,
     from_document,
+    loop_problem,
     to_document,
 )
 from oscar_fedcloud.providers import foreign
@@ -124,7 +124,7 @@ class Catalogue:
             for problem in foreign.problems(service, places[name], self.stores, whole.values())
         ]
         loops = [loop for loop in find_loops(whole.values()) if places.keys() & set(loop.services)]
-        problems += [_loop_problem(loop, places) for loop in loops if not loop.breakable]
+        problems += [loop_problem(loop, _place_of(loop, places)) for loop in loops if not loop.breakable]
         if problems:
             raise FdlError(problems)
         return [loop.message for loop in loops]
@@ -244,9 +244,6 @@ class Catalogue:
         return [{"revision": entry.revision, "changed": entry.changed} for entry in entries]
 
 
-def _loop_problem(loop: Loop, places: Mapping[str, str]) -> FdlProblem:
-    """A loop, at the place of the first service of it that the change declares."""
-    place = next(places[name] for name in loop.services if name in places)
-    names = " -> ".join((*loop.services, loop.services[0]))
-    hint = "write the output to another folder or bucket, or give the input a suffix that its outputs do not have"
-    return FdlProblem(f"{place}.output", names, loop.message, hint)
+def _place_of(loop: Loop, places: Mapping[str, str]) -> str:
+    """The place of the first service of a loop that the change declares."""
+    return next(places[name] for name in loop.services if name in places)

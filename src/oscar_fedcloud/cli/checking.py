@@ -18,12 +18,12 @@ from oscar_fedcloud.fdl import (
     Fdl,
     FdlError,
     FdlProblem,
-    Loop,
     Service,
     Source,
     fdl_files,
     find_loops,
     is_outside,
+    loop_problem,
     parse_fdl,
     read_file,
     read_script,
@@ -192,10 +192,5 @@ def _with_loops(verdicts: Sequence[Verdict]) -> list[Verdict]:
     result = list(verdicts)
     for loop in find_loops([service for verdict in verdicts for service in verdict.services]):
         number, place = homes[loop.services[0]]
-        result[number] = _with(result[number], _loop_problem(loop, place), not loop.breakable)
+        result[number] = _with(result[number], loop_problem(loop, place), not loop.breakable)
     return result
-
-
-def _loop_problem(loop: Loop, place: str) -> FdlProblem:
-    hint = "" if loop.breakable else "write to a folder that is no input, or take other suffixes in than come out"
-    return FdlProblem(place, " -> ".join(loop.services), loop.message, hint)

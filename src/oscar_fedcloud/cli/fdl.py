@@ -140,14 +140,8 @@ def run(argv: list[str] | None, program: str) -> int:
     try:
         return int(arguments.command(arguments))
     except CommandError as error:
-from oscar_fedcloud import __version__
-from oscar_fedcloud.cli.checking import CommandError, Verdict, check, check_all
-from oscar_fedcloud.cli.store import StoreError
-from oscar_fedcloud.cli.streams import guard
-from oscar_fedcloud.fdl import FdlProblem, Service, json_schema
-
-VALID, INVALID, NOT_CHECKED = 0, 1, 2  # exit codes of validate
-CODES = "Exit codes: 0 all is well (there may be warnings), 1 problems were found, 2 nothing could be checked."
+        print(f"{program}: {error}", file=sys.stderr)
+        return NOT_CHECKED if arguments.command is validate else 1
 
 
 if __name__ == "__main__":

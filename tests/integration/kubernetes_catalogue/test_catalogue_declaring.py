@@ -121,7 +121,7 @@ def test_kubectl_refuses_a_misspelt_field_itself(kubectl: Kubectl) -> None:
 def test_secrets_never_stay_in_the_object(daemon: Daemon, kubectl: Kubectl) -> None:
     store = {"endpoint": "http://127.0.0.1:1", "access_key": "a", "secret_key": "sesame-2"}
     spec = {
-        "environment": {"variables": {"N": 1}, "secrets": {"PASSWORD": "sesame-1"}},
+        "environment": {"variables": {"N": "1"}, "secrets": {"PASSWORD": "sesame-1"}},
         "storage_providers": {"minio": {"other": store}},
         "token": "5e5a3e" * 10 + "0000",
     }

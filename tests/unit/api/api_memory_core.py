@@ -14,7 +14,7 @@ import httpx
 
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.core_types import Answer, Answers, Change, Conflict, Declared, NotFound, Plan, PlanItem
-from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, diff_documents, find_loops, to_document
+from oscar_fedcloud.fdl import FdlError, Service, diff_documents, find_loops, loop_problem, to_document
 from oscar_fedcloud.jobs.shapes import BacklogRow, backlog_rows
 from oscar_fedcloud.jobs.waits import ServiceFacts, SiteFacts, Wait, Waiting, summary, waits_of
 from oscar_fedcloud.ledger import Ledger, Verdict
@@ -140,7 +140,8 @@ class MemoryCore:
         names = [service.name for service in change.documents]
         after = {name: one.service for name, one in self.declared.items()} | {one.name: one for one in change.documents}
         if loops := [loop for loop in find_loops(after.values()) if not loop.breakable]:
-            raise FdlError(FdlProblem("services", loop.services, loop.message, "") for loop in loops)
+            places = {service.name: f"services[{index}]" for index, service in enumerate(change.documents)}
+            raise FdlError(loop_problem(loop, places[next(n for n in loop.services if n in places)]) for loop in loops)
         items = [self._wanted(service, change.expect_revision) for service in change.documents]
         pruned = [name for name in self.declared if change.prune and name not in names]
         items += [self._unwanted(name, change.expect_revision) for name in (*change.names, *pruned)]

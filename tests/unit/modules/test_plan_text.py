@@ -110,4 +110,7 @@ def test_without_a_server_nothing_is_there_to_remove() -> None:
     ],
 )
 def test_places_are_those_that_the_user_wrote(place: str, expected: str) -> None:
-    assert relocate(place, ["functions.oscar[0].a", "functions.oscar[1].b"]) == expected
+    places = [{"file": "fdl.yml", "path": "functions.oscar[0].a"}, {"file": "b", "path": "functions.oscar[1].b"}]
+    file, path = relocate(place, places)
+    assert path == expected
+    assert bool(file) == (path != place)
