@@ -193,8 +193,9 @@ def test_a_problem_that_the_server_finds_has_its_place_in_the_file(
     run = newest.play(tasks, module_defaults=access(daemon))
     for name, file in (("file", str(tmp_path / "0.fdl.yml")), ("folder", "0.fdl.yml")):
         (error,) = run[name].result["errors"]
-        assert (error["file"], error["line"], error["column"]) == (file, 8, 16)
+        assert (error["file"], error["line"], error["column"]) == (file, 8, 17)
         assert error["path"] == "functions.oscar[0].here.output[0].storage_provider"
+        assert "is not usable on this server version" in run[name].message
     (by_command,) = check(tmp_path / "0.fdl.yml").problems
-    assert (by_command.line, by_command.column, by_command.path) == (8, 16, error["path"])
+    assert (by_command.line, by_command.column, by_command.path) == (8, 17, error["path"])
     assert "is not usable on this server version" in by_command.message

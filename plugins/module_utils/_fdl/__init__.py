@@ -9,6 +9,7 @@ Pure standard library. The steps are separate functions without side effects: te
 from .diff import Change, diff_documents
 from .document import from_document, keep_secrets, to_document
 from .file import FILE, Fdl, parse_fdl, script_places
+from .forms import provider_type
 from .hiding import hide
 from .jsontext import read_json
 from .loops import Loop, find_loops, loop_problem
@@ -34,7 +35,7 @@ from .problem import HIDDEN, MISSING, FdlError, FdlProblem, make_problem
 from .quantity import LARGEST, parse_amount, parse_cpu, parse_duration, parse_quantity
 from .reference import markdown
 from .resolve import resolve
-from .rules import Rule, unusable_stores, validate, warnings_of
+from .rules import USABLE_TYPES, Rule, unusable_stores, validate, warnings_of
 from .schema import json_schema
 from .source import Source
 from .textfile import (
@@ -60,6 +61,7 @@ __all__ = [
     "LARGEST_SCRIPT",
     "MISSING",
     "SERVICE",
+    "USABLE_TYPES",
     "Change",
     "Environment",
     "Expose",
@@ -105,6 +107,7 @@ __all__ = [
     "parse_fdl",
     "parse_quantity",
     "parse_service",
+    "provider_type",
     "read_file",
     "read_json",
     "read_script",

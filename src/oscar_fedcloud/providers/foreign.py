@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from oscar_fedcloud.config import ProviderConfig
-from oscar_fedcloud.fdl import FdlProblem, Service, make_problem
+from oscar_fedcloud.fdl import USABLE_TYPES, FdlProblem, Service, make_problem, provider_type
 from oscar_fedcloud.model import Provider
 from oscar_fedcloud.providers import make_provider
 from oscar_fedcloud.providers.connection import HostAndScheme
@@ -89,7 +89,10 @@ def _endpoint_problem(settings: ProviderConfig) -> str:
 
 def _unusable(place: str, provider_id: str, site: set[str]) -> FdlProblem:
     hint = f"use {', '.join(sorted(site))}, or declare a minio or s3 store in storage_providers"
-    return make_problem(place, provider_id, "is no store that this server can use", hint)
+    text = "is no store that this server can use"
+    if provider_type(provider_id) not in USABLE_TYPES:
+        text = "is not usable on this server version"
+    return make_problem(place, provider_id, text, hint)
 
 
 def _rival(name: str, provider_id: str, settings: ProviderConfig, others: Iterable[Service]) -> str | None:
