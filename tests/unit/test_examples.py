@@ -42,7 +42,7 @@ def test_example_fits_the_json_schema(file: Path) -> None:
 def test_example_is_valid_without_warnings(file: Path) -> None:
     verdict = check(file)
     assert verdict.fdl is not None
-    assert verdict.document()["problems"] == verdict.document()["warnings"] == []
+    assert verdict.problems == verdict.warnings == ()
 
 
 def test_grayify_works_without_imagemagick(tmp_path: Path) -> None:

@@ -111,4 +111,4 @@ def filter_rule(service: Service) -> Iterator[FdlProblem]:
     except (JMESPathError, ValueError) as error:
         yield make_problem("filter", service.filter, f"is not JMESPath ({str(error).splitlines()[0]})", hint)
     except RecursionError:
-        yield make_problem("filter", service.filter, "is nested too deep", hint)
+        yield make_problem("filter", service.filter, "is not JMESPath (it is nested too deep)", hint)

@@ -62,19 +62,27 @@ class Verdict:
         return self.fdl.services if self.fdl else ()
 
 
-def check(path: Path) -> Verdict:
-    """Check one FDL file (``-`` is standard input) with the scripts that it names. Raises CommandError."""
-    return _with_loops([_check_file(path)])[0]
+def check(path: Path, any_store: bool = False) -> Verdict:
+    """Check one FDL file (``-`` is standard input) with the scripts that it names. Raises CommandError.
+
+    any_store: take stores that no server of this version can use, since a server will be asked.
+    """
+    return _with_loops([_check_file(path, any_store)])[0]
 
 
-def check_all(path: Path) -> list[Verdict]:
+def check_all(path: Path, any_store: bool = False) -> list[Verdict]:
     """Check one FDL file, or all in a folder and below it, with the loops through several. Raises CommandError."""
     if str(path) == STDIN or not path.is_dir():
-        return [check(path)]
+        return [check(path, any_store)]
     files = fdl_files(path)
     if not files:
         raise CommandError(f"the folder {path} holds no FDL file; name its FDL files {FDL_NAMES}")
-    return _with_loops(_with_other_names([_check_in_folder(Path(file)) for file in files]))
+    return _with_loops(_with_other_names([_check_in_folder(Path(file), any_store) for file in files]))
+
+
+def warning_line(warning: FdlProblem) -> str:
+    """Return a warning as one line, with its place in the form that editors understand."""
+    return f"{warning.file}:{warning.line}:{warning.column}: warning: {warning.path} {warning.message}"
 
 
 def documents(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
@@ -116,13 +124,13 @@ def _with(verdict: Verdict, problem: FdlProblem, is_problem: bool) -> Verdict:
     return verdict if known else replace(verdict, warnings=(*verdict.warnings, problem))
 
 
-def _check_file(path: Path) -> Verdict:
+def _check_file(path: Path, any_store: bool) -> Verdict:
     name = "<stdin>" if str(path) == STDIN else str(path)
     try:
         content = _stdin() if str(path) == STDIN else read_file(path, LARGEST_FDL)
     except OSError as error:
         raise CommandError(f"{path} cannot be read: {error.strerror}") from error
-    return _check_text(name, path, content)
+    return _check_text(name, path, content, any_store)
 
 
 def _stdin() -> bytes:
@@ -132,21 +140,21 @@ def _stdin() -> bytes:
     return content
 
 
-def _check_in_folder(path: Path) -> Verdict:
+def _check_in_folder(path: Path, any_store: bool) -> Verdict:
     try:
-        return _check_file(path)
+        return _check_file(path, any_store)
     except CommandError as error:
         return Verdict(str(path), None, (FdlProblem("document", None, str(error), "", str(path), 1, 1),))
 
 
-def _check_text(name: str, path: Path, content: bytes) -> Verdict:
+def _check_text(name: str, path: Path, content: bytes, any_store: bool) -> Verdict:
     try:
         source = read_source(content, name)
     except FdlError as error:
         return Verdict(name, None, error.problems)
     data = resolve(FILE, source.data)
     warnings = source.placed(_outside(path, data))
-    rules = (filter_rule, unusable_stores)
+    rules = (filter_rule,) if any_store else (filter_rule, unusable_stores)
     try:
         fdl = parse_fdl(data, lambda script: read_script(path, script), rules=rules)
     except FdlError as error:

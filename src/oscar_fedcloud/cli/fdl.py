@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from oscar_fedcloud import __version__
-from oscar_fedcloud.cli.checking import CommandError, Verdict, check, check_all
+from oscar_fedcloud.cli.checking import CommandError, Verdict, check, check_all, warning_line
 from oscar_fedcloud.cli.store import StoreError
 from oscar_fedcloud.cli.streams import guard
 from oscar_fedcloud.fdl import FdlProblem, Service, json_schema
@@ -38,9 +38,7 @@ def _plain(problem: FdlProblem) -> dict[str, Any]:
 
 def lines(verdict: Verdict) -> list[str]:
     """Return the verdict as lines for people, in the form that editors understand: ``file:line:column: ...``."""
-    found = [f"{one.file}:{one.line}:{one.column}: warning: {one.path} {one.message}" for one in verdict.warnings] + [
-        str(problem) for problem in verdict.problems
-    ]
+    found = [*map(warning_line, verdict.warnings), *map(str, verdict.problems)]
     if verdict.fdl:
         names = ", ".join(service.name for service in verdict.services) or "no service"
         return [*found, f"{verdict.name}: OK ({names})"]
@@ -50,7 +48,7 @@ def lines(verdict: Verdict) -> list[str]:
 
 def validate(arguments: argparse.Namespace) -> int:
     """Print the verdict on FDL files; return the exit code."""
-    verdicts = [verdict for path in arguments.fdl for verdict in check_all(path)]
+    verdicts = [verdict for path in arguments.fdl for verdict in check_all(path, any_store=bool(arguments.server))]
     if arguments.server and all(verdict.fdl for verdict in verdicts):
         from oscar_fedcloud.cli.asking import ask  # the HTTP client is slow to load
 

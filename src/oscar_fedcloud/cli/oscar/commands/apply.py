@@ -68,23 +68,18 @@ def delete_command(app: App, names: Sequence[str], data: str, dry_run: bool, yes
 
 def read(files: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the documents of all services of FDL files. Raises WrongUse with all that is wrong."""
-    from oscar_fedcloud.cli import fdl as language
-    from oscar_fedcloud.fdl import to_document
+    from oscar_fedcloud.cli.checking import CommandError, check_all, documents, warning_line
 
-    documents: list[dict[str, Any]] = []
-    wrong = []
-    for file in files:
-        try:
-            verdict = language.check(file)
-        except language.CommandError as error:
-            raise WrongUse(str(error)) from error
+    try:
+        verdicts = [verdict for file in files for verdict in check_all(file, any_store=True)]
+    except CommandError as error:
+        raise WrongUse(str(error)) from error
+    for verdict in verdicts:
         for warning in verdict.warnings:
-            note(f"warning: {file}: {warning}")
-        wrong += [f"{file}: {problem}" for problem in verdict.problems]
-        documents += [to_document(service) for service in (verdict.fdl.services if verdict.fdl else ())]
-    if wrong:
+            note(warning_line(warning))
+    if wrong := [str(problem) for verdict in verdicts for problem in verdict.problems]:
         raise WrongUse("\n".join(wrong))
-    return documents
+    return documents(verdicts)
 
 
 def _change(app: App, request: Mapping[str, Any], dry_run: bool, yes: bool, question: str) -> list[dict[str, Any]]:
