@@ -8,6 +8,7 @@ relative path is that of a credential which systemd hands over (LoadCredential=)
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -41,6 +42,8 @@ class ProviderConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
     secret_key: str = ""
     secret_key_file: str = ""
     verify: bool | str = True  # False, True or the path of a CA bundle
+    shared_key: bool = False  # whether Jobs may use this key where the store makes none for services
+    settle: float = 10.0  # type folder: s without a change until a file that is written into the folder counts
     root: str = ""  # type folder: where its files lie on this machine
     hooks: Hooks | None = None  # type minio: without hooks the store is polled
 
@@ -122,6 +125,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     max_pending: int = 0  # bytes of request bodies that are held at once; 0 = twice max_body
     max_connections: int = 1024
     cors_origins: tuple[str, ...] = ("*",)
+    callback_networks: tuple[str, ...] = ()  # CIDR; where callbacks may go to besides public addresses
     show_store_keys: bool = True  # the store's keys in /system/config, for the administrator only
 
     @property
@@ -230,9 +234,20 @@ def _check(config: Config) -> None:
         raise ConfigError("catalogue.revisions must be at least 1, and catalogue.namespace a name")
     if isinstance(config.launcher, KubernetesConfig):
         _check_kubernetes(config.launcher)
+    for network in config.callback_networks:
+        _check_network(network)
     for field in ("poll_interval", "listing_interval", "reconcile_interval"):
         if getattr(config, field) <= 0:
             raise ConfigError(f"{field} is {getattr(config, field)}, it must be more than 0 seconds")
+
+
+def _check_network(text: str) -> None:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"callback_networks has {text!r}, it must be a network in CIDR notation such as 10.0.0.0/8"
+        ) from error
 
 
 def _check_kubernetes(launcher: KubernetesConfig) -> None:

@@ -21,6 +21,7 @@ from oscar_fedcloud.daemon.housekeeping import Housekeeping
 from oscar_fedcloud.daemon.tasks import Tasks, Work, bounded
 from oscar_fedcloud.jobs.callbacks import Callbacks
 from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
+from oscar_fedcloud.jobs.receivers import networks_of
 from oscar_fedcloud.jobs.requests import Requests
 from oscar_fedcloud.jobs.shapes import BacklogRow, backlog_rows
 from oscar_fedcloud.jobs.specs import Specs
@@ -66,7 +67,7 @@ class Core:
             config.max_running,
             self.tasks.troubles,
         )
-        self.callbacks = Callbacks(ledger, self._token)
+        self.callbacks = Callbacks(ledger, self._token, networks_of(config.callback_networks))
         self.pollers = Pollers(self.providers, ledger, self.ingest, config.poll_interval, self.tasks)
         self.housekeeping = Housekeeping(config, ledger, self.providers, launcher, self.catalogue)
         self.changes = Changes(self.catalogue, self.reconciler, self.dispatcher, self.providers, self._adopt_stores)
@@ -105,6 +106,7 @@ class Core:
         """End all tasks, in bounded time; the log names what hangs. Jobs go on and are adopted by the next life."""
         await self.tasks.close(_STEP)
         await bounded("dispatcher", self.dispatcher.close(), _STEP)
+        await bounded("callbacks", self.callbacks.close(), _STEP)
         await bounded("catalogue", self.catalogue.store.close(), _STEP)
         self.providers.close()
         await bounded("ledger", asyncio.to_thread(self.ledger.close), _STEP)

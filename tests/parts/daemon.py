@@ -41,6 +41,7 @@ class Daemon:
             "admin_password": self.password,
             "launcher": {"rclone": rclone_binary(), "path": [str(Path(sys.executable).parent), "/usr/bin", "/bin"]},
             "reconcile_interval": 60.0,
+            "callback_networks": ["127.0.0.0/8"],
         }
         if minio is not None:
             settings["providers"] = {

@@ -11,7 +11,8 @@ from typing import Any
 
 from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.catalogue.matching import filter_rule
-from oscar_fedcloud.fdl import SERVICE, Fdl, FdlError, Service, Source, parse_fdl, read_service, resolve
+from oscar_fedcloud.fdl import SERVICE, Fdl, FdlError, FdlProblem, Service, Source, parse_fdl, read_service, resolve
+from oscar_fedcloud.jobs.receivers import callback_rule, networks_of
 
 _OF_CHANGE = re.compile(r"services\[(\d+)\]")  # what the catalogue calls the services of a change
 
@@ -20,14 +21,16 @@ def read(
     core: Core, document: Mapping[str, Any], place: str = "service", strict: bool = True
 ) -> tuple[Service, tuple[str, ...]]:
     """A service and the warnings about it. Raises FdlError with places under ``place``."""
-    return read_service(document, place, strict, tuple(core.providers), (filter_rule,), core.config.launcher.kind)
+    return read_service(document, place, strict, tuple(core.providers), _rules(core), core.config.launcher.kind)
 
 
 def read_fdl(core: Core, document: Mapping[str, Any]) -> Fdl:
     """A whole FDL document in which scripts stand as content. Raises FdlError."""
-    return parse_fdl(
-        document, providers=tuple(core.providers), rules=(filter_rule,), launcher=core.config.launcher.kind
-    )
+    return parse_fdl(document, providers=tuple(core.providers), rules=_rules(core), launcher=core.config.launcher.kind)
+
+
+def _rules(core: Core) -> tuple[Callable[[Service], Iterator[FdlProblem]], ...]:
+    return filter_rule, callback_rule(networks_of(core.config.callback_networks))
 
 
 def service_document(source: Source) -> dict[str, Any]:

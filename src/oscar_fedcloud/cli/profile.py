@@ -202,8 +202,10 @@ class Profile:
                     "access_key": store.access_key,
                     "secret_key_file": str(self.secret_key_file),
                     "root": str(self.store_folder),
+                    "shared_key": True,  # one machine, one user
                 }
             },
+            "callback_networks": ["127.0.0.0/8", "::1/128"],  # programs of this machine
             "launcher": {
                 "type": "process",
                 "container": settings.container,

@@ -12,57 +12,104 @@ import hashlib
 import hmac
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 
 from oscar_fedcloud.jobs.decide import backoff
+from oscar_fedcloud.jobs.posting import Poster
+from oscar_fedcloud.jobs.receivers import Network
 from oscar_fedcloud.ledger import Callback, Ledger, LedgerUnavailable
 from oscar_fedcloud.model import Run, StoredObject
-from oscar_fedcloud.waiting import wait
-
-if TYPE_CHECKING:
-    import httpx
+from oscar_fedcloud.waiting import in_words, wait
 
 log = structlog.get_logger(__name__)
 
 _BATCH = 50
+_AT_ONCE = 256  # messages under way
+_EACH = 2  # of them to one receiver
+_LOOKS = 100  # at the outbox in a row, each past the receivers that are busy
 _OUTPUTS = 1000  # of a job that a message names
-_TIMEOUT = 10.0  # s
 _FIRST_WAIT, _LONGEST_WAIT, _TRIES = 5.0, 3600.0, 20
-_IDLE = 60.0  # s between looks when nothing wakes us
+_PAUSE = 5.0  # s between looks when nothing wakes us
 
 
 class Callbacks:
-    """Sends what the ledger's outbox holds. token: of a service, "" when it is gone."""
+    """Sends what the ledger's outbox holds. token: of a service, "" when it is gone.
 
-    def __init__(self, ledger: Ledger, token: Callable[[str], str]) -> None:
+    Each message is a task of its own, a few at once for each receiver: one that is slow delays no other.
+    """
+
+    def __init__(self, ledger: Ledger, token: Callable[[str], str], networks: Sequence[Network] = ()) -> None:
         self.ledger = ledger
         self.token = token
         self.wake = asyncio.Event()
-        self._client: httpx.AsyncClient | None = None
+        self.poster = Poster(networks)
+        self._sending: dict[int, asyncio.Task[None]] = {}  # id of the message -> its task
+        self._receivers: Counter[str] = Counter()  # receiver -> messages under way
 
     async def run(self) -> None:
         """Send for ever."""
         try:
             while True:
-                pause = _IDLE
                 try:
-                    pause = await self._send_due()
+                    await self._send_due()
                 except LedgerUnavailable as error:
                     log.warning("ledger unavailable, callbacks pause", error=str(error))
-                await wait(self.wake, pause)
+                await wait(self.wake, _PAUSE)
                 self.wake.clear()
         finally:
-            if self._client:
-                await self._client.aclose()
+            for task in self._sending.values():
+                task.cancel()
 
-    async def _send_due(self) -> float:
-        due = await asyncio.to_thread(self.ledger.callbacks_due, time.time(), _BATCH)
-        await asyncio.gather(*(self._send(callback) for callback in due))
-        return 0.0 if len(due) == _BATCH else min(_IDLE, _FIRST_WAIT)
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self.poster.close()
+
+    async def _send_due(self) -> None:
+        """Begin to send what is due and whose receiver is not busy."""
+        busy: set[str] = set()  # URLs
+        for _ in range(_LOOKS):
+            if len(self._sending) >= _AT_ONCE:
+                return
+            due = await asyncio.to_thread(
+                self.ledger.callbacks_due, time.time(), _BATCH, tuple(self._sending), tuple(busy)
+            )
+            for callback in due:
+                if callback.id not in self._sending and not self._begin(callback):
+                    busy.add(callback.url)
+            if len(due) < _BATCH:
+                return
+
+    def _begin(self, callback: Callback) -> bool:
+        """Send in a task, unless its receiver has enough to do."""
+        receiver = receiver_of(callback.url)
+        if self._receivers[receiver] >= _EACH or len(self._sending) >= _AT_ONCE:
+            return False
+        self._receivers[receiver] += 1
+        task = asyncio.create_task(self._guarded(callback), name=f"callback {callback.id}")
+        self._sending[callback.id] = task
+
+        def ended(_: object) -> None:
+            del self._sending[callback.id]
+            self._receivers[receiver] -= 1
+            if not self._receivers[receiver]:
+                del self._receivers[receiver]
+            self.wake.set()
+
+        task.add_done_callback(ended)
+        return True
+
+    async def _guarded(self, callback: Callback) -> None:
+        """A message that cannot be handled as it should be waits, and concerns no other."""
+        try:
+            await self._send(callback)
+        except Exception as error:
+            log.warning("callback not handled, it will be tried again", job=callback.run.id, error=in_words(error))
+            await asyncio.sleep(_PAUSE)
 
     async def _send(self, callback: Callback) -> None:
         token = self.token(callback.run.service)
@@ -71,7 +118,7 @@ class Callbacks:
             return
         body = await asyncio.to_thread(self._message, callback.run)
         headers = {"Content-Type": "application/json", "X-Oscar-Signature": signature(token, body)}
-        if error := await self._post(callback.url, body, headers):
+        if error := await self.poster.post(callback.url, body, headers):
             await self._postpone(callback, error)
         else:
             await asyncio.to_thread(self.ledger.callback_done, callback.id)
@@ -84,17 +131,6 @@ class Callbacks:
         outputs = self.ledger.outputs(run.id, last.number, 0, _OUTPUTS)
         return message(run, outputs, last.outputs_total, last.summary)
 
-    async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> str:
-        """Why the URL did not take it, or ""."""
-        import httpx  # here, as is the client: most sites have no callbacks, and both take a while to begin
-
-        self._client = self._client or httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False)
-        try:
-            (await self._client.post(url, content=body, headers=headers)).raise_for_status()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return str(error) or type(error).__name__
-        return ""
-
     async def _postpone(self, callback: Callback, error: str) -> None:
         tries = callback.tries + 1
         if tries >= _TRIES:
@@ -104,6 +140,15 @@ class Callbacks:
         delay = backoff(_FIRST_WAIT, _LONGEST_WAIT, tries, random.random())  # noqa: S311  no secret
         log.warning("callback failed", url=callback.url, job=callback.run.id, tries=tries, error=error)
         await asyncio.to_thread(self.ledger.callback_retry, callback.id, time.time() + delay)
+
+
+def receiver_of(url: str) -> str:
+    """Who answers under a URL: its scheme, host and port."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+    except ValueError:
+        return url
 
 
 def message(run: Run, outputs: Sequence[StoredObject] = (), total: int = 0, summary: str = "") -> bytes:

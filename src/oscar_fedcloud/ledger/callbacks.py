@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
@@ -32,12 +33,15 @@ def add(connection: Connection, run: Run, url: str, now: float) -> None:
     connection.execute(insert(callbacks).values(values))
 
 
-def due(connection: Connection, now: float, limit: int) -> list[Callback]:
-    """Messages to deliver now, the longest waiting first."""
+def due(
+    connection: Connection, now: float, limit: int, under_way: Collection[int] = (), busy: Collection[str] = ()
+) -> list[Callback]:
+    """Messages to deliver now, the longest waiting first; without those under way, and those to busy URLs."""
     query = (
         select(*RUN_COLUMNS, *_COLUMNS)
         .join(callbacks, callbacks.c.run_id == runs.c.id)
         .where(or_(callbacks.c.not_before <= now, callbacks.c.not_before > now + bounds.MAX_WAIT))
+        .where(callbacks.c.id.not_in(under_way), callbacks.c.url.not_in(busy))
         .order_by(callbacks.c.not_before, callbacks.c.id)
         .limit(limit)
     )

@@ -321,9 +321,11 @@ class Ledger:
         """Remove a dead letter; False if there is none."""
         return self._write(letters.drop, letter_id)
 
-    def callbacks_due(self, now: float, limit: int) -> list[Callback]:
-        """Messages to deliver now, the longest waiting first."""
-        return self._read(callbacks.due, now, limit)
+    def callbacks_due(
+        self, now: float, limit: int, under_way: Collection[int] = (), busy: Collection[str] = ()
+    ) -> list[Callback]:
+        """Messages to deliver now, the longest waiting first; without those under way, and those to busy URLs."""
+        return self._read(callbacks.due, now, limit, under_way, busy)
 
     def callback_done(self, callback_id: int) -> bool:
         """Remove a delivered (or given up) message; False if it was removed before."""
