@@ -18,6 +18,7 @@ from oscar_fedcloud.catalogue.reconciler import Intervals, Reconciler, places_of
 from oscar_fedcloud.config import Config, KubernetesConfig
 from oscar_fedcloud.core_types import Declared
 from oscar_fedcloud.daemon.housekeeping import Housekeeping
+from oscar_fedcloud.daemon.lineage import take_ledger
 from oscar_fedcloud.daemon.tasks import Tasks, Work, bounded
 from oscar_fedcloud.jobs.callbacks import Callbacks
 from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
@@ -82,6 +83,7 @@ class Core:
         """Load the catalogue and start all tasks; the dispatcher takes up running Jobs first."""
         await self.catalogue.store.open()
         await asyncio.to_thread(self.catalogue.load)
+        await take_ledger(self.ledger, self.config.ledger_url, self.catalogue, self.config.data)
         self.ledger.on_committed = self._on_committed
         self._adopt_stores()
         self.reconciler.recover()

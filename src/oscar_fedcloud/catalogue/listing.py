@@ -92,14 +92,17 @@ class Lister:
     def _without_baseline(self, provider: Provider, where: Prefix) -> dict[str, float]:
         """Services whose input here has no baseline -> the time (s) from which on objects are new to them.
 
-        Everything is new to an input that asks for existing objects.
+        Everything is new to an input that asks for existing objects, unless that was granted before: by a ledger that
+        was lost since, so that its baseline is newer than the document.
         """
         name = f"{provider.id}/{where.bucket}/{where.prefix}"
         found: dict[str, float] = {}
         for service in self.catalogue.readers.get(name, ()):
-            state = self.catalogue.entries[service].inputs[name]
+            entry = self.catalogue.entries[service]
+            state = entry.inputs[name]
             if not state.baselined:
-                found[service] = 0.0 if self._wants_existing(service, provider.id, where) else state.since
+                all_new = state.since <= entry.changed and self._wants_existing(service, provider.id, where)
+                found[service] = 0.0 if all_new else state.since
         return found
 
     def _wants_existing(self, service: str, provider_id: str, where: Prefix) -> bool:

@@ -23,8 +23,10 @@ from oscar_fedcloud.cli.service import (
 )
 from oscar_fedcloud.cli.streams import guard
 from oscar_fedcloud.config import Config, ConfigError, load
-from oscar_fedcloud.ledger.errors import LedgerUnavailable
+from oscar_fedcloud.daemon.wishes import wish_for
+from oscar_fedcloud.ledger.errors import LedgerError
 
+NEW_LEDGER = "if the ledger was lost: begin a new one, for which what is in the inputs now counts as processed"
 _THREADS = 16  # for requests of the API and for the ledger; stores have their own
 
 
@@ -37,6 +39,7 @@ def _main(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="oscar-invoker", description="Turns storage events into jobs.")
     parser.add_argument("--config", required=True, metavar="FILE", help="configuration, YAML")
     parser.add_argument("--validate-config", action="store_true", help="check the configuration and exit")
+    parser.add_argument("--new-ledger", action="store_true", help=NEW_LEDGER)
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(argv)
@@ -54,6 +57,8 @@ def _main(argv: list[str] | None) -> int:
         print(f"oscar-invoker: another invoker runs on {config.data_dir}", file=sys.stderr)
         return 1
     with lock:
+        if options.new_ledger:
+            wish_for(config.data)
         return run(config)
 
 
@@ -63,7 +68,7 @@ def run(config: Config) -> int:
 
     try:
         uvloop.run(_serve(config))
-    except (OSError, LedgerUnavailable, ConfigError, StoreError) as error:
+    except (OSError, LedgerError, ConfigError, StoreError) as error:
         print(f"oscar-invoker: cannot run: {error}", file=sys.stderr)
         return 1
     return 0

@@ -38,6 +38,7 @@ from oscar_fedcloud.cli.status import describe, is_running, locked, print_status
 from oscar_fedcloud.cli.store import StoreError
 from oscar_fedcloud.cli.streams import guard
 from oscar_fedcloud.cli.supervise import Health, Part, Supervisor, rotate
+from oscar_fedcloud.daemon.wishes import wish_for
 
 LARGEST = 100_000  # jobs at once
 STOPPED = 3  # exit code of `status`, as init scripts have it
@@ -108,6 +109,8 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     )
     text = "jobs at once over all services (as before, at first 0 = one per processor)"
     command.add_argument("--max-running", type=_count, metavar="N", help=text)
+    text = "if the ledger was lost: begin a new one, for which what is in the inputs now counts as processed"
+    command.add_argument("--new-ledger", action="store_true", help=text)
 
 
 def _count(text: str) -> int:
@@ -138,6 +141,7 @@ def run(profile: Profile, arguments: argparse.Namespace) -> int:
             raise StandaloneError(f"a server runs already on {profile.folder}")
         settings = profile.prepare(wanted)
         _check_configuration(profile)
+        _wish(profile, arguments)
         print(f"Serving {profile.folder} on port {settings.port}; Ctrl-C ends it", file=sys.stderr, flush=True)
         asyncio.run(_supervise(profile, settings))
     return 0
@@ -172,6 +176,7 @@ def start(profile: Profile, arguments: argparse.Namespace) -> int:
     wanted = _wanted(arguments)
     talk = sys.stderr if _as_json(arguments) else sys.stdout
     with starting(profile, arguments.timeout):
+        _wish(profile, arguments)
         child = None if is_running(profile) else _detach(profile, wanted)
         if child is None and (known := profile.settings()) and not known.agree(wanted):
             raise StandaloneError(f"the server runs with other settings ({known.words()}): stop it first")
@@ -184,6 +189,12 @@ def start(profile: Profile, arguments: argparse.Namespace) -> int:
         for line in _told(facts):
             print(line)
     return 0
+
+
+def _wish(profile: Profile, arguments: argparse.Namespace) -> None:
+    if arguments.new_ledger:
+        profile.create()
+        wish_for(profile.invoker_folder)
 
 
 def _told(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -62,6 +62,12 @@ def is_sqlite(url: str) -> bool:
     return make_url(url).get_backend_name() == "sqlite"
 
 
+def shown(url: str) -> str:
+    """The database as people are told of it: a file, or a URL without its password."""
+    parsed = make_url(url)
+    return str(parsed.database) if is_sqlite(url) else parsed.render_as_string(hide_password=True)
+
+
 def _sqlite(url: str, pragmas: tuple[str, ...], **options: Any) -> Engine:
     engine = create_engine(url, connect_args={"check_same_thread": False}, **options)
 

@@ -15,6 +15,10 @@ class LedgerUnavailable(LedgerError):
     """
 
 
+class LedgerLost(LedgerError):
+    """The ledger is another one than the site worked with; the message says how to go on."""
+
+
 class BadValue(LedgerError):
     """A value can neither be stored nor looked for: too large a number, a text with NUL."""
 

@@ -18,6 +18,7 @@ from oscar_fedcloud.ledger import (
     callbacks,
     chain,
     history,
+    identity,
     letters,
     outputs,
     requests,
@@ -30,6 +31,7 @@ from oscar_fedcloud.ledger.cells import BadRow
 from oscar_fedcloud.ledger.damage import Damage, watched
 from oscar_fedcloud.ledger.engines import reader_engine, writer_engine
 from oscar_fedcloud.ledger.errors import BadValue, LedgerUnavailable, cause_of, is_row_error
+from oscar_fedcloud.ledger.identity import Identity
 from oscar_fedcloud.ledger.intake import Intake
 from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Trace, Verdict
 from oscar_fedcloud.ledger.requests import Claim
@@ -65,6 +67,14 @@ class Ledger:
             writer.dispose()
             raise LedgerUnavailable(f"the ledger cannot be opened: {error}") from error
         return cls(writer, reader_engine(url))
+
+    def identity(self) -> Identity:
+        """Return the ledger's own name, which it gets with the first question."""
+        return self._read(identity.get) or self._write(identity.make)
+
+    def accept(self) -> None:
+        """Note that this is the ledger of its site from now on."""
+        self._write(identity.accept, time.time())
 
     def close(self) -> None:
         """Commit what is queued and disconnect."""

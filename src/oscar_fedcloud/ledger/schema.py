@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from oscar_fedcloud.ledger import identity
 from oscar_fedcloud.ledger.errors import LedgerError
 from oscar_fedcloud.ledger.tables import SCHEMA_VERSION
 
@@ -26,9 +28,13 @@ def ensure_schema(engine: Engine) -> bool:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-        if current_version(connection) == SCHEMA_VERSION:
+        found = current_version(connection)
+        if found == SCHEMA_VERSION:
             return False
         _migrate(connection)
+        if found is not None:  # it has worked for its site, under an earlier version
+            identity.make(connection)
+            identity.accept(connection, time.time())
     return True
 
 

@@ -9,14 +9,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from ledger_facts import event, recording, store
+from parts.old_ledger import make_first_version
 from parts.postgres import PostgresServer
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
 
 import oscar_fedcloud.ledger
 from oscar_fedcloud.ledger import Ledger, LedgerError, LedgerUnavailable, Verdict
@@ -53,41 +53,13 @@ def test_newest_migration_is_the_one_that_is_checked_for() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == SCHEMA_VERSION
 
 
-_OLD_RUN = """
-    INSERT INTO runs (id, event_id, service, provider, bucket, key, revision, event_order, etag, version_id, time,
-                      depth, via, record, detail, state, reason, asked, attempts, script_failures, infra_failures,
-                      not_before, created)
-    VALUES (:id, 'e', 'grayify', 'minio.default', 'photos', :key, 'r1', 1, '', '', '', 0, 'durable', :record, '',
-            'running', '', '', 1, 0, 0, 0, 5)
-"""
-_OLD_ATTEMPT = """
-    INSERT INTO attempts (run_id, number, job, state, reason, started, limits)
-    VALUES (:id, 1, :job, 'starting', '', 6, :record)
-"""
-
-
-def _first_version(url: str) -> None:
-    """A database as the first version of the schema left it, with work under way."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(oscar_fedcloud.ledger.__file__).parent / "migrations"))
-    engine = writer_engine(url)
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        for name in ("one", "two"):
-            values = {"id": f"abcdef{name}", "key": name.encode(), "record": b"{}", "job": f"job-{name}"}
-            connection.execute(text(_OLD_RUN), values)
-            connection.execute(text(_OLD_ATTEMPT), values)
-    engine.dispose()
-
-
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_upgrade_keeps_what_is_there(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
     if kind == "sqlite":
         url = f"sqlite:///{tmp_path / 'old.db'}"
     else:
         url = request.getfixturevalue("postgres").create_database("upgraded")
-    _first_version(url)
+    make_first_version(url)
     ledger = Ledger.open(url)
     engine = create_engine(url)
     with engine.connect() as connection:

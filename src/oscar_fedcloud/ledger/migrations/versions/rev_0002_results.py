@@ -16,6 +16,8 @@ _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 def upgrade() -> None:
     """Forward only: a program refuses a schema that it does not know."""
+    for leftover in ("outputs", "requests", "site"):  # of a newer ledger into which an older dump was loaded
+        op.execute(f"DROP TABLE IF EXISTS {leftover}")
     op.add_column("attempts", sa.Column("summary", sa.Text, nullable=False, server_default=""))
     op.add_column("attempts", sa.Column("outputs_total", sa.BigInteger, nullable=False, server_default="0"))
     _outputs()

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger's own name, and whether it is the ledger of its site yet."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from oscar_fedcloud.ledger.tables import site
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Attributes:
+
+    id: random, made with the database.
+    accepted: whether a daemon has begun to work with it.
+    """
+
+    id: str
+    accepted: bool
+
+
+def get(connection: Connection) -> Identity | None:
+    """The ledger's identity, None while it has none."""
+    row = connection.execute(select(site).limit(1)).one_or_none()
+    return None if row is None else Identity(str(row.id), row.accepted is not None)
+
+
+def make(connection: Connection) -> Identity:
+    """Give the ledger an identity unless it has one."""
+    if (known := get(connection)) is not None:
+        return known
+    made = Identity(secrets.token_hex(8), accepted=False)
+    connection.execute(insert(site).values(id=made.id))
+    return made
+
+
+def accept(connection: Connection, now: float) -> bool:
+    """Note that this is the ledger of its site from now on."""
+    return connection.execute(update(site).where(site.c.accepted.is_(None)).values(accepted=now)).rowcount > 0
