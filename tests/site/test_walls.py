@@ -18,6 +18,7 @@ import httpx
 import pytest
 from deployed import FRONT, INVENTORY, WORKERS, Deployed, changed
 from guests import named
+from parts.daemon import eventually
 from test_smoke import COPY, put, service
 
 pytestmark = pytest.mark.site
@@ -92,7 +93,7 @@ def test_an_invoker_that_hangs_is_started_again(site: Deployed) -> None:
     while site.ssh(FRONT, "systemctl show oscar-invoker --property=MainPID --value").strip() in (before, "0"):
         assert time.monotonic() < deadline, "the watchdog did not end it"
         time.sleep(3)
-    site.wait_jobs(0, timeout=120)
+    eventually(lambda: site.ssh(FRONT, "systemctl is-active oscar-invoker", must=False) == "active\n", 120)
 
 
 def test_jobs_reach_the_store_and_no_port_of_kubernetes(site: Deployed) -> None:

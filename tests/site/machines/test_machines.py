@@ -61,7 +61,10 @@ def test_secrets_are_for_root(front: Host, folder: str) -> None:
     assert set(files) == {"600 root"}
 
 
-@pytest.mark.parametrize("path", ["/etc/kubernetes/admin.conf", "/etc/oscar/invoker.yml", "/etc/oscar/kubeconfig"])
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/kubernetes/admin.conf", "/etc/oscar/invoker.yml", "/etc/oscar/kubeconfig", "/etc/oscar/kubeconfig.token"],
+)
 def test_others_read_no_credentials(front: Host, path: str) -> None:
     file = front.file(path)
     assert file.user == "root"
