@@ -107,7 +107,7 @@ class ActionModule(ActionBase):
             return self._payload({"fdl": document}, [(source, fdl)])
         found = []
         problems = []
-        for file in fdl_files(path):
+        for file in self._files(name, path):
             try:
                 source, _document, fdl = self._from_file(os.path.relpath(file, path), file, folders)
                 found.append((source, fdl))
@@ -120,6 +120,13 @@ class ActionModule(ActionBase):
             raise FdlError(problems)
         documents = [to_document(service) for _source, fdl in found for service in fdl.services]
         return self._payload({"services": documents}, found)
+
+    def _files(self, name, folder):
+        """The FDL files in a folder. Raises FdlError."""
+        try:
+            return fdl_files(folder)
+        except OSError as error:
+            raise FdlError([_unreadable("fdl", name, error)]) from error
 
     def _from_file(self, name, file, folders):
         """Read an FDL file; return its source, its document with scripts in place, and what it declares."""

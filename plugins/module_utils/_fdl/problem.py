@@ -72,8 +72,13 @@ def join(path: str, part: Part) -> str:
         return f"{path}[{part}]"
     name = str(part)  # documents that were kept as they are may have other keys
     if not _PLAIN_KEY.fullmatch(name):
-        return f'{path}["{name}"]'
+        return f'{path}["{printable(name)}"]'
     return f"{path}.{name}" if path else name
+
+
+def printable(name: str) -> str:
+    """Return a name as it can be shown on a terminal: control characters and the like are escaped."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def relocate(problem: FdlProblem, place: str) -> FdlProblem:

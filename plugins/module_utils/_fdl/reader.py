@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from .problem import HIDDEN, FdlProblem, Part, is_below, join, looks_secret, make_problem, type_name
+from .problem import HIDDEN, FdlProblem, Part, is_below, join, looks_secret, make_problem, printable, type_name
 from .table import Kind, Spec, Table
 
 _MOST_NAMED = 12
@@ -132,7 +132,7 @@ class Reader:
             secret = self._secret or table.private or looks_secret(key) or bool(near and table.names[near].secret)
             hint = f"did you mean {near}?" if near else _known(table)
             self.problems.append(
-                FdlProblem(self.place(key), _described(value, secret), f"{key} is not a known field", hint)
+                FdlProblem(self.place(key), _described(value, secret), f"{printable(key)} is not a known field", hint)
             )
 
     def _keep(self, key: str, value: Any) -> None:

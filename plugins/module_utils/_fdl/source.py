@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from .problem import FdlError, FdlProblem, Part, join, under
+from .problem import FdlError, FdlProblem, Part, join, printable, under
 
 DEEPEST = 100
 """Levels of nesting that a document may have."""
@@ -57,9 +57,8 @@ def mapping_node(index: int, pairs: Iterable[tuple[int, str, Node]], faults: tup
     found = list(faults)
     for at, name, node in pairs:
         if name in members:
-            found.append(
-                Fault(at, name, f"{name or 'a name without text'} is given twice", "give it once", members[name][0])
-            )
+            text = f"{printable(name) or 'a name without text'} is given twice"
+            found.append(Fault(at, name, text, "give it once", members[name][0]))
         else:
             members[name] = (at, node)
     return Node(index, members, tuple(found), *_measure([node for _at, node in members.values()]))

@@ -75,6 +75,10 @@ def is_outside(fdl: Path, script: str) -> bool:
     return not lies_in(os.path.join(home, script), (home,))
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def lies_in(path: Path, folders: Iterable[Path]) -> bool:
     """Whether a path is below one of the folders after all links are followed. A path that is not valid is not."""
     try:
@@ -85,10 +89,13 @@ def lies_in(path: Path, folders: Iterable[Path]) -> bool:
 
 
 def fdl_files(folder: Path) -> list[str]:
-    """Return the paths of all FDL files in a folder and the folders below it, in order."""
+    """Return the paths of all FDL files in a folder and the folders below it, in order. Raises OSError.
+
+    A folder below it that cannot be read is an error: services that are not seen might be taken for removed.
+    """
     found = [
         os.path.join(where, name)
-        for where, _folders, names in os.walk(folder)
+        for where, _folders, names in os.walk(folder, onerror=_raise)
         for name in names
         if _FDL_NAME.fullmatch(name)
     ]

@@ -189,7 +189,7 @@ def _scalar(event: Any, tags: Tags) -> Node:
     if types and type(Written(text).value()) in types:
         return Node(index, Written(text))
     short = tag.replace(_YAML, "!!")
-    found = f"{text[:20]!r} is not what its tag {short} says" if types else f"the tag {short} means nothing here"
+    found = f"the value is not what its tag {short} says" if types else f"the tag {short} means nothing here"
     hint = "only a module of Ansible can decrypt it" if tag.startswith("!vault") else "leave it out"
     return Node(index, "", (Fault(index, "", found, hint),))
 

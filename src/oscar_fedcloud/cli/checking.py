@@ -74,7 +74,10 @@ def check_all(path: Path, any_store: bool = False) -> list[Verdict]:
     """Check one FDL file, or all in a folder and below it, with the loops through several. Raises CommandError."""
     if str(path) == STDIN or not path.is_dir():
         return [check(path, any_store)]
-    files = fdl_files(path)
+    try:
+        files = fdl_files(path)
+    except OSError as error:
+        raise CommandError(f"{error.filename} cannot be read: {error.strerror}") from error
     if not files:
         raise CommandError(f"the folder {path} holds no FDL file; name its FDL files {FDL_NAMES}")
     return _with_loops(_with_other_names([_check_in_folder(Path(file), any_store) for file in files]))

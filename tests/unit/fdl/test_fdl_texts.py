@@ -12,7 +12,7 @@ import yaml
 from fdl_cases import file_of, full, minimal, spots, unhurried
 from hypothesis import given
 from hypothesis import strategies as st
-from parts.fdl_texts import BAD, GOOD, Bad, Good, text_of
+from parts.fdl_texts import BAD, GOOD, PLAIN, Bad, Good, text_of
 
 from oscar_fedcloud.catalogue.matching import filter_rule
 from oscar_fedcloud.fdl import (
@@ -21,6 +21,7 @@ from oscar_fedcloud.fdl import (
     Fdl,
     FdlError,
     FdlProblem,
+    Service,
     Source,
     Written,
     find_loops,
@@ -247,6 +248,55 @@ def test_every_path_has_the_position_of_its_name(data: st.DataObject, as_json: b
         assert rest.lstrip("\"'").startswith(name[1] or name[2])
     assert source.locate(path) == (line, column)
     assert source.locate(f"{path}.no[1].such") == (line, column)
+
+
+ODD = (
+    *PLAIN,
+    "9" * 5000,
+    "1e999",
+    "0x" + "f" * 80,
+    "-1",
+    "[]",
+    "{}",
+    "[1.10, ~]",
+    "{a: 1.10}",
+    '"\\0"',
+    '"\\e[31m"',
+    "''",
+    "!!float .inf",
+)
+
+
+@unhurried
+@given(st.data())
+def test_whatever_stands_in_a_field_is_taken_or_is_a_problem_of_that_field(data: st.DataObject) -> None:
+    document = file_of(full())
+    place = data.draw(st.sampled_from([spot for spot in spots(document) if len(spot) > 4]))
+    odd = data.draw(st.sampled_from(ODD))
+    holder: Any = document
+    for part in place[:-1]:
+        holder = holder[part]
+    holder[place[-1]] = "PLACEHOLDER"
+    text = yaml.safe_dump(document, width=10_000).replace("PLACEHOLDER", odd)
+    try:
+        service = read(text).services[0]
+    except FdlError as error:
+        problems = error.problems
+    else:
+        assert isinstance(service, Service)
+        return
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if line.rstrip().endswith(odd))
+    assert all(problem.line > 0 and str(problem).isprintable() for problem in problems)
+    assert place[4] in ("input", "output", "environment", "federation", "clusters", "storage_providers", "name") or (
+        line in [problem.line for problem in problems] or any(str(place[4]) in problem.path for problem in problems)
+    )
+
+
+def test_errors_show_no_secret_and_nothing_that_moves_a_terminal() -> None:
+    for text in ("{A: !!int s3cr3t}", "{A: !x s3cr3t}", "{A: s3cr3t, A: s3cr3t}", "s3cr3t", "[s3cr3t]"):
+        assert "s3cr3t" not in str(problem_of(text_of(f"environment: {{secrets: {text}}}")))
+    for text in ('"\\e[31m": x', 'labels: {"\\e]0": x}', 'labels: {"\\e]0": x, "\\e]0": x}', 'alpine: "\\e"'):
+        assert str(problem_of(text_of(text))).isprintable()
 
 
 @unhurried
