@@ -18,22 +18,23 @@ A file is a mapping as below. In a file `script` is the path of a script (relati
 lines; in a document of the API it is the content. Memory and CPU are Kubernetes quantities (`512Mi`, `2G`, `500m`,
 `0.5`), durations are seconds or forms such as `30s`, `5m`, `1h30m`.
 
-Scalars without quotes are text as they are written wherever a field is text: `1.10`, `0755`, `yes`, `12:30:00` and `~`
-in `environment.variables`, in lists and in names are just that. Fields with a type of their own are read by the core
-schema of YAML 1.2: booleans are `true` and `false` (also `True`, `TRUE`), `0o17` is octal, `010` is ten. JSON is read the
-same way: the number `1.10` is the text `1.10` where text is expected. A name that is given twice in a mapping is an
-error, which names both lines. Anchors, aliases and merge keys (`<<`) can be used; they may add 100,000 values at most, and
-nothing may be nested more than 100 levels deep. `!vault` is decrypted by the Ansible module alone.
+Scalars without quotes are text as they are written wherever a field is text: `1.10`, `0755`, `yes`, `12:30:00` and
+`~` in `environment.variables`, in lists and in names are just that. Fields with a type of their own are read by the
+core schema of YAML 1.2: booleans are `true` and `false` (also `True`, `TRUE`), `0o17` is octal, `010` is ten. JSON is
+read the same way: the number `1.10` is the text `1.10` where text is expected. A name that is given twice in a
+mapping is an error, which names both lines. Anchors, aliases and merge keys (`<<`) can be used; they may add 100,000
+values at most, and nothing may be nested more than 100 levels deep. `!vault` is decrypted by the Ansible module
+alone.
 
-Variables and secrets of a service have at most 128 KiB together, a script 640 KiB. Their values are never expanded: in
-`PATH: "/opt/x/bin:$PATH"` the last part stays as it is, and `validate` warns of it.
+Variables and secrets of a service have at most 128 KiB together, a script 640 KiB. Their values are never expanded:
+in `PATH: "/opt/x/bin:$PATH"` the last part stays as it is, and `validate` warns of it.
 
-`oscar validate FDL...` (also `oscar-fedcloud validate`) checks files, `-` for standard input, or whole folders, in which
-FDL files are called `fdl.yml` or `NAME.fdl.yml` (or `.yaml`, `.json`). Each problem is one line,
-`file:line:column: path: what is wrong; what is right`; the position is that of the field's name, or of the list's member.
-It also tells what no server of this version can use, and with `--server URL` it asks that server for its plan.
-`--output json` gives the same as data. Exit codes: 0 is valid (there may be warnings), 1 is problems, 2 is that nothing
-could be checked. The module and the API report the same problems with the same positions.
+`oscar validate FDL...` (also `oscar-fedcloud validate`) checks files, `-` for standard input, or whole folders, in
+which FDL files are called `fdl.yml` or `NAME.fdl.yml` (or `.yaml`, `.json`). Each problem is one line,
+`file:line:column: path: what is wrong; what is right`; the position is that of the field's name, or of the list's
+member. It also tells what no server of this version can use, and with `--server URL` it asks that server for its
+plan. `--output json` gives the same as data. Exit codes: 0 is valid (there may be warnings), 1 is problems, 2 is that
+nothing could be checked. The module and the API report the same problems with the same positions.
 
 The script of a file lies in the folder of the file. The module reads it elsewhere only from folders that its option
 `script_folders` names; `validate` warns of such a script. Links are followed before this is decided.
