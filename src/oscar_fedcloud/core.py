@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -196,16 +196,14 @@ class Core:
 
     def readiness(self) -> dict[str, dict[str, Any]]:
         """Each part with whether it works."""
-        parts = {"ledger": self._check_ledger(), "tasks": self.tasks.health(), "launcher": self.launcher.health()}
-        parts |= self.catalogue.store.health()
-        return parts | self.providers.health()
+        parts = _parts("ledger", self._check_ledger) | {"tasks": self.tasks.health()}
+        parts |= _parts("launcher", lambda: {"launcher": self.launcher.health()})
+        parts |= _parts("catalogue", self.catalogue.health)
+        return parts | _parts("stores", self.providers.health)
 
-    def _check_ledger(self) -> dict[str, Any]:
-        try:
-            self.ledger.check()
-        except Exception as error:  # whatever the database says, this part is not ready
-            return {"ok": False, "detail": str(error)}
-        return {"ok": True, "detail": ""}
+    def _check_ledger(self) -> dict[str, dict[str, Any]]:
+        self.ledger.check()
+        return {"ledger": {"ok": True, "detail": ""}}
 
     def counters(self) -> dict[str, int]:
         """What happened since start, beside what the ledger counts."""
@@ -224,3 +222,12 @@ class Core:
         launcher = self.config.launcher
         settings = launcher if isinstance(launcher, KubernetesConfig) else KubernetesConfig()
         return backlog_rows(await self.dispatcher.backlog(), self.catalogue.services, settings.gpu_resource)
+
+
+def _parts(name: str, look: Callable[[], Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Return how some parts stand; if that cannot be told, the part of this name does not work."""
+    try:
+        found = {str(part): {"ok": bool(one["ok"]), "detail": str(one["detail"])} for part, one in look().items()}
+    except Exception as error:  # whatever it is, this part is not ready
+        return {name: {"ok": False, "detail": str(error) or type(error).__name__}}
+    return found

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+import structlog
 
 from oscar_fedcloud.catalogue.entries import Entry, InputState, Store, input_names
 from oscar_fedcloud.catalogue.matching import Matcher
@@ -26,6 +27,9 @@ from oscar_fedcloud.fdl import (
     to_document,
 )
 from oscar_fedcloud.providers import foreign
+from oscar_fedcloud.waiting import in_words
+
+log = structlog.get_logger(__name__)
 
 Write = Callable[[Sequence[Entry], Sequence[str]], dict[str, Exception]]  # as Store.write
 
@@ -55,6 +59,7 @@ class Catalogue:
         self.services: dict[str, Service] = {}
         self.states: dict[str, tuple[ServiceState, str]] = {}
         self.standing: dict[str, Declared] = {}  # all of the above in one immutable value
+        self.unusable: dict[str, str] = {}  # services whose entry in the store is no good at all -> why
         self.refused: dict[str, str] = {}  # services whose newer document in the store is no good -> why
         self.tokens: dict[str, str] = {}  # token -> service
         self.matcher = Matcher((), max_depth)
@@ -62,13 +67,21 @@ class Catalogue:
         self.changing = asyncio.Lock()
 
     def load(self) -> None:
-        """Read the store. Services become ready when the reconciler has seen them."""
+        """Read the store. Services become ready when the reconciler has seen them.
+
+        One that cannot be used, e.g. since this version refuses its document, is left out and told of in ``unusable``.
+        """
         for entry in self.store.load():
-            self._put(entry)
+            try:
+                self._put(entry)
+            except Exception as error:
+                self.unusable[str(getattr(entry, "name", "?"))] = in_words(error)
+                log.error("a declared service cannot be used", service=getattr(entry, "name", "?"), exc_info=error)
         self._index()
 
     def _put(self, entry: Entry) -> None:
         service = from_document(entry.document)
+        self.unusable.pop(entry.name, None)
         self._drop_token(entry.name)
         self.entries[entry.name] = entry
         self.services[entry.name] = service
@@ -80,7 +93,21 @@ class Catalogue:
         self.states[name] = (state, reason)
         entry = self.entries[name]
         self.standing[name] = Declared(self.services[name], entry.revision, state, reason, entry.created)
-        self.store.report(name)
+        self._report(name)
+
+    def _report(self, name: str) -> None:
+        try:
+            self.store.report(name)
+        except Exception as error:  # the standing counts here, whoever is told of it
+            log.error("the standing of a service was not reported", service=name, exc_info=error)
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Return the store as a part of the daemon with whether it works, and whether all its services can be used."""
+        found = self.store.health()
+        if self.unusable and all(part["ok"] for part in found.values()):
+            names = "; ".join(f"service {name} cannot be used: {why}" for name, why in self.unusable.copy().items())
+            found = {"catalogue": {"ok": False, "detail": f"{names}: declare it again"}}
+        return found
 
     def _drop_token(self, name: str) -> None:
         if old := self.services.get(name):
@@ -224,7 +251,7 @@ class Catalogue:
             entry = msgspec.structs.replace(entry, inputs={**entry.inputs, source: done})
             await asyncio.to_thread(self.store.save_inputs, entry)
             self.entries[name] = entry
-            self.store.report(name)
+            self._report(name)
 
     def revision(self, name: str, revision: int | None) -> Service:
         """An earlier revision of a service (None = the one before the current). Raises NotFound."""

@@ -14,7 +14,7 @@ from oscar_fedcloud.core_types import Change, Plan
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.jobs.dispatcher import Dispatcher
 from oscar_fedcloud.model import Credential
-from oscar_fedcloud.providers.errors import BucketMissing, ProviderError
+from oscar_fedcloud.providers.errors import BucketMissing
 from oscar_fedcloud.providers.registry import Stores
 
 
@@ -61,7 +61,7 @@ class Changes:
         for name in keys.keys() - written.failures.keys():
             try:
                 await self._clear_away(before[name], keys[name], delete_data=change.data == "delete")
-            except ProviderError as error:
+            except Exception as error:  # the service is gone nevertheless, and everybody must be told
                 failures.append(error)
         changed = {item.name for item in plan.items if item.action in ("update", "delete")} - written.failures.keys()
         self._announce(written, {place for name in changed for place in places_of(before[name])}, change.data)

@@ -94,7 +94,12 @@ class Reconciler:
         """Whether every input of the service has its baseline and every store gave it a key."""
         if not all(state.baselined for state in self.catalogue.entries[name].inputs.values()):
             return False
-        return providers_of(self.catalogue.services[name], self.providers) <= self.catalogue.store.keys(name).keys()
+        try:
+            keys = self.catalogue.store.keys(name).keys()
+        except Exception as error:
+            log.error("the keys of a service cannot be read, they are made anew", service=name, exc_info=error)
+            return False
+        return providers_of(self.catalogue.services[name], self.providers) <= keys
 
     def changed(self, services: Iterable[str], left: Iterable[Place] = ()) -> None:
         """These services were declared, changed or removed; ``left``: the buckets that they had before."""

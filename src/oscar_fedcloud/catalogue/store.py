@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
 from oscar_fedcloud.catalogue.entries import Entry, InputState
 from oscar_fedcloud.model import Credential
+from oscar_fedcloud.waiting import in_words
 
 if TYPE_CHECKING:
     from oscar_fedcloud.catalogue.changes import Changes
+
+log = structlog.get_logger(__name__)
 
 __all__ = ["Entry", "FolderStore", "InputState", "write_atomically"]
 
@@ -31,6 +35,7 @@ class FolderStore:
         self.folder = folder
         self.history_folder = folder / ".history"
         self.keys_folder = folder / ".keys"
+        self._damaged: dict[str, str] = {}  # files that cannot be read -> why
         for path in (folder, self.history_folder, self.keys_folder):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -45,13 +50,29 @@ class FolderStore:
         return ()
 
     def health(self) -> dict[str, dict[str, Any]]:
-        """A folder is no part that fails by itself."""
-        return {}
+        """Return which files cannot be read; empty if there are none."""
+        if not self._damaged:
+            return {}
+        detail = "; ".join(f"{path}: {error}" for path, error in self._damaged.copy().items())
+        return {
+            "catalogue": {"ok": False, "detail": f"files that cannot be read, declare these services again: {detail}"}
+        }
 
     def load(self) -> list[Entry]:
         """All current entries, by name."""
-        decoder = msgspec.json.Decoder(Entry)
-        return [decoder.decode(path.read_bytes()) for path in sorted(self.folder.glob("*.json"))]
+        found = (self._readable(path) for path in sorted(self.folder.glob("*.json")))
+        return [entry for entry in found if entry is not None]
+
+    def _readable(self, path: Path) -> Entry | None:
+        """Return the entry in a file, or None if the file is damaged."""
+        try:
+            entry = msgspec.json.decode(path.read_bytes(), type=Entry)
+        except (OSError, ValueError, RecursionError) as error:
+            log.error("a file of the catalogue cannot be read", file=str(path), error=str(error))
+            self._damaged[str(path)] = in_words(error)
+            return None
+        self._damaged.pop(str(path), None)
+        return entry
 
     def write(self, entries: Sequence[Entry], removed: Sequence[str]) -> dict[str, Exception]:
         """Save the entries and forget the removed services; a folder that refuses ends the whole change (OSError)."""
@@ -76,10 +97,11 @@ class FolderStore:
         write_atomically(current, msgspec.json.encode(entry))
 
     def _keep(self, name: str, current: Path, successor: int) -> None:
-        revision = msgspec.json.decode(current.read_bytes(), type=Entry).revision
-        if revision == successor:
+        entry = self._readable(current)
+        if entry is not None and entry.revision == successor:
             return
-        kept = self.history_folder / name / f"{revision}.json"
+        kept = self.history_folder / name / (f"{entry.revision}.json" if entry else "damaged")
+        self._damaged.pop(str(current), None)  # it is about to be replaced
         kept.parent.mkdir(mode=0o700, exist_ok=True)
         kept.unlink(missing_ok=True)
         os.link(current, kept)
@@ -93,7 +115,7 @@ class FolderStore:
     def history(self, name: str) -> list[Entry]:
         """Earlier entries of a service, newest first."""
         paths = (self.history_folder / name).glob("*.json")
-        entries = [msgspec.json.decode(path.read_bytes(), type=Entry) for path in paths]
+        entries = [entry for path in paths if (entry := self._readable(path)) is not None]
         return sorted(entries, key=lambda entry: entry.revision, reverse=True)
 
     def keys(self, name: str) -> dict[str, Credential]:
@@ -102,7 +124,11 @@ class FolderStore:
             data = (self.keys_folder / f"{name}.json").read_bytes()
         except FileNotFoundError:
             return {}
-        return msgspec.json.decode(data, type=dict[str, Credential])
+        try:
+            return msgspec.json.decode(data, type=dict[str, Credential])
+        except (ValueError, RecursionError) as error:
+            log.error("the keys of a service cannot be read, new ones are made", service=name, error=str(error))
+            return {}
 
     def save_keys(self, name: str, keys: Mapping[str, Credential]) -> None:
         """Replace the service's storage keys."""

@@ -21,6 +21,7 @@ import structlog
 from oscar_fedcloud.kube.client import KubeClient
 from oscar_fedcloud.kube.errors import KubeError, Status, error_of
 from oscar_fedcloud.kube.resource import Resource
+from oscar_fedcloud.waiting import in_words
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,7 @@ T = TypeVar("T")
 _LENGTH = 290  # s that one request of a watch lasts
 _SILENCE = 150.0  # s without even a bookmark (one a minute), after which the connection is taken for dead
 _PAUSE, _PAUSE_MAX = 0.2, 5.0  # s between tries while the server does not answer
+_BRIEF = 5.0  # s; a request that ends sooner, even without an error, is followed by a pause
 _QUIET, _AT_ONCE = 4, 3  # after a quiet time of so many times ``gather``, so many reads are not followed by a pause
 
 
@@ -88,17 +90,24 @@ async def watch(
                 yield Snapshot(items)
             tell("")
             query = {"labelSelector": labels, "fieldSelector": fields, "resourceVersion": version}
+            begun = time.monotonic()
             async for change, version in _changes(client, resource, kind, query, gather):  # noqa: B007  for the next request
-                pause = 0.0
                 if change is not None:
                     yield change
+            if time.monotonic() - begun >= _BRIEF:
+                pause = 0.0
+                continue
         except KubeError as error:
             if error.status in (410, 504):  # too old for the server; or newer than all it knows, after a restore
                 version = ""
             log.warning("watch interrupted, it will be tried again", what=resource.plural, error=str(error))
             tell(str(error))
-            pause = min(_PAUSE_MAX, max(_PAUSE, pause * 2))
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+        except Exception as error:  # an answer that is none: what is known may be wrong from here on
+            version = ""
+            log.error("watch failed, everything is listed again", what=resource.plural, exc_info=error)
+            tell(in_words(error))
+        pause = min(_PAUSE_MAX, max(_PAUSE, pause * 2))
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
 
 
 def _say_nothing(trouble: str) -> None:

@@ -16,7 +16,7 @@ from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import Prefix, StorageEvent, Via, event_id
 from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.looking import Asked, look_up, some_rows
-from oscar_fedcloud.waiting import wait
+from oscar_fedcloud.waiting import in_words, wait
 
 log = structlog.get_logger(__name__)
 
@@ -169,6 +169,9 @@ class Poller:
             await self.poll(watch)
         except (ProviderError, LedgerUnavailable) as error:
             problem = str(error)
+        except Exception as error:  # of this input alone: the others are polled on
+            log.error("polling failed unexpectedly", prefix=watch.where.prefix, exc_info=error)
+            problem = in_words(error)
         if problem and problem != watch.problem:
             log.warning("polling failed, it will be repeated", prefix=watch.where.prefix, error=problem)
         watch.problem = problem

@@ -26,10 +26,12 @@ from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, from_document, to_
 from oscar_fedcloud.kube import KubeError, Snapshot, watch
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.waiting import in_words
 
 log = structlog.get_logger(__name__)
 
 _PAUSE = 2.0  # s until a look that failed is repeated
+_LONG_PAUSE = 20.0  # s until one that failed unexpectedly is repeated
 
 
 class _Metadata(msgspec.Struct):
@@ -49,6 +51,7 @@ class Follower:
         self.objects = objects
         self.changes = changes
         self.catalogue = changes.catalogue
+        self.failures: dict[str, str] = {}  # services that cannot be taken over -> why
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
 
@@ -90,7 +93,16 @@ class Follower:
                 await self._look(name)
             except (KubeError, StoreError, Conflict, ProviderError, LedgerUnavailable) as error:
                 log.warning("a service was not taken over, it will be tried again", service=name, error=str(error))
-                asyncio.get_running_loop().call_later(_PAUSE, self.look, name)
+                self._look_later(name, _PAUSE)
+            except Exception as error:  # of this service alone: the others are taken over
+                log.error("a service was not taken over, it will be tried again", service=name, exc_info=error)
+                self.failures[name] = in_words(error)
+                self._look_later(name, _LONG_PAUSE)
+            else:
+                self.failures.pop(name, None)
+
+    def _look_later(self, name: str, pause: float) -> None:
+        asyncio.get_running_loop().call_later(pause, self.look, name)
 
     async def _look(self, name: str) -> None:
         """Read first, so that nobody waits for a slow API server. What is older than what we wrote since is known."""

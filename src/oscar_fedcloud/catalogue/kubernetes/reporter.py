@@ -60,4 +60,7 @@ class Reporter:
             except KubeError as error:
                 log.warning("the status of a service was not written", service=name, error=str(error))
                 return name
+            except Exception as error:  # of this service alone: the others are written
+                log.error("the status of a service was not written", service=name, exc_info=error)
+                return name
         return ""
