@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from oscar_fedcloud import __version__
+from oscar_fedcloud import __version__, unexpected
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.changes import Changes
 from oscar_fedcloud.catalogue.entries import Store
@@ -210,7 +210,7 @@ class Core:
         return {
             "found_by_listing": self.lister.found,
             "rules_written": self.reconciler.repairs,
-            "unexpected_failures": self.tasks.troubles.total,
+            "unexpected_failures": unexpected.count(),
         }
 
     def task_restarts(self) -> Mapping[str, int]:

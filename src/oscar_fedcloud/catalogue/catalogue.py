@@ -27,6 +27,7 @@ from oscar_fedcloud.fdl import (
     to_document,
 )
 from oscar_fedcloud.providers import foreign
+from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import in_words
 
 log = structlog.get_logger(__name__)
@@ -76,7 +77,7 @@ class Catalogue:
                 self._put(entry)
             except Exception as error:
                 self.unusable[str(getattr(entry, "name", "?"))] = in_words(error)
-                log.error("a declared service cannot be used", service=getattr(entry, "name", "?"), exc_info=error)
+                report(log, "a declared service cannot be used", error, service=getattr(entry, "name", "?"))
         self._index()
 
     def _put(self, entry: Entry) -> None:
@@ -99,7 +100,7 @@ class Catalogue:
         try:
             self.store.report(name)
         except Exception as error:  # the standing counts here, whoever is told of it
-            log.error("the standing of a service was not reported", service=name, exc_info=error)
+            report(log, "the standing of a service was not reported", error, service=name)
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Return the store as a part of the daemon with whether it works, and whether all its services can be used."""

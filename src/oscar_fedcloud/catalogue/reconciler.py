@@ -27,6 +27,7 @@ from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import Credential, Prefix, Provider
 from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.registry import Stores
+from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import in_words, wait
 
 log = structlog.get_logger(__name__)
@@ -97,7 +98,7 @@ class Reconciler:
         try:
             keys = self.catalogue.store.keys(name).keys()
         except Exception as error:
-            log.error("the keys of a service cannot be read, they are made anew", service=name, exc_info=error)
+            report(log, "the keys of a service cannot be read, they are made anew", error, service=name)
             return False
         return providers_of(self.catalogue.services[name], self.providers) <= keys
 
@@ -183,7 +184,7 @@ class Reconciler:
             if provider_id in self._work:  # came at the last moment
                 self._wake.set()
             return
-        log.error("reconciling a store failed", provider=provider_id, exc_info=error)
+        report(log, "reconciling a store failed", error, provider=provider_id)
         for name, places in list(self._unsettled.items()):
             if any(place[0] == provider_id for place in places):
                 del self._unsettled[name]
@@ -281,7 +282,7 @@ class Reconciler:
                 log.warning("no key for a service", service=name, error=str(error))
                 self._set_state(name, "error", str(error))
             except Exception as error:  # of this service alone: the next ones get theirs
-                log.error("no key for a service", service=name, exc_info=error)
+                report(log, "no key for a service", error, service=name)
                 self._set_state(name, "error", in_words(error))
             else:
                 self._set_state(name, "ready", "")

@@ -17,10 +17,11 @@ import structlog
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.jobs.environment import job_of_path
-from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.model import Launcher
+from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.registry import Stores
-from oscar_fedcloud.waiting import in_words
+from oscar_fedcloud.unexpected import report
 
 log = structlog.get_logger(__name__)
 
@@ -83,5 +84,7 @@ class Housekeeping:
 async def _guarded(what: str, work: Callable[[], Awaitable[object]]) -> None:
     try:
         await work()
+    except (LedgerUnavailable, ProviderError) as error:
+        log.warning("old things were not removed, it will be tried again", what=what, error=str(error))
     except Exception as error:  # the next piece is another one, and the next time comes
-        log.warning("old things were not removed, it will be tried again", what=what, error=in_words(error))
+        report(log, "old things were not removed, it will be tried again", error, what=what)

@@ -18,6 +18,7 @@ import structlog
 from oscar_fedcloud.waiting import Troubles, doubled, in_words, is_cancelled, wait
 
 __all__ = ["Tasks", "Work", "bounded", "wait"]
+from oscar_fedcloud.unexpected import report
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +61,7 @@ class Tasks:
             pause = FIRST_PAUSE if loop.time() - begun >= STEADY else pause
             self._restarts[name] += 1
             self.troubles.note(f"task {name}", error, pause)
-            log.error("a task failed and is begun again", task=name, pause=pause, exc_info=error)
+            report(log, "a task failed and is begun again", error, task=name, pause=pause)
             await asyncio.sleep(pause)
             pause = doubled(pause, LONGEST_PAUSE)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import structlog
 
 from oscar_fedcloud.model import Launcher
+from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import Troubles, doubled, in_words, is_cancelled
 
 log = structlog.get_logger(__name__)
@@ -34,8 +35,11 @@ class Adoption:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
-            log.error("jobs cannot be taken up together, they are taken up one by one", exc_info=error)
-            self.troubles.total += 1
+            report(
+                log,
+                "jobs cannot be taken up together, they are taken up one by one",
+                error,
+            )
         lost: dict[str, str] = {}
         found = {job for job in jobs if await self._one(job, lost)}
         return found, lost

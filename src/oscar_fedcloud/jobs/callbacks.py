@@ -24,7 +24,8 @@ from oscar_fedcloud.jobs.posting import Poster
 from oscar_fedcloud.jobs.receivers import Network
 from oscar_fedcloud.ledger import Callback, Ledger, LedgerUnavailable
 from oscar_fedcloud.model import Run, StoredObject
-from oscar_fedcloud.waiting import in_words, wait
+from oscar_fedcloud.unexpected import report
+from oscar_fedcloud.waiting import wait
 
 log = structlog.get_logger(__name__)
 
@@ -107,8 +108,11 @@ class Callbacks:
         """A message that cannot be handled as it should be waits, and concerns no other."""
         try:
             await self._send(callback)
+        except LedgerUnavailable as error:
+            log.warning("callback not handled, it will be tried again", job=callback.run.id, error=str(error))
+            await asyncio.sleep(_PAUSE)
         except Exception as error:
-            log.warning("callback not handled, it will be tried again", job=callback.run.id, error=in_words(error))
+            report(log, "callback not handled, it will be tried again", error, job=callback.run.id)
             await asyncio.sleep(_PAUSE)
 
     async def _send(self, callback: Callback) -> None:

@@ -38,6 +38,7 @@ from oscar_fedcloud.model import (
 from oscar_fedcloud.waiting import Troubles, doubled, is_cancelled, wait
 
 __all__ = ["Dispatcher", "Policy", "Site"]
+from oscar_fedcloud.unexpected import report
 
 log = structlog.get_logger(__name__)
 
@@ -189,8 +190,11 @@ class Dispatcher:
         except LedgerUnavailable:
             raise
         except Exception as error:
-            log.error("runs cannot begin together, they begin one by one", exc_info=error)
-            self.troubles.total += 1
+            report(
+                log,
+                "runs cannot begin together, they begin one by one",
+                error,
+            )
             await self._begin_singly(choice, texts, now)
             return False
         for run, attempt in begun:

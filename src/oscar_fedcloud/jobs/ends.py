@@ -16,6 +16,7 @@ from oscar_fedcloud.jobs.policy import Policy, of_kept
 from oscar_fedcloud.jobs.slots import Slots
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.model import AttemptState, Completion, Launcher, Run
+from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import Troubles, doubled, in_words, is_cancelled
 
 log = structlog.get_logger(__name__)
@@ -57,8 +58,7 @@ class Ends:
             if isinstance(completion, Completion) and isinstance(completion.job, str):
                 self.begin(completion)
             else:
-                self.troubles.total += 1
-                log.error("the launcher told of an end that is none", told=repr(completion)[:200])
+                report(log, "the launcher told of an end that is none", TypeError(repr(completion)[:200]))
 
     def begin(self, completion: Completion) -> None:
         """Record an end in a task of its own. An end that is being recorded already is not recorded twice."""
@@ -88,7 +88,7 @@ class Ends:
             except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled(error):
                     raise
-                log.error("the end of a job cannot be recorded, it will be tried again", job=told.job, exc_info=error)
+                report(log, "the end of a job cannot be recorded, it will be tried again", error, job=told.job)
                 self.troubles.note(what, error, pause)
                 failures += 1
                 told = _plain(completion, error, failures // _WHOLE_TRIES)
@@ -125,7 +125,6 @@ class Ends:
             except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled(error):
                     raise
-                self.troubles.total += 1
                 log.warning("the launcher cannot clear a job away", job=job, error=in_words(error))
                 await asyncio.sleep(pause)
                 pause = doubled(pause, _PAUSE_MAX)

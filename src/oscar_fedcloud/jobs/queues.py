@@ -11,6 +11,7 @@ import structlog
 
 from oscar_fedcloud.jobs.policy import Policy
 from oscar_fedcloud.ledger import Candidate, Ledger, LedgerUnavailable
+from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import Troubles, doubled
 
 log = structlog.get_logger(__name__)
@@ -59,7 +60,7 @@ class Queues:
         _, pause = self._held.get(service, (0.0, _PAUSE / 2))
         pause = doubled(pause, _PAUSE_MAX)
         self._held[service] = time.monotonic() + pause, pause
-        log.error("the queue of a service failed, it will be looked at again", service=service, exc_info=error)
+        report(log, "the queue of a service failed, it will be looked at again", error, service=service)
         self.troubles.note(f"queue of service {service}", error, pause)
         return time.time() + pause
 

@@ -12,6 +12,7 @@ import structlog
 from oscar_fedcloud.jobs.slots import Slots
 from oscar_fedcloud.ledger import BadValue, Ledger, LedgerUnavailable
 from oscar_fedcloud.model import Attempt, AttemptState, Completion, JobSpec, Launcher, LaunchError, Run
+from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import Troubles, doubled, in_words, is_cancelled
 
 log = structlog.get_logger(__name__)
@@ -71,8 +72,7 @@ class Starts:
                 raise
             reason = str(error)
             if not isinstance(error, LaunchError | BadValue):
-                log.error("a job could not be made", job=attempt.job, exc_info=error)
-                self.troubles.total += 1
+                report(log, "a job could not be made", error, job=attempt.job)
                 reason = f"the job could not be made: {in_words(error)}"
             self.failed(Completion(attempt.job, AttemptState.LAUNCH_FAILED, None, reason))
 

@@ -21,6 +21,7 @@ import structlog
 from oscar_fedcloud.kube.client import KubeClient
 from oscar_fedcloud.kube.errors import KubeError, Status, error_of
 from oscar_fedcloud.kube.resource import Resource
+from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import in_words
 
 log = structlog.get_logger(__name__)
@@ -104,7 +105,7 @@ async def watch(
             tell(str(error))
         except Exception as error:  # an answer that is none: what is known may be wrong from here on
             version = ""
-            log.error("watch failed, everything is listed again", what=resource.plural, exc_info=error)
+            report(log, "watch failed, everything is listed again", error, what=resource.plural)
             tell(in_words(error))
         pause = min(_PAUSE_MAX, max(_PAUSE, pause * 2))
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret

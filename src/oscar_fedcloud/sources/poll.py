@@ -16,6 +16,7 @@ from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import Prefix, StorageEvent, Via, event_id
 from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.looking import Asked, look_up, some_rows
+from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import in_words, wait
 
 log = structlog.get_logger(__name__)
@@ -170,7 +171,7 @@ class Poller:
         except (ProviderError, LedgerUnavailable) as error:
             problem = str(error)
         except Exception as error:  # of this input alone: the others are polled on
-            log.error("polling failed unexpectedly", prefix=watch.where.prefix, exc_info=error)
+            report(log, "polling failed unexpectedly", error, prefix=watch.where.prefix)
             problem = in_words(error)
         if problem and problem != watch.problem:
             log.warning("polling failed, it will be repeated", prefix=watch.where.prefix, error=problem)

@@ -17,6 +17,7 @@ import structlog
 
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import BadEvent, Provider, StorageEvent, Via
+from oscar_fedcloud.unexpected import report
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +96,7 @@ class Webhook:
             self._begin(self._bury(body, str(error), error.events), tell)
             return
         except Exception as error:  # a body that no parser foresaw is a bad one, too
-            log.error("event could not be parsed", provider=self.provider.id, exc_info=error)
+            report(log, "event could not be parsed", error, provider=self.provider.id)
             self._begin(self._bury(body, f"could not be parsed: {error!r}"), tell)
             return
         if events:
@@ -135,7 +136,7 @@ class Webhook:
             try:
                 status = await slow
             except Exception as error:
-                log.error("event not answered as it should be", provider=self.provider.id, exc_info=error)
+                report(log, "event not answered as it should be", error, provider=self.provider.id)
             finally:
                 tell(status)
 
@@ -147,7 +148,7 @@ class Webhook:
         if isinstance(error, LedgerUnavailable) or self.via is Via.FAST:
             log.warning("event not committed", provider=self.provider.id, via=self.via, error=str(error))
             return 503
-        log.error("event could not be handled", provider=self.provider.id, exc_info=error)
+        report(log, "event could not be handled", error, provider=self.provider.id)
         return await self._bury(body, f"could not be handled: {error!r}")
 
     async def _bury(self, body: bytes, reason: str, events: Sequence[StorageEvent] = ()) -> int:

@@ -26,6 +26,7 @@ from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, from_document, to_
 from oscar_fedcloud.kube import KubeError, Snapshot, watch
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import in_words
 
 log = structlog.get_logger(__name__)
@@ -95,7 +96,7 @@ class Follower:
                 log.warning("a service was not taken over, it will be tried again", service=name, error=str(error))
                 self._look_later(name, _PAUSE)
             except Exception as error:  # of this service alone: the others are taken over
-                log.error("a service was not taken over, it will be tried again", service=name, exc_info=error)
+                report(log, "a service was not taken over, it will be tried again", error, service=name)
                 self.failures[name] = in_words(error)
                 self._look_later(name, _LONG_PAUSE)
             else:

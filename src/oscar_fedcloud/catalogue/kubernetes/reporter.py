@@ -10,6 +10,7 @@ import structlog
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.kubernetes.objects import Objects
 from oscar_fedcloud.kube import KubeError
+from oscar_fedcloud.unexpected import report
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,6 @@ class Reporter:
                 log.warning("the status of a service was not written", service=name, error=str(error))
                 return name
             except Exception as error:  # of this service alone: the others are written
-                log.error("the status of a service was not written", service=name, exc_info=error)
+                report(log, "the status of a service was not written", error, service=name)
                 return name
         return ""

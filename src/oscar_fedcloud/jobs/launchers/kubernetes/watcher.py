@@ -20,6 +20,7 @@ from oscar_fedcloud.jobs.launchers.kubernetes.template import CONTAINER, SELECTO
 from oscar_fedcloud.jobs.launchers.result import plain
 from oscar_fedcloud.kube import Change, KubeClient, KubeError, Resource, Snapshot, watch
 from oscar_fedcloud.model import AttemptState, Completion, OutputPlace
+from oscar_fedcloud.unexpected import report
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +74,11 @@ class Watcher:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.error("a task of the watcher failed", exc_info=error)
+            report(
+                log,
+                "a task of the watcher failed",
+                error,
+            )
             self.trouble["watcher"] = str(error)
 
     async def close(self) -> None:

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Failures that no code provided for: each is logged with its traceback and counted, wherever it is caught."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+_numbers = itertools.count(1)
+_last = 0
+
+
+def report(log: Any, event: str, error: BaseException, **fields: Any) -> None:
+    """Log a failure that was caught at a boundary, and count it. May be called from any thread."""
+    global _last
+    _last = next(_numbers)
+    log.error(event, exc_info=error, **fields)
+
+
+def count() -> int:
+    """Return how many there were since the process began."""
+    return _last
