@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -58,6 +59,21 @@ def test_a_plan_is_shown_and_nothing_changes_before_it_is_confirmed(person: Pers
     assert "- delete planned" in person.oscar("delete", "planned", "--dry-run")
     person.oscar("delete", "planned", "--yes")
     person.oscar("get", "planned", code=4)
+
+
+def test_problems_have_their_place_in_the_file_whether_they_are_found_here_or_by_the_server(person: Person) -> None:
+    fdl = write_service(person, "placed", UPPER)
+    text = fdl.read_text()
+    fdl.write_text(text.replace("placed/out", "placed/out*"))
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if "placed/out" in line)
+    assert f"{fdl}:{line}:" in person.oscar("apply", "--yes", fdl, code=2)
+    rucio = "{host: h, auth_host: a, account: c, rse: r, refresh_token: t}"
+    old = next(line for line in text.splitlines() if "placed/out" in line)
+    fdl.write_text(
+        text.replace(old, old.replace("minio", "rucio.x")) + f"storage_providers: {{rucio: {{x: {rucio}}}}}\n"
+    )
+    refused = person.oscar("apply", "--yes", fdl, code=1)
+    assert re.search(rf"{fdl}:{line}:\d+: functions\.oscar\[0\]\.[a-z-]+\.output\[0\]\.storage_provider: ", refused)
 
 
 def test_secrets_are_shown_in_no_plan_and_in_no_document(person: Person) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -71,17 +71,40 @@ def _measure(members: list[Node]) -> tuple[int, int]:
 class Source:
     """A document and its text. name: of the file, "" for a request. ``data``: with scalars as they are written."""
 
+    data: Any
+    _compose: Callable[[str], Node]
+
     def __init__(self, name: str, text: str, root: Node) -> None:
         """Raise FdlError when the text gives a name twice, or has another fault of its own."""
-        self.name = name
-        self.text = text
-        self.root = root
-        self._starts: list[int] = []
-        self._known: dict[str, int] = {}
+        self._begin(name, text)
+        self._root: Node | None = root
         faults = sorted(_faults(root), key=lambda found: found[1].index)
         if faults:
             raise FdlError([self._problem(path, fault) for path, fault in faults])
-        self.data: Any = _data(root, {})
+        self.data = _data(root, {})
+
+    @classmethod
+    def deferred(cls, name: str, text: str, data: Any, compose: Callable[[str], Node]) -> Source:
+        """Return a source whose data is known to be sound; the tree is made when a position is asked for."""
+        source = cls.__new__(cls)
+        source._begin(name, text)
+        source._root = None
+        source._compose = compose
+        source.data = data
+        return source
+
+    def _begin(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = text
+        self._starts: list[int] = []
+        self._known: dict[str, int] = {}
+
+    @property
+    def root(self) -> Node:
+        """The tree of the text."""
+        if self._root is None:
+            self._root = self._compose(self.text)
+        return self._root
 
     def locate(self, path: str) -> tuple[int, int]:
         """Return line and column, from 1, of the field at a path, or of the nearest one above that is there."""

@@ -21,11 +21,12 @@ from oscar_fedcloud.api.reading import placing, read, read_fdl
 from oscar_fedcloud.api.routing import Parameter, Route
 from oscar_fedcloud.api.secrets import keep_hidden
 from oscar_fedcloud.core_types import Change
-from oscar_fedcloud.fdl import FILE, SERVICE, FdlError, FdlProblem, Service, Source, resolve
+from oscar_fedcloud.fdl import FILE, SERVICE, Fdl, FdlError, FdlProblem, Service, Source, resolve
 from oscar_fedcloud.fdl.containers import ListOf
 
 _SERVICES = ListOf(SERVICE)
 _IN_FDL = ("functions", "storage_providers", "clusters", "document")
+_SCRIPT_PATH = re.compile(r"\S+\.(?:sh|bash|py)")
 _PLACE = re.compile(r"`(?:\$\.)?([^`]+)`$")  # where msgspec says that something is wrong
 
 
@@ -117,7 +118,7 @@ def _services(core: Core, wanted: views.Apply, request: Request) -> tuple[list[S
     if wanted.fdl is not None:
         fdl = read_fdl(core, wanted.fdl)
         request.places = fdl.places
-        return list(fdl.services), fdl.warnings
+        return list(fdl.services), (*fdl.warnings, *_paths_as_scripts(fdl))
     services: list[Service] = []
     warnings: list[str] = []
     problems: list[FdlProblem] = []
@@ -132,6 +133,14 @@ def _services(core: Core, wanted: views.Apply, request: Request) -> tuple[list[S
     if problems:
         raise FdlError(problems)
     return services, tuple(warnings)
+
+
+def _paths_as_scripts(fdl: Fdl) -> Iterator[str]:
+    """Warnings about scripts that look like what an FDL file on somebody's disk says instead of a script."""
+    for place, service in zip(fdl.places, fdl.services, strict=True):
+        if _SCRIPT_PATH.fullmatch(service.script):
+            text = f"is {service.script!r}, which looks like a path; the server reads no files and runs it as it is"
+            yield f"{place}.script {text}"
 
 
 ROUTES = (

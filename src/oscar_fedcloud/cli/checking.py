@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -132,7 +133,8 @@ def _check_file(path: Path, any_store: bool) -> Verdict:
     try:
         content = _stdin() if str(path) == STDIN else read_file(path, LARGEST_FDL)
     except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from error
+        hint = "; give a file, or - for standard input" if error.errno == errno.EINVAL else ""
+        raise CommandError(f"{path} cannot be read: {error.strerror}{hint}") from error
     return _check_text(name, path, content, any_store)
 
 

@@ -128,6 +128,12 @@ async def test_yaml_is_taken_by_its_content_types(admin: httpx.AsyncClient, core
     assert refused.status_code == 415
 
 
+async def test_a_path_where_the_script_is_expected_is_warned_of(admin: httpx.AsyncClient) -> None:
+    text = text_of("").replace("|\n", "script.sh\n").replace('        cat "$INPUT_FILE_PATH"\n', "")
+    (warning,) = (await admin.post(DRY, content=text, headers=YAML)).json()["warnings"]
+    assert warning.startswith("functions.oscar[0].here.script is 'script.sh', which looks like a path")
+
+
 async def test_hostile_bodies_are_refused(admin: httpx.AsyncClient, core: MemoryCore) -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
     for content in ("[" * 90_000, "a: " + "{a: " * 20_000, bomb, "\0", b"\xff", "a: *b", "? [a]\n: b"):

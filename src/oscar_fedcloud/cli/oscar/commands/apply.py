@@ -7,12 +7,15 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from oscar_fedcloud.cli.oscar.app import App, colours, confirmed, formatted, note, on_server, pass_app
-from oscar_fedcloud.cli.oscar.errors import TimedOut, WrongUse
+from oscar_fedcloud.cli.oscar.errors import CommandError, TimedOut, WrongUse
+
+if TYPE_CHECKING:
+    from oscar_fedcloud.cli.checking import Verdict
 
 READY = 60.0  # s
 
@@ -35,9 +38,14 @@ def apply_command(
     FDL is a file, or a folder whose FDL files are all read. The server computes the plan and carries out the same.
     Secrets are never shown.
     """
-    documents = read(fdl)
-    request = {"services": documents, "state": "present", "prune": prune}
-    plan = _change(app, request, dry_run, yes, "Apply these changes?")
+    from oscar_fedcloud.cli.checking import documents
+
+    verdicts = read(fdl)
+    request = {"services": documents(verdicts), "state": "present", "prune": prune}
+    try:
+        plan = _change(app, request, dry_run, yes, "Apply these changes?")
+    except CommandError as error:
+        raise _placed(error, verdicts) from error
     names = [str(item["name"]) for item in plan if item["action"] in ("create", "update")]
     if wait and not dry_run:
         wait_ready(app, names, timeout)
@@ -66,20 +74,32 @@ def delete_command(app: App, names: Sequence[str], data: str, dry_run: bool, yes
     return 0
 
 
-def read(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the documents of all services of FDL files. Raises WrongUse with all that is wrong."""
-    from oscar_fedcloud.cli.checking import CommandError, check_all, documents, warning_line
+def read(files: Sequence[Path]) -> list[Verdict]:
+    """Return what there is to say of FDL files, none of which has a problem. Raises WrongUse with all that is wrong."""
+    from oscar_fedcloud.cli import checking
 
     try:
-        verdicts = [verdict for file in files for verdict in check_all(file, any_store=True)]
-    except CommandError as error:
+        verdicts = [verdict for file in files for verdict in checking.check_all(file, any_store=True)]
+    except checking.CommandError as error:
         raise WrongUse(str(error)) from error
     for verdict in verdicts:
         for warning in verdict.warnings:
-            note(warning_line(warning))
+            note(checking.warning_line(warning))
     if wrong := [str(problem) for verdict in verdicts for problem in verdict.problems]:
         raise WrongUse("\n".join(wrong))
-    return documents(verdicts)
+    return verdicts
+
+
+def _placed(error: CommandError, verdicts: Sequence[Verdict]) -> CommandError:
+    """What the server refused, with its places in the files."""
+    from oscar_fedcloud.cli.checking import with_answer
+    from oscar_fedcloud.cli.oscar.http import Refused
+
+    if not isinstance(error, Refused) or not error.problem.get("errors"):
+        return error
+    told = with_answer(verdicts, error.problem["errors"], ())
+    message = "\n".join(str(problem) for verdict in told for problem in verdict.problems)
+    return Refused(message, error.status, error.problem)
 
 
 def _change(app: App, request: Mapping[str, Any], dry_run: bool, yes: bool, question: str) -> list[dict[str, Any]]:
