@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
@@ -18,7 +19,7 @@ from oscar_fedcloud.api.encoding import encode
 from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.core_types import Conflict, NotFound, NotStarted
 from oscar_fedcloud.fdl import FdlError, FdlProblem
-from oscar_fedcloud.ledger import BadValue, LedgerUnavailable, StateError
+from oscar_fedcloud.ledger import BadValue, LedgerUnavailable, StateError, Trouble
 from oscar_fedcloud.model import BadEvent, EventTooLarge
 from oscar_fedcloud.providers.errors import BucketNotEmpty, ProviderError, Refused
 
@@ -83,11 +84,21 @@ def as_api_error(error: Exception) -> ApiError:
             count = len(error.problems)
             return ApiError(422, f"the document has {count} problem{'' if count == 1 else 's'}", error.problems)
         case LedgerUnavailable():
-            return ApiError(503, "the ledger is not available at the moment", headers={"Retry-After": "2"})
+            return _ledger_error(error)
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" ({error.filename})" if error.filename else ""
+            return ApiError(507, f"no space is left on the server's disk{where}; what was acknowledged is kept")
+        case OSError() if error.errno == errno.EROFS:
+            return ApiError(503, "the server's disk can be read only; what was acknowledged is kept")
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
             return ApiError(status, str(error) or HTTPStatus(status).phrase)
     return ApiError(500, "an unexpected error happened; the server's log tells more")
+
+
+def _ledger_error(error: LedgerUnavailable) -> ApiError:
+    detail = "the ledger is not available at the moment" if error.kind == Trouble.AWAY else str(error)
+    return ApiError(507 if error.kind == Trouble.FULL else 503, detail, headers={"Retry-After": "2"})
 
 
 def wants_problem(scope: Scope) -> bool:

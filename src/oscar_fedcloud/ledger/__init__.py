@@ -9,6 +9,7 @@ from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter
 from oscar_fedcloud.ledger.requests import Claim
 from oscar_fedcloud.ledger.states import ENDED, allowed
 from oscar_fedcloud.ledger.traces import trace_cursor
+from oscar_fedcloud.ledger.troubles import Trouble
 
 __all__ = [
     "ENDED",
@@ -26,6 +27,7 @@ __all__ = [
     "Link",
     "StateError",
     "Trace",
+    "Trouble",
     "Verdict",
     "allowed",
     "cursor_of",

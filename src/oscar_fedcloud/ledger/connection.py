@@ -9,7 +9,8 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from oscar_fedcloud.ledger.errors import LedgerUnavailable, is_row_error
+from oscar_fedcloud.ledger.errors import is_row_error
+from oscar_fedcloud.ledger.troubles import unavailable
 
 T = TypeVar("T")
 
@@ -17,9 +18,11 @@ T = TypeVar("T")
 class WritingConnection:
     """Used by one thread. After a failure of the database it is made anew for the next transaction."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, guard: Callable[[], None] | None = None) -> None:
+        """guard: raises LedgerUnavailable when nothing may be written; asked before each transaction."""
         self.failed = False  # whether the last transaction failed by the database's fault
         self._engine = engine
+        self._guard = guard
         self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
         self._connection: Connection | None = None
         self._committing = False  # whether the current transaction has come to its commit
@@ -40,13 +43,15 @@ class WritingConnection:
             self.close()
             if not again:
                 self.failed = True
-                raise LedgerUnavailable(f"the ledger's database does not take writes: {error}") from error
+                raise unavailable(error, self._engine.url) from error
         return self.run(work, repeatable=repeatable)
 
     def _once(self, work: Callable[[Connection], T]) -> T:
         self._committing = False
         if self._connection is None:
             self._connection = self._engine.connect()
+        if self._guard is not None:
+            self._guard()
         with self._connection.begin():
             result = work(self._connection)
             self._committing = True

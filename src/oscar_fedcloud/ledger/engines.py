@@ -15,6 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import NullPool
 
+from oscar_fedcloud.ledger.troubles import place_of
+
 BUSY_MILLISECONDS = 5000
 _POSTGRESQL = {
     "connect_timeout": 3,
@@ -64,8 +66,7 @@ def is_sqlite(url: str) -> bool:
 
 def shown(url: str) -> str:
     """The database as people are told of it: a file, or a URL without its password."""
-    parsed = make_url(url)
-    return str(parsed.database) if is_sqlite(url) else parsed.render_as_string(hide_password=True)
+    return place_of(make_url(url))
 
 
 def _sqlite(url: str, pragmas: tuple[str, ...], **options: Any) -> Engine:

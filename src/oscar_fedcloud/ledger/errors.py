@@ -11,8 +11,12 @@ class LedgerError(Exception):
 class LedgerUnavailable(LedgerError):
     """The database cannot be reached or cannot store (connection lost, disk full, closed). Trying again later may help.
 
-    If the connection broke during a commit, it is unknown whether that write took place.
+    If the connection broke during a commit, it is unknown whether that write took place. kind: a ``troubles.Trouble``.
     """
+
+    def __init__(self, message: str, kind: str = "away") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class LedgerLost(LedgerError):

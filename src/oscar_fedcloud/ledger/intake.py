@@ -23,9 +23,9 @@ RECENT = 16_384  # some seconds at full load
 class Intake:
     """Records events through the writer that it starts. Its methods are called on an event loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, guard: Callable[[], None] | None = None) -> None:
         self.on_committed: Callable[[list[Recording]], None] | None = None
-        self.writer = Writer(engine, self._settle)
+        self.writer = Writer(engine, self._settle, guard)
         self._recent = _Recent()
         self._memory_hits = 0
 

@@ -29,13 +29,15 @@ from oscar_fedcloud.ledger import (
 )
 from oscar_fedcloud.ledger.cells import BadRow
 from oscar_fedcloud.ledger.damage import Damage, watched
-from oscar_fedcloud.ledger.engines import reader_engine, writer_engine
+from oscar_fedcloud.ledger.engines import is_sqlite, reader_engine, writer_engine
 from oscar_fedcloud.ledger.errors import BadValue, LedgerUnavailable, cause_of, is_row_error
 from oscar_fedcloud.ledger.identity import Identity
 from oscar_fedcloud.ledger.intake import Intake
+from oscar_fedcloud.ledger.integrity import check_file, same_file
 from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Trace, Verdict
 from oscar_fedcloud.ledger.requests import Claim
 from oscar_fedcloud.ledger.schema import ensure_schema
+from oscar_fedcloud.ledger.troubles import Trouble, unavailable
 from oscar_fedcloud.model import Attempt, Completion, Recording, Run, RunState, StorageEvent, StoredObject
 
 P = ParamSpec("P")
@@ -55,17 +57,27 @@ class Ledger:
         self._damage = Damage()
         self._writing = watched(writer, self._damage)
         self._reading = watched(reader, self._damage)
-        self._intake = Intake(self._writing)
+        self._guard = same_file(writer.url) if writer.dialect.name == "sqlite" else None
+        if self._guard is not None:
+            self._guard()
+        self._intake = Intake(self._writing, self._guard)
+        self._unread: LedgerUnavailable | None = None  # the last read failed by the fault of the disk
 
     @classmethod
     def open(cls, url: str) -> Ledger:
-        """Open ``sqlite:////path/ledger.db`` or ``postgresql+psycopg://…``, bringing its schema up to date first."""
+        """Open ``sqlite:////path/ledger.db`` or ``postgresql+psycopg://…``, bringing its schema up to date first.
+
+        A SQLite file is checked first, for some seconds at most. Raises LedgerUnavailable, LedgerError.
+        """
         writer = writer_engine(url)
+        if is_sqlite(url):
+            check_file(writer.url)
         try:
             ensure_schema(writer)
         except SQLAlchemyError as error:
             writer.dispose()
-            raise LedgerUnavailable(f"the ledger cannot be opened: {error}") from error
+            told = unavailable(error, writer.url)
+            raise LedgerUnavailable(f"the ledger cannot be opened: {told}", told.kind) from error
         return cls(writer, reader_engine(url))
 
     def identity(self) -> Identity:
@@ -346,9 +358,14 @@ class Ledger:
         return self._write(callbacks.retry, callback_id, not_before)
 
     def check(self) -> None:
-        """Raise LedgerUnavailable unless the database answers, and takes writes if it last refused one."""
+        """Raise LedgerUnavailable unless the database answers, and takes what it last refused."""
+        if self._guard is not None:
+            self._guard()
+        if self._unread is not None and self._guard is not None:
+            check_file(self._writing.url)
         self._intake.writer.check()
         self._read(_ping)
+        self._unread = None
 
     def stats(self) -> dict[str, int]:
         """Counters since the ledger was opened; see ``writer.Counters``, and ``duplicates_memory``."""
@@ -363,7 +380,9 @@ class Ledger:
         except (SQLAlchemyError, UnicodeError, OverflowError) as error:
             if is_row_error(error):
                 raise BadValue(f"the ledger holds nothing of that kind: {cause_of(error)}") from error
-            raise LedgerUnavailable(f"the ledger cannot be read: {error}") from error
+            told = unavailable(error, self._reading.url)
+            self._unread = told if told.kind in (Trouble.DAMAGED, Trouble.IO) else self._unread
+            raise LedgerUnavailable(f"the ledger cannot be read: {told}", told.kind) from error
 
     def _end_stuck(self) -> None:
         """End the runs that were found damaged, since nothing else would."""

@@ -16,14 +16,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, delete, insert
 
 from oscar_fedcloud.ledger.connection import WritingConnection
 from oscar_fedcloud.ledger.errors import BadValue, LedgerError, LedgerUnavailable, cause_of, is_row_error
 from oscar_fedcloud.ledger.recorder import Item, Recorder
+from oscar_fedcloud.ledger.tables import dead_letters
+from oscar_fedcloud.ledger.troubles import Trouble
 
 T = TypeVar("T")
 MAX_BATCH = 1000
+_SAMPLE = 50  # events of a batch that failed that are tried again
+_PROBE = 64 * 1024  # bytes
 
 _log = logging.getLogger(__name__)
 
@@ -56,16 +60,20 @@ class Counters:
     duplicates: int = 0  # recordings of which everything was in the tables
     batches: int = 0
     writes: int = 0  # transactions that report a change
+    failed_batches: int = 0
+    failed_events: int = 0
+    failed_writes: int = 0
 
 
 class Writer:
     """Owns the writing connection. ``settle`` is called on the event loop, once for each committed or failed batch."""
 
-    def __init__(self, engine: Engine, settle: Settle) -> None:
+    def __init__(self, engine: Engine, settle: Settle, guard: Callable[[], None] | None = None) -> None:
         self.counters = Counters()
         self._settle = settle
         self._recorder = Recorder(engine.dialect)
-        self._connection = WritingConnection(engine)
+        self._connection = WritingConnection(engine, guard)
+        self._refused: list[Item] = []  # of the last batch, if that failed
         self._queue: queue.SimpleQueue[Pending | Mutation | None] = queue.SimpleQueue()
         self._gate = threading.Lock()  # nothing enters the queue after the None of ``close``
         self._closed = False
@@ -87,9 +95,23 @@ class Writer:
         return result
 
     def check(self) -> None:
-        """If the last transaction failed: raise LedgerUnavailable unless the database takes a write now."""
-        if self._connection.failed:
-            self.call(_touch)
+        """If the last batch or transaction failed: raise LedgerUnavailable unless the database takes its like now."""
+        if self._refused:
+            self.call(self._rehearse)
+            self._refused = []
+        elif self._connection.failed:
+            self.call(_probe)
+
+    def _rehearse(self, connection: Connection) -> None:
+        """Store what was refused, and take it back: whoever sent it was told that it is not stored."""
+        with connection.begin_nested() as trial:
+            try:
+                self._recorder.store(connection, self._refused)
+            except Exception as error:
+                if not is_row_error(error):
+                    raise
+            trial.rollback()
+        _probe(connection)
 
     def close(self) -> None:
         """Write what is queued, then stop."""
@@ -126,9 +148,14 @@ class Writer:
         outcomes: Sequence[Outcome]
         try:
             outcomes = self._store([pending.item for pending in batch])
+            self._refused = []
         except Exception as error:  # whatever it is, nobody may wait for ever
             _log.error("%d events could not be stored: %s", len(batch), error)
-            outcomes = [LedgerUnavailable(f"the event could not be stored: {error}") for _ in batch]
+            self.counters.failed_batches += 1
+            self.counters.failed_events += len(batch)
+            self._refused = [pending.item for pending in batch[:_SAMPLE]]
+            kind = error.kind if isinstance(error, LedgerUnavailable) else Trouble.AWAY
+            outcomes = [LedgerUnavailable(f"the event could not be stored: {error}", kind) for _ in batch]
         self._deliver(batch, outcomes)
 
     def _store(self, items: Sequence[Item]) -> list[bool]:
@@ -164,6 +191,7 @@ class Writer:
         try:
             result = self._connection.run(mutation.work)
         except Exception as error:  # raised by whoever waits for it
+            self.counters.failed_writes += isinstance(error, LedgerUnavailable)
             mutation.future.set_exception(_told(error))
             return
         self.counters.writes += bool(result)
@@ -179,5 +207,8 @@ def _told(error: Exception) -> Exception:
     return told
 
 
-def _touch(connection: Connection) -> None:
-    connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+def _probe(connection: Connection) -> None:
+    """Write some pages of which nothing stays. The commit shows whether the disk takes them."""
+    values = {"source": "", "body": bytes(_PROBE), "reason": "", "received": 0.0}
+    made = connection.scalar(insert(dead_letters).values(values).returning(dead_letters.c.id))
+    connection.execute(delete(dead_letters).where(dead_letters.c.id == made))

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a database fails: told apart by its own codes, and said in one sentence."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from oscar_fedcloud.ledger.errors import LedgerUnavailable, cause_of
+
+_LITTLE = 1024 * 1024  # bytes: with less than that free, an error of writing is one of a full disk
+_GO_ON = "what was acknowledged is kept"
+
+
+class Trouble(StrEnum):
+    """What keeps a database from work."""
+
+    FULL = "full"
+    READ_ONLY = "read_only"
+    IO = "io"
+    DAMAGED = "damaged"
+    GONE = "gone"  # the file was removed or replaced
+    AWAY = "away"  # cannot be reached, or does not say what is wrong
+
+
+# The low byte of SQLite's result codes, and PostgreSQL's SQLSTATEs.
+_SQLITE = {13: Trouble.FULL, 8: Trouble.READ_ONLY, 10: Trouble.IO, 11: Trouble.DAMAGED, 26: Trouble.DAMAGED}
+_VAGUE = (10, 14)  # cannot read or write, cannot open: the disk itself tells more
+_SQLSTATE = {
+    "53100": Trouble.FULL,
+    "25006": Trouble.READ_ONLY,
+    "58030": Trouble.IO,
+    "XX001": Trouble.DAMAGED,
+    "XX002": Trouble.DAMAGED,
+}
+_SENTENCES = {
+    Trouble.FULL: "the disk of the ledger {place} is full: {go_on}, and work goes on as soon as there is room",
+    Trouble.READ_ONLY: "the ledger {place} can be read only ({cause}): {go_on}, work goes on once it can be written",
+    Trouble.IO: "the disk of the ledger {place} fails ({cause}): {go_on}; look at the system's log",
+    Trouble.DAMAGED: (
+        "the ledger {place} is damaged ({cause}): stop the invoker and restore a backup; without one, move the file "
+        "away and start with --new-ledger, by which everything that is in the inputs counts as processed"
+    ),
+    Trouble.GONE: "the ledger {place} was removed or replaced while it was in use: restore it and restart the invoker",
+    Trouble.AWAY: "the ledger's database does not answer or refuses: {cause}",
+}
+
+
+def trouble_of(error: Exception, url: URL) -> Trouble:
+    """Return what is behind an error of the driver or of SQLAlchemy."""
+    cause = getattr(error, "orig", None) or error
+    if (state := getattr(cause, "sqlstate", None)) is not None:
+        return _SQLSTATE.get(str(state), Trouble.AWAY)
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    found = _SQLITE.get(code, Trouble.AWAY)
+    return _of_disk(url) or found if code in _VAGUE else found
+
+
+def unavailable(error: Exception, url: URL) -> LedgerUnavailable:
+    """Return the ledger's error for one of the database."""
+    return told(trouble_of(error, url), url, cause_of(error))
+
+
+def told(trouble: Trouble, url: URL, cause: str = "") -> LedgerUnavailable:
+    """Return the error that says in one sentence what is wrong."""
+    sentence = _SENTENCES[trouble].format(place=place_of(url), cause=cause, go_on=_GO_ON)
+    return LedgerUnavailable(sentence, trouble.value)
+
+
+def place_of(url: URL) -> str:
+    """Return the database as people are told of it: a file, or a URL without its password."""
+    return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+
+
+def _of_disk(url: URL) -> Trouble | None:
+    """What the file system of a SQLite file says, None when it seems to be well."""
+    try:
+        disk = os.statvfs(Path(str(url.database)).parent)
+    except OSError:
+        return None
+    if disk.f_flag & os.ST_RDONLY:
+        return Trouble.READ_ONLY
+    return Trouble.FULL if disk.f_bavail * disk.f_frsize < _LITTLE else None
