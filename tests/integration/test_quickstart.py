@@ -32,6 +32,15 @@ def result_of(output: str) -> Path:
     return Path(found[1])
 
 
+def printed_commands(output: str) -> list[str]:
+    """The commands that the quickstart prints to continue with."""
+    _, _, rest = output.partition("Continue with:")
+    lines = [line.strip().strip('",').strip() for line in rest.splitlines()]
+    found = [line for line in lines[:3] if "oscar" in line]
+    assert len(found) == 3, rest[:2000]
+    return found
+
+
 def jobs(user: User) -> list[dict[str, str]]:
     facts = user.status()
     password = Path(facts["password_file"]).read_text().strip()
@@ -62,6 +71,14 @@ def test_quickstart_gives_a_grey_picture_and_a_second_run_changes_nothing_but_a_
     before = user.status()
     assert before["ready"]
 
+    link = user.home / ".local" / "bin" / "oscar"
+    assert link.resolve() == (user.data / "software" / "current" / "bin" / "oscar").resolve()
+    put, listing, logs = [user.run("bash", "-c", command, cwd=user.home) for command in printed_commands(first)]
+    assert "succeeded" in put.stdout
+    assert_grey_copy(user.home / "results" / photo.name, photo)
+    assert listing.stdout.count("succeeded") == 2
+    assert logs.returncode == 0
+
     hide_imagemagick(user)
     result_of(first).unlink()
     second = user.run(*make, cwd=tree).stdout
@@ -69,7 +86,14 @@ def test_quickstart_gives_a_grey_picture_and_a_second_run_changes_nothing_but_a_
     assert_grey_copy(result_of(second), photo)
     after = user.status()
     assert (after["pids"], after["endpoint"]) == (before["pids"], before["endpoint"])
-    assert [job["state"] for job in jobs(user)] == ["succeeded", "succeeded"]
+    assert [job["state"] for job in jobs(user)] == ["succeeded"] * 3
+
+    link.unlink()
+    link.write_text("another program")
+    third = user.run(*make, cwd=tree).stdout
+    assert "is another program and was left alone" in third
+    assert link.read_text() == "another program"
+    assert all(str(link) not in command for command in printed_commands(third))
 
     assert "stopped" in user.run("make", "stop", cwd=tree).stdout
     left = user.run("git", "status", "--short", cwd=tree).stdout

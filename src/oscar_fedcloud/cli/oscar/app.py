@@ -166,9 +166,10 @@ def formatted(function: F) -> F:
         "-o",
         "--output",
         type=click.Choice(FORMATS),
+        metavar="FORMAT",
         expose_value=False,
         callback=_set_format,
-        help="Format of the output.  [default: table]",
+        help="Format of the output: table, json, yaml or name.  [default: table]",
     )(function)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
-from minio.error import MinioException, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error
 
 from oscar_fedcloud.cli.oscar.errors import CommandError, Denied, Missing, NotOffered, Unreachable
 
@@ -46,6 +46,10 @@ class Store:
         except S3Error as error:
             kind = Missing if error.code in _GONE else Denied if error.code in _DENIED else CommandError
             raise kind(f"the store at {self._endpoint} refused: {error.code}: {error.message}") from error
+        except InvalidResponseError as error:  # some servers send XML under another content type
+            if any(code in str(error) for code in _GONE):
+                raise Missing(f"the store at {self._endpoint} has no such bucket or object") from error
+            raise Unreachable(f"the store at {self._endpoint} gave an answer that is not S3") from error
         except (urllib3.exceptions.HTTPError, MinioException, OSError) as error:
             raise Unreachable(f"the store at {self._endpoint} cannot be reached: {error}") from error
 

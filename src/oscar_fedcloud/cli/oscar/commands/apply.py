@@ -47,7 +47,7 @@ def apply_command(
     except CommandError as error:
         raise _placed(error, verdicts) from error
     names = [str(item["name"]) for item in plan if item["action"] in ("create", "update")]
-    if wait and not dry_run:
+    if wait and not (dry_run or app.server.legacy):  # an existing OSCAR does not say when a service is ready
         wait_ready(app, names, timeout)
     return 0
 
