@@ -13,7 +13,7 @@ from oscar_fedcloud.core import Core
 from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.model import Launcher, Provider
-from oscar_fedcloud.providers import make_providers
+from oscar_fedcloud.providers import check_keys, make_providers
 from oscar_fedcloud.sources.webhook import Webhook
 
 WAYS: Final[tuple[Literal["fast", "durable"], ...]] = ("fast", "durable")
@@ -22,6 +22,7 @@ WAYS: Final[tuple[Literal["fast", "durable"], ...]] = ("fast", "durable")
 def build_core(config: Config) -> Core:
     """Ledger, stores, launcher and what works on them."""
     providers = make_providers(config)
+    check_keys(providers)
     return Core(
         config, Ledger.open(config.ledger_url), providers, _build_launcher(config, providers), _build_store(config)
     )

@@ -316,6 +316,9 @@ class Provider(Protocol):
     def ensure_credential(self, service: Service, known: Credential | None) -> Credential:
         """A key with exactly the policy of this service; the known one when it still fits."""
 
+    def key_problem(self) -> str:
+        """Return why Jobs can have no key of their own here although they must, or ""."""
+
     def drop_credential(self, known: Credential) -> None:
         """Remove a service's key."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
 import subprocess
 import time
@@ -42,13 +43,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
         yield running
 
 
-def make(server: RcloneS3, kind: str) -> FolderProvider:
+def make(server: RcloneS3, kind: str, settle: float = 1.0) -> FolderProvider:
     config = ProviderConfig(
         type=kind,
         endpoint=server.endpoint,
         access_key=server.access_key,
         secret_key=server.secret_key,
         root=str(server.folder) if kind == "folder" else "",
+        settle=settle,
+        shared_key=True,
     )
     return make_provider("minio.default", config)
 
@@ -223,3 +226,104 @@ async def test_polling_waits_until_a_file_has_grown(folder, server) -> None:
     assert (event.key, event.size, event.via) == ("in/growing", 12, Via.POLL)
     await poller.poll(watch)
     assert len(sink.events) == 1
+
+
+async def found(provider: FolderProvider, key: str) -> StorageEvent | None:
+    """The event of a key that polling hands on after some listings."""
+    sink, watch = Sink(), Watch(INPUT)
+    poller = Poller(provider, sink, sink.ingest)
+    for _ in range(3):
+        await poller.poll(watch)
+    return next((event for event in sink.events if event.key == key), None)
+
+
+async def test_a_file_that_is_written_into_the_folder_counts_after_a_while(folder, server) -> None:
+    patient = make(server, "folder", settle=3600.0)
+    path = server.folder / "data" / "in" / "direct"
+    path.parent.mkdir()
+    path.write_bytes(b"part")
+    await asyncio.sleep(1.1)
+    assert await found(patient, "in/direct") is None
+    assert "changed" in patient.why("data", "in/direct")
+    assert (await found(make(server, "folder", settle=0.5), "in/direct")) is not None
+
+
+async def test_a_file_that_came_through_the_server_counts_at_once(folder, server) -> None:
+    patient = make(server, "folder", settle=3600.0)
+    server.client().put_object("data", "in/uploaded", io.BytesIO(b"whole"), 5)
+    patient.put("data", "in/ours", b"whole")
+    assert await found(patient, "in/uploaded") is not None
+    assert await found(patient, "in/ours") is not None
+    assert patient.why("data", "in/uploaded") == ""
+    await asyncio.sleep(1.1)
+    (server.folder / "data" / "in" / "uploaded").write_bytes(b"somebody else writes")
+    await asyncio.sleep(1.1)
+    assert await found(patient, "in/uploaded") is None
+
+
+@pytest.mark.parametrize("how", ["in place", "by rename"])
+def test_other_content_of_the_same_size_and_time_is_another_revision(folder, server, how: str) -> None:
+    path = server.folder / "data" / "in" / "same"
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    time.sleep(1.1)
+    before = listed(folder)["same"]
+    times = path.stat()
+    target = path if how == "in place" else path.with_name(".new")
+    target.write_bytes(b"new")
+    os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+    target.replace(path)
+    time.sleep(1.1)
+    after = listed(folder)["same"]
+    assert after.revision != before.revision
+    assert after.etag == hashlib.md5(b"new").hexdigest()
+    stated = folder.stat("data", "in/same")
+    assert (stated.revision, stated.etag) == (after.revision, after.etag)
+
+
+def test_a_file_that_was_replaced_before_anybody_looked_has_the_sum_of_its_content(folder, server) -> None:
+    path = server.folder / "data" / "in" / "same"
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    time.sleep(1.1)
+    listed(folder)  # the server remembers the sum
+    times = path.stat()
+    path.write_bytes(b"new")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns - 5_000_000_000))
+    time.sleep(1.1)
+    server.client().stat_object("data", "in/same")
+    path.write_bytes(b"odd")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns - 5_000_000_000))
+    fresh = make(server, "folder")
+    assert listed(fresh)["same"].etag == hashlib.md5(b"new").hexdigest()
+    assert fresh.stat("data", "in/same").etag == hashlib.md5(b"odd").hexdigest()
+    assert listed(fresh)["same"].revision == fresh.stat("data", "in/same").revision
+
+
+def test_other_times_and_rights_make_no_other_revision(folder, server) -> None:
+    path = server.folder / "data" / "in" / "same"
+    path.parent.mkdir()
+    path.write_bytes(b"content")
+    time.sleep(1.1)
+    before = listed(folder)["same"]
+    path.chmod(0o600)
+    path.rename(path.with_name("other"))
+    path.with_name("other").rename(path)
+    time.sleep(1.1)
+    assert listed(folder)["same"].revision == before.revision
+
+
+def test_a_link_is_named_and_makes_no_noise(folder, server) -> None:
+    path = server.folder / "data" / "in" / "link"
+    path.parent.mkdir()
+    path.symlink_to("/etc/hostname")
+    path.with_name("links").symlink_to(server.folder)
+    time.sleep(1.1)
+    assert listed(folder) == {}
+    assert "data/in/link is a symbolic link" in folder.why("data", "in/link")
+    assert "data/in/links is a symbolic link" in folder.why("data", "in/links/data/in/link")
+    assert folder.why("data", "in/none") == ""
+    assert "symlink" not in (server.scratch / "rclone.log").read_text()
+    for name in ("link", "links"):  # the server cannot delete them
+        path.with_name(name).unlink()
+    time.sleep(1.1)

@@ -54,7 +54,9 @@ class RcloneS3(Server):
         remote = f':hasher,remote="{self.folder}",hashes=md5,max_age=off,auto_size=1P:'
         command = [str(rclone_binary()), "serve", "s3", remote, "--addr", f"127.0.0.1:{self.port}"]
         with (self.scratch / "rclone.log").open("ab") as log:
-            self._process = subprocess.Popen([*command, "--dir-cache-time", "1s"], env=environment, stderr=log)
+            self._process = subprocess.Popen(
+                [*command, "--dir-cache-time", "1s", "--skip-links"], env=environment, stderr=log
+            )
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(urllib.error.URLError):

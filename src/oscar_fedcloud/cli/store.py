@@ -44,7 +44,7 @@ class Store:
             *(str(self.rclone), "serve", "s3", f':hasher,remote="{quoted}",hashes=md5,max_age=off,auto_size=1P:'),
             *("--addr", f"{LOOPBACK}:{self.port}"),
             # A file that is put into the folder by hand must show up in the next listing.
-            *("--dir-cache-time", "1s"),
+            *("--dir-cache-time", "1s", "--skip-links"),
         )
 
     def environment(self) -> Mapping[str, str]:

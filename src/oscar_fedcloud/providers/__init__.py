@@ -3,14 +3,29 @@
 
 from __future__ import annotations
 
-from oscar_fedcloud.config import Config, ProviderConfig
+import contextlib
+from collections.abc import Mapping
+
+from oscar_fedcloud.config import Config, ConfigError, ProviderConfig
 from oscar_fedcloud.model import Provider
+from oscar_fedcloud.providers.errors import ProviderError
 
 
 def make_providers(config: Config) -> dict[str, Provider]:
     """All configured stores by id, in the order of the configuration. Raises ValueError."""
     buckets = (config.log_bucket, config.internal_bucket)
     return {provider_id: make_provider(provider_id, item, *buckets) for provider_id, item in config.providers.items()}
+
+
+def check_keys(providers: Mapping[str, Provider]) -> None:
+    """Refuse stores that would hand the site's own key to Jobs without leave. Blocks. Raises ConfigError.
+
+    A store that is away cannot be asked now; its services are in error then until it can.
+    """
+    for name, provider in providers.items():
+        with contextlib.suppress(ProviderError):
+            if problem := provider.key_problem():
+                raise ConfigError(f"providers.{name}: {problem}")
 
 
 def make_provider(

@@ -1,16 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """``rclone serve s3`` on a plain folder: the embedded store of a single machine.
 
-Users may also write into the folder directly, so a file counts only when two listings agree on it. All use one key.
+Users may also write into the folder directly. Such a file counts when two listings agree on it and it has not changed
+for ``settle`` seconds; one that came through the server is whole at once. All Jobs use one key.
 """
 
 from __future__ import annotations
 
-import os
+import stat
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
 
+from minio.error import S3Error
+
+from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.model import Credential, StorageEvent
+from oscar_fedcloud.providers.fingerprints import Fingerprints, path_of
 from oscar_fedcloud.providers.listing import Row
 from oscar_fedcloud.providers.revision import Revision
 from oscar_fedcloud.providers.s3 import S3Provider
+
+# Headers of the request that stored an object; the server shows them until somebody else writes to the file.
+_STORED_WITH = frozenset({"x-amz-date", "x-amz-content-sha256"})
 
 
 class FolderProvider(S3Provider):
@@ -19,27 +32,88 @@ class FolderProvider(S3Provider):
     event_source = "minio:s3"
     settle = 2
 
+    # -- objects ---------------------------------------------------------------------------------------------------
+
+    def _rows(self, bucket: str, prefix: str) -> Iterator[Row]:
+        return map(self._prints.corrected, super()._rows(bucket, prefix))
+
+    def _row(self, bucket: str, key: str) -> Row | None:
+        row = super()._row(bucket, key)
+        return row and self._prints.verified(row)
+
+    @cached_property
+    def _prints(self) -> Fingerprints:
+        return Fingerprints(self.config.root)
+
     def _revision(self, row: Row) -> Revision:
         """The order is by the file's change: unlike its modification time, no copying tool can set that back."""
         found = super()._revision(row)
-        return found._replace(order=self._changed(row) or found.order)
+        return found._replace(order=self._changed(row.bucket, row.key) or found.order)
+
+    def settled(self, event: StorageEvent) -> bool:
+        """Whether the file came through the server, or nobody has changed it for a while."""
+        changed = self._changed(event.bucket, event.key)
+        if not changed or not 0 <= time.time() - changed / 1e9 < self.config.settle:
+            return True
+        return self._came_through_server(event.bucket, event.key)
+
+    def _came_through_server(self, bucket: str, key: str) -> bool:
+        with self._asking("look up an object of", bucket):
+            try:
+                head = self._client.stat_object(bucket, key)
+            except (S3Error, UnicodeEncodeError):  # gone, or a name that cannot be asked for
+                return False
+        return any(name.lower() in _STORED_WITH for name in head.metadata or {})
+
+    def _changed(self, bucket: str, key: str) -> int:
+        """When the file was changed (ns), 0 when that cannot be told."""
+        try:
+            return path_of(self.config.root, bucket, key).lstat().st_ctime_ns if self.config.root else 0
+        except (OSError, ValueError):  # gone, or a name that the server shows in another form
+            return 0
 
     def unstorable(self, bucket: str, key: str) -> str:
         """Return why the folder cannot hold a file of that name, or ""."""
         if (reason := super().unstorable(bucket, key)) or not self.config.root:
             return reason
-        root = os.path.join(self.config.root, bucket)
+        root = Path(self.config.root, bucket)
         above = key.split("/")[:-1]
         for end in range(1, len(above) + 1):
             folder = "/".join(above[:end])
-            if os.path.isfile(os.path.join(root, folder)):
+            if (root / folder).is_file():
                 return f"{bucket}/{folder} is a file, so nothing can lie below it; remove it"
-        return f"{bucket}/{key} is a folder" if os.path.isdir(os.path.join(root, key)) else ""
+        return f"{bucket}/{key} is a folder" if (root / key).is_dir() else ""
 
-    def _changed(self, row: Row) -> int:
+    def why(self, bucket: str, key: str) -> str:
+        """Return what keeps this file from being an input, or ""."""
         if not self.config.root:
-            return 0
+            return super().why(bucket, key)
         try:
-            return os.lstat(os.path.join(self.config.root, row.bucket, row.key)).st_ctime_ns
-        except (OSError, ValueError):  # gone, or a name that the server shows in another form
-            return 0
+            place = Path(self.config.root, bucket)
+            for part in key.split("/"):
+                place /= part
+                mode = place.lstat().st_mode
+                if stat.S_ISLNK(mode):
+                    link = place.relative_to(self.config.root)
+                    return f"{link} is a symbolic link; links in the store's folder are not followed, copy the file"
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                return f"{bucket}/{key} is no regular file"
+        except (OSError, ValueError):
+            return super().why(bucket, key)
+        age = time.time() - self._changed(bucket, key) / 1e9
+        if 0 <= age < self.config.settle and not self._came_through_server(bucket, key):
+            return f"the file was changed {age:.0f} s ago; it counts when nobody has for {self.config.settle:g} s"
+        return super().why(bucket, key)
+
+    # -- keys ------------------------------------------------------------------------------------------------------
+
+    def key_problem(self) -> str:
+        """There is one key, for the one user of this machine."""
+        return ""
+
+    def ensure_credential(self, service: Service, known: Credential | None) -> Credential:
+        """The one key of the store."""
+        return Credential(self.config.access_key, self.config.secret_key)
+
+    def drop_credential(self, known: Credential) -> None:
+        """Nothing to do: the key was not made for the service."""

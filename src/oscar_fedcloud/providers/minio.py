@@ -7,15 +7,9 @@ The two targets (one without a queue, one with) are set up once, with the server
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import msgspec
-from minio import MinioAdmin
-from minio.credentials.providers import StaticProvider
-from minio.error import MinioAdminException
 from minio.notificationconfig import NotificationConfig
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
@@ -23,34 +17,23 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import Credential, StorageEvent, Via
 from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.listing import Row, current_versions, objects, one_object
-from oscar_fedcloud.providers.policy import same_policy, service_policy
 from oscar_fedcloud.providers.records import parse_notification
 from oscar_fedcloud.providers.revision import Revision, revision_of_row
 from oscar_fedcloud.providers.rules import merge
 from oscar_fedcloud.providers.s3 import S3Provider
 
 _RULE_ATTEMPTS = 5
-_ADMIN_CALLS = 2  # at once; each derives encryption keys (argon2), which takes 64 MiB and a processor for a while
 
 
 class MinioProvider(S3Provider):
     """A provider for a MinIO server of our own."""
 
     event_source = "minio:s3"
-    scoped_credentials = True
 
     def __init__(
         self, provider_id: str, config: ProviderConfig, log_bucket: str = "", internal_bucket: str = ""
     ) -> None:
         super().__init__(provider_id, config, log_bucket, internal_bucket)
-        self._admin = MinioAdmin(
-            endpoint=self._address.host,
-            credentials=StaticProvider(config.access_key, config.secret_key),
-            region=config.region,
-            secure=self._address.secure,
-            http_client=self._pool,
-        )
-        self._admin_calls = threading.BoundedSemaphore(_ADMIN_CALLS)
         self._arns: tuple[str, ...] = ()
 
     @property
@@ -110,38 +93,15 @@ class MinioProvider(S3Provider):
 
     # -- keys ------------------------------------------------------------------------------------------------------
 
+    def key_problem(self) -> str:
+        """Each service gets a key of its own."""
+        return ""
+
     def ensure_credential(self, service: Service, known: Credential | None) -> Credential:
         """A key with exactly the policy of this service; the known one when it still exists."""
-        with self._asking(f"make a key for service {service.name}"), self._admin_calls:
-            policy = service_policy(service, self.id, self.log_bucket, self.internal_bucket)
-            if known and (current := self._account(known.access_key)):
-                if not same_policy(current.get("policy"), policy) or current.get("status") != "on":
-                    self._admin.update_service_account(access_key=known.access_key, policy=policy, status="enabled")
-                return known
-            answer = self._admin.add_service_account(policy=policy, description=f"OSCAR service {service.name}")
-            made = json.loads(answer)["credentials"]
-            return Credential(made["accessKey"], made["secretKey"])
+        return self._issued(service, known)
 
     def drop_credential(self, known: Credential) -> None:
         """Remove a service's key; one that is gone already is no error."""
         with self._asking("remove a key"):
-            try:
-                self._admin.delete_service_account(known.access_key)
-            except MinioAdminException as error:
-                if not _unknown_account(error):
-                    raise
-
-    def _account(self, access_key: str) -> dict[str, Any] | None:
-        """Policy (as data) and status of a service account, or None."""
-        try:
-            info = json.loads(self._admin.get_service_account(access_key))
-        except MinioAdminException as error:
-            if _unknown_account(error):
-                return None
-            raise
-        policy = {} if info.get("impliedPolicy") else msgspec.json.decode(info.get("policy") or "{}")
-        return {"policy": policy, "status": info.get("accountStatus")}
-
-
-def _unknown_account(error: MinioAdminException) -> bool:
-    return "XMinioInvalidIAMCredentials" in str(error)
+            self._issuer.drop(known)

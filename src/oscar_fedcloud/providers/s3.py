@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any S3 store, polled: AWS, Ceph and others. The base of the other providers.
 
-An object appears in S3 as a whole, so one listing is enough to believe it. Keys for services cannot be made here: the
-key of the FDL, else that of the site's configuration, is handed to Jobs as it is.
+An object appears in S3 as a whole, so one listing is enough to believe it. A Job gets the key of the FDL, else one of
+its service's own where the store makes keys (a MinIO does), else that of the configuration where that says so.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from itertools import islice
 from typing import Any, BinaryIO
 
 import structlog
-from minio import Minio
+from minio import Minio, MinioAdmin
 from minio.error import MinioAdminException, MinioException, S3Error
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
@@ -27,9 +28,18 @@ from oscar_fedcloud.model import BadEvent, Credential, Prefix, StorageEvent, Via
 from oscar_fedcloud.providers.bounds import order_of
 from oscar_fedcloud.providers.connection import HostAndScheme, pool_manager
 from oscar_fedcloud.providers.deleting import remove_objects
-from oscar_fedcloud.providers.errors import BadAnswer, BucketMissing, BucketNotEmpty, ProviderError, Refused
+from oscar_fedcloud.providers.errors import (
+    BadAnswer,
+    BucketMissing,
+    BucketNotEmpty,
+    ProviderError,
+    Refused,
+    UnusableRows,
+)
+from oscar_fedcloud.providers.issuing import KeyIssuer, admin_client
 from oscar_fedcloud.providers.keys import DEPTH_HEADER, depth_of, stageable, unstorable
 from oscar_fedcloud.providers.listing import PAGE, Row, objects, one_object
+from oscar_fedcloud.providers.policy import service_policy
 from oscar_fedcloud.providers.rclone import remote_environment
 from oscar_fedcloud.providers.records import event_time, record_of
 from oscar_fedcloud.providers.revision import Revision, revision_of_polled
@@ -43,6 +53,7 @@ _NAMES = frozenset(  # answers to names that a store does not allow
 _CHUNK = 256 * 1024
 _PART = 16 * 1024 * 1024
 _PROBE_PATIENCE = 3.0  # s
+_NOTED = 1000  # objects whose rows could not be used
 _TOLD = 10  # objects that could not be deleted and are named
 _SHOWN = 500  # characters of what a store says that are told on
 
@@ -52,7 +63,6 @@ class S3Provider:
 
     event_source = "aws:s3"
     settle = 1  # listings that must agree on an object before it counts
-    scoped_credentials = False  # whether ``ensure_credential`` makes keys of the service's own
 
     def __init__(
         self, provider_id: str, config: ProviderConfig, log_bucket: str = "", internal_bucket: str = ""
@@ -64,7 +74,17 @@ class S3Provider:
         self._address = HostAndScheme.of(config.endpoint)
         self._pool = pool_manager(config.verify)
         self._client = self._connect(self._pool)
+        self._unusable: dict[tuple[str, str], str] = {}  # objects whose rows cannot be used -> why
+        self._issues = False  # whether the store is known to make keys
         self._probe = self._connect(pool_manager(config.verify, _PROBE_PATIENCE, repeats=0))
+
+    @cached_property
+    def _admin(self) -> MinioAdmin:
+        return admin_client(self.config, self._pool)
+
+    @cached_property
+    def _issuer(self) -> KeyIssuer:
+        return KeyIssuer(self._admin)
 
     def _connect(self, pool: PoolManager) -> Minio:
         return Minio(
@@ -90,9 +110,23 @@ class S3Provider:
     def list(self, where: Prefix) -> Iterable[StorageEvent]:
         """The current object of each key, as events without depth. Keys that end in ``/`` are left out."""
         with self._asking("list", where.bucket):
-            for row in self._rows(where.bucket, where.prefix):
-                if not row.key.endswith("/"):
-                    yield self._event(row)
+            try:
+                for row in self._rows(where.bucket, where.prefix):
+                    if not row.key.endswith("/"):
+                        yield self._event(row)
+            except UnusableRows as error:
+                self._note_unusable(where.bucket, error)
+                raise
+
+    def _note_unusable(self, bucket: str, error: UnusableRows) -> None:
+        if len(self._unusable) > _NOTED:
+            self._unusable.clear()
+        self._unusable.update({(bucket, key): reason for key, reason in error.reasons.items()})
+
+    def why(self, bucket: str, key: str) -> str:
+        """Return what keeps this object from being an input, as far as listings told, or ""."""
+        reason = self._unusable.get((bucket, key), "")
+        return reason and f"the store's listing of it cannot be used: {reason}"
 
     def stat(self, bucket: str, key: str) -> StorageEvent | None:
         """The current object as an event, with its depth, or None."""
@@ -267,15 +301,42 @@ class S3Provider:
     # -- keys and standing -----------------------------------------------------------------------------------------
 
     def ensure_credential(self, service: Service, known: Credential | None) -> Credential:
-        """The key that the FDL gives for this provider, else the site's. It is not limited to the service."""
+        """The key that the FDL gives for this provider, the site's where it may be shared, else one for the service."""
         kind, _, name = self.id.partition(".")
         given = service.storage_providers.get(kind, {}).get(name, {})
         if given.get("access_key") and given.get("secret_key"):
             return Credential(given["access_key"], given["secret_key"])
-        return Credential(self.config.access_key, self.config.secret_key)
+        if self.config.shared_key or not self.config.access_key:
+            return Credential(self.config.access_key, self.config.secret_key)
+        if reason := self.key_problem():
+            raise ProviderError(reason)
+        return self._issued(service, known)
+
+    def key_problem(self) -> str:
+        """Return why Jobs can have no key of their own here although they must, or "". Raises ProviderError."""
+        if self.config.shared_key or self._issues or not self.config.access_key:
+            return ""
+        with self._asking("make keys"):
+            reason = self._issuer.refusal()
+        self._issues = not reason
+        return reason and (
+            f"storage provider {self.id} at {self.config.endpoint} makes no key for each service: {reason}. Set "
+            "shared_key: true in its configuration if all Jobs may use the key that stands there"
+        )
+
+    def _issued(self, service: Service, known: Credential | None) -> Credential:
+        """A key of the service's own, made by the store."""
+        with self._asking(f"make a key for service {service.name}"):
+            policy = service_policy(service, self.id, self.log_bucket, self.internal_bucket)
+            return self._issuer.ensure(service, policy, known)
 
     def drop_credential(self, known: Credential) -> None:
-        """Nothing to do: the key was not made for the service."""
+        """Remove a service's key if it was made for it."""
+        if self.config.shared_key or known.access_key == self.config.access_key or self.key_problem():
+            return
+        with self._asking("remove a key"):
+            if self._issuer.is_ours(known.access_key):
+                self._issuer.drop(known)
 
     def rclone_env(self, remote: str, credential: Credential | None) -> dict[str, str]:
         """Environment ``RCLONE_CONFIG_<REMOTE>_*`` for the runner."""
