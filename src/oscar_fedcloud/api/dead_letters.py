@@ -32,7 +32,7 @@ def _view(letter: DeadLetter) -> views.DeadLetter:
         source=letter.source,
         reason=letter.reason,
         received=present.time_of(letter.received),
-        size=len(letter.body),
+        size=letter.size,
         body=letter.body[:_SHOWN].decode("utf-8", "backslashreplace"),
     )
 

@@ -3,27 +3,36 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, select
+from typing import Any
 
-from oscar_fedcloud.ledger import cells
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select
+
+from oscar_fedcloud.ledger import bounds, cells
 from oscar_fedcloud.ledger.records import DeadLetter
 from oscar_fedcloud.ledger.rows import AnyRow
 from oscar_fedcloud.ledger.tables import dead_letters
 
+SHOWN = 4096  # bytes of a body that lists read
+
 
 def newest(connection: Connection, limit: int, before: int | None) -> list[DeadLetter]:
-    """Dead letters, newest first; with ``before``, those older than this id."""
-    query = select(dead_letters).order_by(dead_letters.c.id.desc()).limit(limit)
+    """Dead letters, newest first, with the beginnings of their bodies; with ``before``, those older than this id."""
+    head = func.substr(dead_letters.c.body, 1, SHOWN).label("body")
+    query = _query(head).order_by(dead_letters.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(dead_letters.c.id < before)
-    rows = connection.execute(query)
-    return [_letter(row) for row in rows]
+    return [_letter(row) for row in connection.execute(query)]
 
 
 def get(connection: Connection, letter_id: int) -> DeadLetter | None:
-    """One dead letter, or None."""
-    found = newest(connection, 1, letter_id + 1)
-    return found[0] if found and found[0].id == letter_id else None
+    """One dead letter with all of its body, or None."""
+    row = connection.execute(_query(dead_letters.c.body).where(dead_letters.c.id == letter_id)).one_or_none()
+    return None if row is None else _letter(row)
+
+
+def _query(body: ColumnElement[bytes]) -> Select[Any]:
+    columns = [column for column in dead_letters.c if column.name != "body"]
+    return select(*columns, body, func.length(dead_letters.c.body).label("size"))
 
 
 def drop(connection: Connection, letter_id: int) -> bool:
@@ -33,4 +42,5 @@ def drop(connection: Connection, letter_id: int) -> bool:
 
 def _letter(row: AnyRow) -> DeadLetter:
     moment = cells.moment(row.received)
-    return DeadLetter(row.id, cells.text(row.source), cells.data(row.body), cells.text(row.reason), moment)
+    texts = cells.text(row.source), cells.data(row.body), cells.text(row.reason)
+    return DeadLetter(row.id, *texts, moment, bounds.count(row.size))

@@ -46,13 +46,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A body that could not be understood or stored as an event, kept whole."""
+    """A body that could not be understood or stored as an event, kept whole. Lists read only its beginning."""
 
     id: int
     source: str
     body: bytes
     reason: str
     received: float
+    size: int  # bytes of the whole body
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,3 +241,13 @@ def test_a_record_that_is_too_large_is_a_dead_letter(ledger: Ledger) -> None:
     assert [run.event.key for run in ledger.runs()] == ["small"]
     (letter,) = ledger.dead_letters()
     assert "larger than 65536 bytes" in letter.reason
+
+
+async def test_lists_read_the_beginnings_of_dead_letters(ledger: Ledger) -> None:
+    body = b"x" * 1_000_000
+    await ledger.record_dead_letter("minio.default/durable", body, "no JSON")
+    (letter,) = await asyncio.to_thread(ledger.dead_letters)
+    assert (len(letter.body), letter.size) == (4096, 1_000_000)
+    whole = await asyncio.to_thread(ledger.dead_letter, letter.id)
+    assert whole is not None
+    assert whole.body == body
