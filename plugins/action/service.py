@@ -15,6 +15,7 @@ import functools
 import json
 import os
 import textwrap
+from dataclasses import replace
 
 import yaml
 from ansible.errors import AnsibleError
@@ -24,6 +25,7 @@ from ..module_utils._client import as_errors, describe
 from ..module_utils._fdl import (
     FDL_NAMES,
     FILE,
+    HIDDEN,
     LARGEST_FDL,
     LARGEST_SCRIPT,
     FdlError,
@@ -66,7 +68,8 @@ class ActionModule(ActionBase):
         try:
             args = self._module_args(self._task.args)
         except FdlError as error:
-            result.update(failed=True, msg=describe(error.problems), errors=as_errors(error.problems))
+            problems = [self._without_decrypted(problem) for problem in error.problems]
+            result.update(failed=True, msg=describe(problems), errors=as_errors(problems))
             return result
         wrap_async = self._task.async_val
         result.update(self._execute_module(module_args=args, task_vars=task_vars, wrap_async=wrap_async))
@@ -204,6 +207,17 @@ class ActionModule(ActionBase):
             raise ValueError(" ".join(str(error).split())) from error
         self._decrypted.add(value)
         return value
+
+    def _without_decrypted(self, problem):
+        """The problem without the value, where it shows what ``!vault`` stands for, or the beginning of it."""
+        shown = problem.value
+        if not isinstance(shown, str):
+            return problem
+        start = shown[:-3] if shown.endswith("...") and len(shown) > 60 else None
+        secret = any(text.strip() == shown.strip() or (start and text.startswith(start)) for text in self._decrypted)
+        if not secret:
+            return problem
+        return replace(problem, value=HIDDEN, message=problem.message.replace(repr(shown), "the value"))
 
     def _payload(self, request, found):
         """What the module gets of FDL files: sources, and what these declare."""

@@ -96,6 +96,13 @@ def test_single_values_are_decrypted_and_masked(ansible: Ansible, daemon: Daemon
         document = client.get("/system/services/copy").json()
         client.delete("/v2/services/copy")
     assert document["environment"]["variables"] == {"B": "0755 word-of-mine", "C": "1.10", "D": "{{ x }}"}
+    for wrong in ("memory", "timeout", "filter"):
+        value = lines["A"].replace("    A: ", f"{wrong}: ", 1).replace("\n      ", "\n  ")
+        (tmp_path / "0.fdl.yml").write_text(text_of(value))
+        refused = ansible.play(tasks, *options, module_defaults=access(daemon))
+        assert f"functions.oscar[0].here.{wrong}: " in refused["plan"].message
+        assert "first-secret-word" not in refused.output
+    (tmp_path / "0.fdl.yml").write_text(text)
     without = ansible.play(tasks, module_defaults=access(daemon))["plan"]
     assert without.status == "failed"
     assert "environment.secrets.A: !vault cannot be read: " in without.message

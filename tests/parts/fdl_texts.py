@@ -224,7 +224,7 @@ BAD = (
         8,
         7,
         f"{_IN}.environment",
-        "131072",
+        "130048",
     ),
     Bad(
         "a long name",

@@ -26,7 +26,7 @@ mapping is an error, which names both lines. Anchors, aliases and merge keys (`<
 values at most, and nothing may be nested more than 100 levels deep. `!vault` is decrypted by the Ansible module
 alone.
 
-Variables and secrets of a service have at most 128 KiB together, a script 640 KiB. Their values are never expanded:
+Variables and secrets of a service have at most 127 KiB together, a script 640 KiB. Their values are never expanded:
 in `PATH: "/opt/x/bin:$PATH"` the last part stays as it is, and `validate` warns of it.
 
 `oscar validate FDL...` (also `oscar-fedcloud validate`) checks files, `-` for standard input, or whole folders, in

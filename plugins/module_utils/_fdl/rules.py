@@ -32,9 +32,9 @@ Rule = Callable[[Service], Iterable[FdlProblem]]
 USABLE_TYPES = ("minio", "s3")
 """Types of stores that servers of this version can use."""
 
-LARGEST_ENVIRONMENT = 128 * 1024
-"""Bytes of all variables and secrets of a service with their names. Linux starts no process with a longer variable, and
-a Kubernetes object, which holds the script too, has 1 MiB in all."""
+LARGEST_ENVIRONMENT = 127 * 1024
+"""Bytes of all variables and secrets of a service with their names. Linux starts no process with a variable of more
+than 128 KiB, of which the runner needs a little; a Kubernetes object, which holds the script too, has 1 MiB in all."""
 
 LONGEST_VARIABLE = 255
 """Characters of the name of a variable."""

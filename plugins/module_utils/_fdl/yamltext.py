@@ -63,7 +63,15 @@ def read_text(content: bytes | str, parse: Parse, name: str = "", tags: Tags | N
         if "nesting depth" in reason:  # libyaml has a limit of its own
             raise fail(name, text, mark.index, _TOO_DEEP) from None
         hint = "indent with spaces, not tabs" if text[mark.index : mark.index + 1] == "\t" else ""
-        raise fail(name, text, mark.index, f"is not YAML: {reason}", hint) from None
+        raise fail(name, text, mark.index, f"is not YAML: {reason}{_begun(error, mark)}", hint) from None
+
+
+def _begun(error: Any, mark: Any) -> str:
+    """Where what the parser could not read to its end begins, if that is another line."""
+    begun = getattr(error, "context_mark", None)
+    if begun is None or begun.line == mark.line or not error.context:
+        return ""
+    return f" ({error.context} that begins in line {begun.line + 1})"
 
 
 def decode(content: bytes | str, name: str = "") -> str:

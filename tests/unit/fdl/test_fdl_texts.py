@@ -96,6 +96,11 @@ def test_what_is_no_text_is_one_problem(content: bytes, words: str, line: int) -
     assert problem.line == line
 
 
+@pytest.mark.parametrize("parse", [events, python_events])
+def test_what_is_not_closed_is_told_with_its_beginning(parse: Any) -> None:
+    assert "that begins in line 2)" in problem_of('a: b\nc: "unclosed\n\n', parse).message
+
+
 def test_aliases_that_grow_without_bound_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
@@ -328,7 +333,7 @@ def test_loops_name_services() -> None:
 
 def test_limits_of_what_a_job_can_be_given() -> None:
     name = "V" * 255
-    room = 128 * 1024 - len(name) - 2
+    room = 127 * 1024 - len(name) - 2
     parse_service(minimal(environment={"variables": {name: "x" * room}}))
     for fields, path in (
         ({"environment": {"variables": {name: "x" * (room + 1)}}}, "environment"),
