@@ -72,7 +72,17 @@ def test_a_file_passes_through_the_runner_of_its_job(site: ClusterSite, tmp_path
     assert store.get_object("through", "out/out").data == b"CONTENT"
     assert store.get_object("through", "out/seen").data.decode() == secrets["PASSWORD"] + "$(OSCAR_JOB) 'x'"
     assert b"oscar: done" in store.get_object("oscar-logs", f"through/{name}.log").data, done.stdout
-    assert store.get_object("oscar-logs", f"through/{name}.result").data == told("done", 0, "done").encode()
+    record = store.get_object("oscar-logs", f"through/{name}.result").data
+    assert record.startswith(told("done", 0, "done").encode())
+    assert record.count(b"\noutput=0 ") == 2
+    attempt = ended(site, "through")
+    [run] = site.daemon.jobs(service="through")
+    with site.daemon.client() as http:
+        outputs = http.get(f"/v2/jobs/{run['id']}").json()["outputs"]
+    assert {(each["bucket"], each["key"]): each["size"] for each in outputs} == {
+        ("through", "out/out"): 7,
+        ("through", "out/seen"): len(store.get_object("through", "out/seen").data),
+    }, attempt
 
 
 def test_keys_are_only_file_names(site: ClusterSite, tmp_path: Path) -> None:

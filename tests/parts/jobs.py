@@ -24,16 +24,18 @@ from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import Service, parse_service
 from oscar_fedcloud.jobs.environment import RunnerSettings, remote_name
 from oscar_fedcloud.jobs.launchers.outputs import parse_outputs
+from oscar_fedcloud.jobs.launchers.plan import RUNNER, SCRIPTS
 from oscar_fedcloud.jobs.launchers.result import Result, parse_result
 from oscar_fedcloud.jobs.specs import job_spec
 from oscar_fedcloud.model import Credential, JobSpec, Run, RunState, StorageEvent, StoredObject, run_id
 from oscar_fedcloud.providers.rclone import remote_environment
 
 PROVIDER = "minio.default"
-RUNNER = Path(__file__).parents[2] / "src" / "oscar_fedcloud" / "jobs" / "runner.sh"
+BASH = Path("/bin/bash").exists()
 BUSYBOX = shutil.which("busybox")
 SHELLS = [
     pytest.param(("/bin/sh",), id="sh"),
+    pytest.param(("/bin/bash", "--posix"), id="bash", marks=pytest.mark.skipif(not BASH, reason="no bash here")),
     pytest.param((BUSYBOX or "", "sh"), id="busybox", marks=pytest.mark.skipif(not BUSYBOX, reason="no busybox here")),
 ]
 SYSTEM_PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
@@ -130,9 +132,11 @@ class Ended:
 
 
 class Runner:
-    """``runner.sh`` alone, as a launcher would start it, by the shell ``shell``."""
+    """``runner.sh`` alone, as a launcher would start it, by the shell ``shell``; as another user if root says so."""
 
-    def __init__(self, spec: JobSpec, shell: tuple[str, ...] = ("/bin/sh",), **variables: str) -> None:
+    def __init__(
+        self, spec: JobSpec, shell: tuple[str, ...] = ("/bin/sh",), user: int | None = None, **variables: str
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="oscar-runner-"))
         self.places = spec.outputs
         (self.folder / "script").write_bytes(spec.script)
@@ -146,14 +150,26 @@ class Runner:
             "OSCAR_RESULT": str(self.folder / "result"),
             **variables,
         }
+        runner = RUNNER if shell == ("/bin/sh",) else self._copy_for(shell)
+        for path in (self.folder, *self.folder.rglob("*")):
+            os.chown(path, os.geteuid() if user is None else user, -1)
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                [*shell, str(RUNNER)],
+                [*shell, str(runner)],
                 env={os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
                 cwd=self.folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                user=user,
             )
+
+    def _copy_for(self, shell: tuple[str, ...]) -> Path:
+        """A copy of the runner's files for an image whose ``/bin/sh`` is this shell."""
+        (self.folder / "scripts").mkdir()
+        for script in SCRIPTS:
+            text = script.read_text().replace("/bin/sh ", f"{' '.join(shell)} ")
+            (self.folder / "scripts" / script.name).write_text(text)
+        return self.folder / "scripts" / RUNNER.name
 
     def output(self) -> str:
         """What it has printed so far."""

@@ -65,7 +65,7 @@ def _text(path: Path) -> str:
 def kill_shims(folder: Path) -> None:
     """Kill the processes that watch the Jobs of a launcher's folder."""
     for started in folder.glob("*/started"):
-        if not (started.parent / "status").exists():
+        if started.is_file() and not (started.parent / "status").exists():
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(int(started.read_text()), signal.SIGKILL)
 

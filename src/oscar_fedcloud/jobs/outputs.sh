@@ -10,7 +10,7 @@ o_output=$1 o_root=$2 o_own=$3 o_chain=$4
 shift 4
 
 refuse() {
-    printf '%s\n' "$1" | tr '[:cntrl:]' ' ' >>"$o_own/refused"
+    [ -s "$o_own/refused" ] || printf '%s' "$1" | tr '[:cntrl:]' ' ' >"$o_own/refused"
     exit 1
 }
 
@@ -21,22 +21,25 @@ leave_out() { # leave_out PATH WHY
 }
 
 is_private() { # a real path that the runner alone may read
-    o_job=$(real "${OSCAR_SCRIPT%/*}")
     case $1/ in
-        "$(real "$o_root")"/* | "$o_job"/work/* | "$o_job"/tmp/*) return 1 ;;
+        "$o_real_root"/* | "$o_job"/work/* | "$o_job"/tmp/*) return 1 ;;
         /proc/* | /sys/* | /dev/* | "$o_job"/*) return 0 ;;
     esac
-    case $o_job/ in "${1%/}"/*) return 0 ;; esac
+    o_above=${1%/}/
+    case $o_job/ in "$o_above"*) return 0 ;; esac # a folder that holds them
     return 1
 }
 
 real() { readlink -f "$1" 2>/dev/null || realpath "$1" 2>/dev/null || printf %s "$1"; }
 
+: "${o_job:=$(real "${OSCAR_SCRIPT%/*}")}" "${o_real_root:=$(real "$o_root")}"
+export o_job o_real_root
+
 follow() { # a link to a folder
     o_target=$2 o_here=$(real "${1%/*}")
     case $o_chain/$o_here/ in *"/$o_target/"*) refuse "output ${1#"$o_output/"} is a link to a folder that it lies in" ;; esac
     printf x >>"$o_own/followed"
-    [ "$(($(wc -c <"$o_own/followed")))" -le 1000 ] || refuse "the output folder has more than 1,000 links to folders"
+    [ "$(($(wc -c <"$o_own/followed")))" -le 100 ] || refuse "the output folder has more than 100 links to folders"
     find "$o_target" ! -type f ! -type d \
         -exec /bin/sh "$0" "$o_output" "$o_root" "$o_own" "$o_chain/$o_here/" {} +
     [ ! -s "$o_own/refused" ] || exit 1

@@ -45,7 +45,8 @@ end() { # end CODE REASON
 }
 
 tell() { # at most 4 KiB, which is what a Pod may leave behind
-    [ -f "$OSCAR_RESULT" ] || { rm -rf "$OSCAR_RESULT" && mkdir -p "${OSCAR_RESULT%/*}"; }
+    [ -f "$OSCAR_RESULT" ] || rm -rf "$OSCAR_RESULT"
+    [ -d "${OSCAR_RESULT%/*}" ] || { rm -f "${OSCAR_RESULT%/*}" && mkdir -p "${OSCAR_RESULT%/*}"; }
     note_summary
     {
         printf 'phase=%s\nexit=%s\nreason=%s\n' "$o_phase" "$1" "$2"
@@ -90,6 +91,13 @@ run() { # beside the shell, because a shell acts on signals only between command
 
 rclone() { exec env HOME="$o_own" GOMEMLIMIT=96MiB GOGC=200 "$OSCAR_RCLONE" "$@"; } # without HOME it starts getent
 
+at() { # at REMOTE PATH: sets o_at, with how the certificate of that store is checked
+    eval "o_bundle=\${OSCAR_CA_$1-} o_unverified=\${OSCAR_UNVERIFIED_$1-}"
+    o_at=$1${o_unverified:+,override.no_check_certificate=true}
+    [ -z "$o_bundle" ] || o_at="$o_at,override.ca_cert=\"$o_bundle\""
+    o_at=$o_at:$2
+}
+
 call() { run rclone "$@" >"$o_own/answer" 2>"$o_own/errors"; }
 
 # transfer WHAT COMMAND: repeats a transfer until it works or $OSCAR_STAGING_TIMEOUT has passed; the script is never run
@@ -121,7 +129,7 @@ progress() { # for the launcher, while the Job goes on: a file, or the last line
 clock() { printf '%02d:%02d:%02d' "$(($1 / 3600 % 24))" "$(($1 / 60 % 60))" "$(($1 % 60))"; }
 
 has_no_room() {
-    grep -Eq 'no space left|quota exceeded' "$o_own/errors" 2>/dev/null ||
+    grep -Eq 'no space left|quota exceeded|remaining disk space' "$o_own/errors" 2>/dev/null ||
         ! printf '%16384s' '' 2>/dev/null >"$o_own/room"
 }
 
@@ -130,7 +138,7 @@ why() { # the first thing that rclone complains about, in one line
 }
 
 stage_in() {
-    o_source=$OSCAR_INPUT_REMOTE:$OSCAR_INPUT_BUCKET/$OSCAR_INPUT_KEY
+    at "$OSCAR_INPUT_REMOTE" "$OSCAR_INPUT_BUCKET/$OSCAR_INPUT_KEY" && o_source=$o_at
     fetch_at_once || fetch_after_a_look
     export INPUT_FILE_PATH="$TMP_INPUT_DIR/$OSCAR_INPUT_NAME"
     mv "$o_own/file" "$INPUT_FILE_PATH" || end 120 "the input file could not be placed"
@@ -219,6 +227,7 @@ stage_out() {
         eval "o_remote=\$OSCAR_OUTPUT_${o_index}_REMOTE o_path=\$OSCAR_OUTPUT_${o_index}_PATH"
         eval "o_filter=\$OSCAR_OUTPUT_${o_index}_FILTER"
         printf '%s\n' '- /.summary' >"$o_own/left_out"
+        at "$o_remote" "$o_path/"
         transfer "the output files could not be stored (output $o_index)" store ||
             end 120 "the output files could not be stored (output $o_index): $(why)"
         o_index=$((o_index + 1))
@@ -229,7 +238,7 @@ stage_out() {
 check_outputs() { # links, pipes and the like: rare, and looked at before anything is copied
     [ -z "$(command -v find)" ] || find "$TMP_OUTPUT_DIR" ! -type f ! -type d \
         -exec /bin/sh "$o_home/outputs.sh" "$TMP_OUTPUT_DIR" "$o_root" "$o_own" "" {} +
-    [ ! -s "$o_own/refused" ] || end 120 "$(head -n 1 "$o_own/refused" | head -c 900)"
+    [ ! -s "$o_own/refused" ] || end 120 "$(head -c 900 "$o_own/refused")"
 }
 
 # A first attempt always writes, whatever is there. A later one leaves what is there already as it is (--checksum), so
@@ -242,7 +251,7 @@ store() {
     # shellcheck disable=SC2086
     call copy $o_how --filter-from "$o_own/filter" --header-upload "x-amz-meta-oscar-depth: $OSCAR_DEPTH" \
         --log-level INFO --stats-log-level DEBUG --dest-after - --format hsp --separator ' ' \
-        "$TMP_OUTPUT_DIR" "$o_remote:$o_path/" || { note_copied; return 1; }
+        "$TMP_OUTPUT_DIR" "$o_at" || { note_copied; return 1; }
     sed "s/^/output=$o_index /" "$o_own/answer" >>"$o_own/stored"
 }
 
@@ -287,7 +296,8 @@ store_log() { # and beside it, for a launcher that may lose sight of the Job, ho
         cp "$OSCAR_RESULT" "$o_own/kept/${o_log%.log}.result"
         [ ! -s "$o_own/stored" ] || keep_list "$o_own/kept/${o_log%.log}.outputs"
     fi
-    (RCLONE_TIMEOUT=10s rclone copy --no-check-dest "$o_own/kept" "$OSCAR_LOG_REMOTE:${OSCAR_LOG_PATH%/*}/")
+    at "$OSCAR_LOG_REMOTE" "${OSCAR_LOG_PATH%/*}/"
+    (RCLONE_TIMEOUT=10s rclone copy --no-check-dest "$o_own/kept" "$o_at")
 }
 
 clean() {

@@ -14,7 +14,7 @@ take_variables() {
         eval "o_value=\$OSCAR_USER_$o_name && unset OSCAR_USER_$o_name"
         case $o_name in
             *[!A-Za-z0-9_]*) ;;
-            PWD | OLDPWD | PPID | UID | EUID | GROUPS | OPTIND | OPTARG | LINENO | RANDOM | SRANDOM | SECONDS | EPOCH* | \
+            IFS | PWD | OLDPWD | PPID | UID | EUID | GROUPS | OPTIND | OPTARG | LINENO | RANDOM | SRANDOM | SECONDS | EPOCH* | \
                 BASH* | SHELLOPTS | KSH* | ZSH* | FUNCNAME | DIRSTACK | HISTCMD | PIPESTATUS | _ | o_*)
                 o_special="$o_special $o_name" && eval "o_special_$o_name=\$o_value"
                 ;;

@@ -14,6 +14,7 @@ from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.model import Credential
 
 _FLAVOURS = {"minio": "Minio", "folder": "Rclone", "s3": "Other"}
+UNVERIFIED, BUNDLE = "OSCAR_UNVERIFIED_", "OSCAR_CA_"  # before a remote: do not check its certificate; by this file
 _QUOTE = "\u201b"
 _PICTURES = 0x2400  # where Unicode shows the control characters
 _SIGNS = {code: chr(_PICTURES + code) for code in range(0x20)} | {0x7F: "\u2421"}
@@ -46,7 +47,10 @@ def _segment(name: str) -> str:
 
 
 def remote_environment(remote: str, config: ProviderConfig, credential: Credential | None) -> dict[str, str]:
-    """``RCLONE_CONFIG_<REMOTE>_*`` for one remote. Without a credential the store is asked anonymously."""
+    """``RCLONE_CONFIG_<REMOTE>_*`` for one remote. Without a credential the store is asked anonymously.
+
+    How certificates are checked is an option of all remotes in rclone; ``runner.sh`` sets it for this one alone.
+    """
     aws = config.type == "s3" and config.endpoint.endswith(".amazonaws.com")
     options = {
         "TYPE": "s3",
@@ -62,7 +66,7 @@ def remote_environment(remote: str, config: ProviderConfig, credential: Credenti
     environment = {f"RCLONE_CONFIG_{remote.upper()}_{name}": value for name, value in options.items()}
     environment["RCLONE_LOCAL_ENCODING"] = "Raw"
     if config.verify is False:
-        environment["RCLONE_NO_CHECK_CERTIFICATE"] = "true"
+        environment[f"{UNVERIFIED}{remote}"] = "1"
     elif isinstance(config.verify, str):
-        environment["RCLONE_CA_CERT"] = config.verify
+        environment[f"{BUNDLE}{remote}"] = config.verify
     return environment

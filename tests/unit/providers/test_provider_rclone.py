@@ -46,6 +46,6 @@ def test_the_remote_has_the_given_key_and_may_not_create_buckets() -> None:
 
 
 def test_certificates() -> None:
-    assert "RCLONE_CA_CERT" not in environment(type="s3")
-    assert environment(type="s3", verify="/etc/ssl/site.pem")["RCLONE_CA_CERT"] == "/etc/ssl/site.pem"
-    assert environment(type="s3", verify=False)["RCLONE_NO_CHECK_CERTIFICATE"] == "true"
+    assert not [name for name in environment(type="s3") if name.startswith("OSCAR_")]
+    assert environment(type="s3", verify="/etc/ssl/site.pem")["OSCAR_CA_store"] == "/etc/ssl/site.pem"
+    assert environment(type="s3", verify=False)["OSCAR_UNVERIFIED_store"] == "1"

@@ -51,7 +51,7 @@ def find_engine() -> Engine | str:
 class Container:
     """One Job's container. folder: the Job's. scripts: the runner's files. memory: bytes. cpu: cores.
 
-    variables: names that it gets.
+    variables: names that it gets. bundles: files of certificates, by the variable that says where they are.
     """
 
     job: str
@@ -63,6 +63,7 @@ class Container:
     cpu: float
     variables: Collection[str]
     host_network: bool
+    bundles: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -71,7 +72,8 @@ class Container:
 
     def inside(self) -> dict[str, str]:
         """Where the runner finds its things in the container."""
-        return {"OSCAR_RCLONE": "/oscar/rclone", "OSCAR_SCRIPT": "/oscar/script", "OSCAR_RESULT": "/oscar/out/result"}
+        files = {"OSCAR_RCLONE": "/oscar/rclone", "OSCAR_SCRIPT": "/oscar/script", "OSCAR_RESULT": "/oscar/out/result"}
+        return files | {name: f"/oscar/{name}" for name in self.bundles}
 
     def run(self, engine: Engine) -> list[str]:
         """The command that runs it and stays until its end. Signals are passed on to the runner."""
@@ -91,6 +93,7 @@ class Container:
             str(self.rclone): "/oscar/rclone:ro",
             str(self.folder / "script"): "/oscar/script:ro",
             str(self.folder / "out"): "/oscar/out",
+            **{path: f"/oscar/{name}:ro" for name, path in self.bundles.items()},
         }
 
     def inspect(self, engine: Engine) -> list[str]:

@@ -114,7 +114,7 @@ class JobFolder:
             exit_code=code if type(code) is int and 0 <= code <= 255 else None,
             reason=plain(str(status["reason"]), 2000),
             finished=finished if type(finished) is float and 0 < finished < time.time() + 1 else None,
-            limits={str(name): str(how) for name, how in status["limits"].items()},
+            limits={plain(str(name), 40): plain(str(how), 400) for name, how in list(status["limits"].items())[:20]},
             outputs=self._stored(result),
             outputs_total=result.total,
             summary=result.summary,

@@ -11,6 +11,7 @@ from typing import Any
 from oscar_fedcloud.config import LauncherConfig
 from oscar_fedcloud.jobs.launchers.container import Container, Engine, needs_host_network
 from oscar_fedcloud.model import JobSpec, LaunchError
+from oscar_fedcloud.providers.rclone import BUNDLE
 
 RUNNER = Path(__file__).parents[1] / "runner.sh"
 SCRIPTS = tuple(RUNNER.with_name(name) for name in ("runner.sh", "script.sh", "outputs.sh"))  # they call each other
@@ -125,6 +126,7 @@ def _in_container(
         cpu=job.cpu,
         variables=given.keys(),
         host_network=needs_host_network(given),
+        bundles={name: path for name, path in job.secrets.items() if name.startswith(BUNDLE)},
     )
     client = {name: machine.own[name] for name in _CLIENT if name in machine.own}
     commands = {

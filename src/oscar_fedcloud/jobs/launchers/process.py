@@ -182,7 +182,7 @@ class ProcessLauncher:
 
 
 def _completion(folder: JobFolder, code: int) -> Completion | None:
-    if code and not folder.started:
+    if code and folder.path.is_dir() and not folder.started:
         reason = f"the shim failed with exit code {code}: {folder.shim_log()}"
         return Completion(folder.job, AttemptState.LAUNCH_FAILED, reason=reason)
     return folder.completion()

@@ -68,8 +68,8 @@ def _number(text: str, largest: int) -> int | None:
 
 
 def plain(text: str, length: int) -> str:
-    """Return one line of text of at most that many characters, without control characters."""
-    return text.translate(_CONTROL)[:length].strip()
+    """Return one line of text of at most that many characters, without control characters and surrogates."""
+    return text.encode("utf-8", "replace").decode().translate(_CONTROL)[:length].strip()
 
 
 def _shown(text: str) -> str:

@@ -22,6 +22,7 @@ from oscar_fedcloud.jobs.launchers.kubernetes.variables import variables_file
 from oscar_fedcloud.jobs.launchers.plan import SCRIPTS
 from oscar_fedcloud.jobs.shapes import requests_of, toleration_of
 from oscar_fedcloud.model import JobSpec, LaunchError, digest, event_id
+from oscar_fedcloud.providers.rclone import BUNDLE
 
 MANAGED = {"app.kubernetes.io/managed-by": "oscar-invoker"}
 SELECTOR = ",".join(f"{name}={value}" for name, value in MANAGED.items())
@@ -61,17 +62,17 @@ class Template:
 
 def make_template(job: JobSpec, settings: KubernetesConfig, tools: Tools) -> Template:
     """The revision that a Job belongs to. Raises LaunchError when it does not fit into a cluster."""
-    bundle = job.secrets.get("RCLONE_CA_CERT", "")
+    bundles = {name: path for name, path in job.secrets.items() if name.startswith(BUNDLE)}
     files = {
         "script": job.script,
         **{script.name: script.read_bytes() for script in SCRIPTS},
-        "variables": _constant(job, settings, bundle).encode(),
-        **({"ca.crt": _read_bundle(bundle)} if bundle else {}),
+        "variables": _constant(job, settings).encode(),
+        **{name: _read_bundle(path) for name, path in bundles.items()},
     }
     size = sum(map(len, files.values()))
     if size > _CONFIG_MAP_MAX:
         raise LaunchError(f"script and variables of service {job.service.name} have {size} bytes, too many for a Job")
-    secrets = variables_file({name: value for name, value in job.secrets.items() if name != "RCLONE_CA_CERT"})
+    secrets = variables_file({**job.secrets, **{name: f"{_FOLDER}/{name}" for name in bundles}})
     content = [f"{name}:{data.decode('latin-1')}" for name, data in files.items()]
     name = f"{job.service.name}-{digest(*content, secrets)}"
     labels = {**MANAGED, SERVICE_LABEL: job.service.name, REVISION_LABEL: name}
@@ -117,7 +118,7 @@ def job_body(job: JobSpec, template: Template, settings: KubernetesConfig) -> by
     )
 
 
-def _constant(job: JobSpec, settings: KubernetesConfig, bundle: str) -> str:
+def _constant(job: JobSpec, settings: KubernetesConfig) -> str:
     """The file of variables that all Jobs of the revision share. A secret goes before a variable of the same name."""
     variables = {name: value for name, value in job.constant.items() if name not in job.secrets}
     variables.pop("RESOURCE_ID", None)  # the node's name; the cluster sets it
@@ -127,7 +128,7 @@ def _constant(job: JobSpec, settings: KubernetesConfig, bundle: str) -> str:
         "OSCAR_SCRIPT": f"{_FOLDER}/script",
         "OSCAR_RESULT": "/dev/termination-log",  # the kubelet shows it in the Pod's status
         "OSCAR_RECORD": "1",
-        "OSCAR_CA_BUNDLE": f"{_FOLDER}/ca.crt" if bundle else TOOLS + _BUNDLE,
+        "OSCAR_CA_BUNDLE": TOOLS + _BUNDLE,
     }
     return variables_file(variables | own)
 
