@@ -213,3 +213,35 @@ def test_the_server_is_described_and_examined(person: Person) -> None:
     endpoint = json.loads(person.oscar("context", "show", "-o", "json"))["endpoint"]
     stranger = Person(person.home, {"OSCAR_ENDPOINT": endpoint, "OSCAR_PASSWORD": "wrong"})
     assert "refused user oscar" in stranger.oscar("get", code=5)
+
+
+def test_results_are_exactly_those_that_each_file_gave(person: Person, tmp_path: Path) -> None:
+    declare(person, "exact", UPPER)
+    old = person.home / ".local/share/oscar-standalone/store/exact/out"
+    old.mkdir(parents=True, exist_ok=True)
+    for name in ("sample.csv.old", "a-sample.csv.upper", "sample.csv.upper.upper"):
+        (old / name).write_text("of another time")
+    names = ["sample.csv", "sample-1.csv", "sample_old.csv", "my sample.csv"]
+    for name in names:
+        (tmp_path / name).write_text(f"content of {name}")
+    person.oscar("put", *(tmp_path / name for name in names), "exact", "--dest", tmp_path / "results")
+    found = {file.name: file.read_text() for file in (tmp_path / "results").iterdir()}
+    assert found == {f"{name}.upper": f"content of {name}".upper() for name in names}
+    job = json.loads(person.oscar("jobs", "exact", "--key", "in/sample.csv", "-o", "json"))[0]
+    person.oscar("fetch", job["id"], "--dest", tmp_path / "again")
+    assert [file.name for file in (tmp_path / "again").iterdir()] == ["sample.csv.upper"]
+    (old / "sample.csv.upper").write_text("written by hand since")
+    assert "another object now" in person.oscar("fetch", job["id"], "--dest", tmp_path / "third", code=1)
+    assert not (tmp_path / "third" / "sample.csv.upper").exists()
+
+
+def test_a_name_that_leads_out_of_the_folder_is_not_written(tmp_path: Path) -> None:
+    from oscar_fedcloud.cli.oscar.download import Names
+    from oscar_fedcloud.cli.oscar.errors import CommandError
+
+    names = Names(tmp_path)
+    for name in ("../x", "/etc/x", "a/../../x", "a//b", ".", "", "a/\0"):
+        with pytest.raises(CommandError):
+            names.take(name, "bucket", name, "job")
+    assert names.take("x", "bucket", "out/x", "1") == tmp_path / "x"
+    assert names.take("x", "other", "out/x", "2") == tmp_path / "2" / "other" / "out" / "x"

@@ -15,13 +15,15 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from oscar_fedcloud.config import LauncherConfig
 from oscar_fedcloud.jobs.launchers import limits
-from oscar_fedcloud.jobs.launchers.container import find_engine
+from oscar_fedcloud.jobs.launchers.container import Engine, find_engine
+from oscar_fedcloud.jobs.launchers.engine import EngineWatch
 from oscar_fedcloud.jobs.launchers.folder import JobFolder, remove_tree
 from oscar_fedcloud.jobs.launchers.plan import RUNNER, Machine, plan_job
 from oscar_fedcloud.model import AttemptState, Completion, JobSpec, LaunchError
@@ -49,6 +51,7 @@ class ProcessLauncher:
         self._ended: asyncio.Queue[Completion] = asyncio.Queue()
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._pruned = 0.0
+        self._engine = EngineWatch(lambda: find_engine())
 
     async def start(self, spec: JobSpec) -> None:
         """Start the Job, or adopt it when it already exists. Raises LaunchError when it cannot be started."""
@@ -109,8 +112,10 @@ class ProcessLauncher:
         """Nothing is kept for a service."""
 
     def health(self) -> dict[str, Any]:
-        """This machine is there, or we would not be."""
-        return {"ok": True, "detail": ""}
+        """Return whether Jobs can be started: where containers are required, only while their engine answers."""
+        found = self._engine.known() if self.config.container == "require" else ""
+        good = isinstance(found, Engine) or not found
+        return {"ok": good, "detail": "" if good else f"containers are required, but {found}"}
 
     async def close(self) -> None:
         """Stop watching. Jobs go on."""
@@ -131,7 +136,8 @@ class ProcessLauncher:
         """Make the Job's folder and start a shim on it: its pid, or None when a shim has begun before."""
         folder = self._folder(spec.job)
         if not folder.exists:
-            plan = plan_job(spec, folder.path, self.config, self._machine, self.grace)
+            machine = replace(self._machine, engine=self._usable_engine())
+            plan = plan_job(spec, folder.path, self.config, machine, self.grace)
             if plan.spec["cgroup"]:
                 limits.make_cgroup(self._machine.cgroup, spec.job, spec.memory, spec.cpu)
             folder.create(plan.spec, plan.environment, spec.script)
@@ -148,9 +154,12 @@ class ProcessLauncher:
             cgroup=cgroup,
             shares_cpu=limits.shares_cpu(cgroup),
             can_watch_memory=limits.can_watch_memory(),
-            engine=find_engine() if self.config.container != "never" else "not asked for",
+            engine="not asked for",
             own=dict(os.environ),
         )
+
+    def _usable_engine(self) -> Engine | str:
+        return self._engine.usable() if self.config.container != "never" else "not asked for"
 
     # -- watching --------------------------------------------------------------------------------------------------
 
