@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
@@ -31,6 +31,9 @@ from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.model import Launcher, Prefix, Provider, Recording, StorageEvent
 from oscar_fedcloud.providers.registry import Stores
 from oscar_fedcloud.sources.pollers import Pollers
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -177,6 +180,10 @@ class Core:
     def services(self) -> list[Declared]:
         """All declared services, by name."""
         return [found for name in sorted(self.catalogue.standing.copy()) if (found := self.catalogue.declared(name))]
+
+    async def ask(self, store: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a blocking call to a store, in one of that store's threads. Raises ProviderError."""
+        return await self.providers.run(store, call, *args, **kwargs)
 
     @property
     def tokens(self) -> Mapping[str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 from starlette.responses import Response, StreamingResponse
 
@@ -22,8 +22,12 @@ from oscar_fedcloud.api.routing import BYTES, Parameter, Route
 from oscar_fedcloud.api.system import DEFAULT_STORE
 from oscar_fedcloud.core_types import NotFound
 from oscar_fedcloud.model import Prefix, StorageEvent
-from oscar_fedcloud.providers.errors import BucketMissing
+from oscar_fedcloud.providers.errors import BucketMissing, UnusableRows
 from oscar_fedcloud.providers.keys import stageable
+from oscar_fedcloud.providers.looking import some_rows
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _NAME = re.compile(r"(?!.*(?:\.\.|\.-|-\.))(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MOST = 100_000  # objects in one answer
@@ -31,14 +35,14 @@ _MOST = 100_000  # objects in one answer
 
 async def list_buckets(call: Call) -> Response:
     """The names of all buckets."""
-    names = await asyncio.to_thread(_store(call).buckets)
+    names = await _ask(call, _store(call).buckets)
     return answer(views.Buckets([views.Bucket(name) for name in sorted(names)]))
 
 
 async def get_bucket(call: Call) -> Response:
     """A bucket, if it exists."""
     bucket = _bucket(call)
-    if bucket not in await asyncio.to_thread(_store(call).buckets):
+    if bucket not in await _ask(call, _store(call).buckets):
         call.core.bucket_missing(_store(call).id, bucket)
         raise NotFound(f"bucket {bucket} does not exist")
     return answer(views.Bucket(bucket))
@@ -50,7 +54,7 @@ async def put_bucket(call: Call) -> Response:
     if not _NAME.fullmatch(bucket):
         hint = "3 to 63 lower-case letters, digits, hyphens and single dots, with a letter or digit at both ends"
         raise invalid("bucket", bucket, f"{bucket!r} is not a bucket name", hint)
-    created = await asyncio.to_thread(_store(call).ensure_bucket, bucket)
+    created = await _ask(call, _store(call).ensure_bucket, bucket)
     return answer(views.Bucket(bucket), 201 if created else 200)
 
 
@@ -67,12 +71,12 @@ async def delete_bucket(call: Call) -> Response:
     if own := own_use(call.core.config, store.id, bucket):
         raise ApiError(409, f"bucket {bucket} cannot be deleted: the server keeps {own} there")
     users = users_of((one.service for one in call.core.services()), store.id, bucket)
-    if users and not force and bucket in await asyncio.to_thread(store.buckets):
+    if users and not force and bucket in await _ask(call, store.buckets):
         raise ApiError(
             409, f"bucket {bucket} is used by {', '.join(users)}; remove these services first, or give force"
         )
     with _noticing(call, store):
-        await asyncio.to_thread(store.delete_bucket, bucket, data == "delete")
+        await _ask(call, store.delete_bucket, bucket, data == "delete")
     call.core.bucket_missing(store.id, bucket)
     return Response(status_code=204)
 
@@ -102,7 +106,7 @@ async def list_objects(call: Call) -> Response:
     where = Prefix(_bucket(call), call.query.get("prefix", ""))
     store = _store(call)
     with _noticing(call, store):
-        events = await asyncio.to_thread(_page, store, where, after, limit + 1)
+        events = await _ask(call, _page, store, where, after, limit + 1)
     body = await asyncio.to_thread(_encoded, events, limit)
     return Response(body, media_type="application/json")
 
@@ -110,7 +114,10 @@ async def list_objects(call: Call) -> Response:
 def _page(store: Store, where: Prefix, after: bytes, limit: int) -> list[StorageEvent]:
     """At most ``limit`` objects whose keys come behind ``after``. Blocks."""
     rows = (event for event in store.list(where) if event.key.encode("utf-8", "surrogateescape") > after)
-    return list(itertools.islice(rows, limit))
+    found, problem = some_rows(rows, limit)
+    if problem is not None and not isinstance(problem, UnusableRows):
+        raise problem
+    return found
 
 
 def _encoded(events: Sequence[StorageEvent], limit: int) -> bytes:
@@ -141,17 +148,23 @@ async def put_object(call: Call) -> Response:
     bucket = _bucket(call)
     body = await call.body(call.api.limits.max_body)
     with _noticing(call, store):
-        event = await asyncio.to_thread(store.put_file, bucket, key, body.file, body.size)
+        event = await _ask(call, store.put_file, bucket, key, body.file, body.size)
     return answer(present.object_view(event), 201)
 
 
 async def get_object(call: Call) -> Response:
     """The bytes of an object."""
     bucket, key = _bucket(call), call.object_key
-    chunks = await asyncio.to_thread(_store(call).read, bucket, key) if stageable(key) else None
+    chunks = await _ask(call, _store(call).read, bucket, key) if stageable(key) else None
     if chunks is None:
         raise NotFound(f"bucket {bucket} has no object {key!r}")
-    return StreamingResponse(chunks, media_type=BYTES)
+    return StreamingResponse(_streamed(call, chunks), media_type=BYTES)
+
+
+async def _streamed(call: Call, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks of an object, each read in a thread of its store."""
+    while (chunk := await _ask(call, lambda: next(chunks, None))) is not None:
+        yield chunk
 
 
 async def delete_object(call: Call) -> Response:
@@ -160,10 +173,15 @@ async def delete_object(call: Call) -> Response:
     if own := own_use(call.core.config, store.id, bucket):
         raise ApiError(409, f"objects of bucket {bucket} cannot be deleted: the server keeps {own} there")
     with _noticing(call, store):
-        removed = stageable(key) and await asyncio.to_thread(store.remove, bucket, key)
+        removed = stageable(key) and await _ask(call, store.remove, bucket, key)
     if not removed:
         raise NotFound(f"bucket {bucket} has no object {key!r}")
     return Response(status_code=204)
+
+
+async def _ask(call: Call, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The answer of the store that the query names, in one of its own threads. Raises ProviderError."""
+    return await call.core.ask(_store(call).id, ask, *args, **kwargs)
 
 
 def _store(call: Call) -> Store:

@@ -6,8 +6,8 @@ Methods without ``async`` answer from memory unless they say that they block; th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, ParamSpec, Protocol, TypeVar
 
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.core_types import Answers, Change, Declared, Plan
@@ -15,6 +15,9 @@ from oscar_fedcloud.jobs.shapes import BacklogRow
 from oscar_fedcloud.jobs.waits import Wait, Waiting
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.model import Prefix, Run, StorageEvent
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -124,6 +127,9 @@ class Core(Protocol):
     @property
     def providers(self) -> Mapping[str, Store]:
         """Stores by provider id."""
+
+    async def ask(self, store: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a blocking call to a store, in one of that store's threads. Raises ProviderError."""
 
     @property
     def tokens(self) -> Mapping[str, str]:

@@ -20,9 +20,10 @@ from oscar_fedcloud.jobs.waits import Wait
 from oscar_fedcloud.jobs.why import Facts, answers
 from oscar_fedcloud.jsontext import to_json
 from oscar_fedcloud.ledger import Ledger, Trace, trace_cursor
-from oscar_fedcloud.model import EventOutcome, Launcher, Provider, Recording, Run, StorageEvent, Via, digest, run_id
+from oscar_fedcloud.model import EventOutcome, Launcher, Recording, Run, StorageEvent, Via, digest, run_id
 from oscar_fedcloud.providers.dialects import unwrap
 from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.providers.registry import Stores
 from oscar_fedcloud.sources import http
 
 
@@ -34,7 +35,7 @@ class Requests:
         config: Config,
         ledger: Ledger,
         catalogue: Catalogue,
-        providers: Mapping[str, Provider],
+        providers: Stores,
         dispatcher: Dispatcher,
         launcher: Launcher,
         ingest: Callable[[list[StorageEvent]], Awaitable[None]],
@@ -60,13 +61,13 @@ class Requests:
         """
         if service not in self.catalogue.services:
             raise NotFound(f"service {service} does not exist")
-        if events := await asyncio.to_thread(lambda: http.storage_events(unwrap(body), self.providers)):
+        if events := await self._events(body):
             recordings = [Recording(event, (service,), EventOutcome.MATCHED) for event in events]
         else:
             event = self._body_event(service, idempotency_key or delegated_id)
             if known := await asyncio.to_thread(self.ledger.run, run_id(service, event)):
                 return known
-            stored = await asyncio.to_thread(self._store_body, event, body, encoded)
+            stored = await self.providers.run(self.site.id, self._store_body, event, body, encoded)
             recordings = [Recording(stored, (service,), EventOutcome.MATCHED)]
         await asyncio.gather(*(self.ledger.record(recording) for recording in recordings))
         found = await asyncio.to_thread(self.ledger.run, run_id(service, recordings[0].event))
@@ -75,6 +76,13 @@ class Requests:
         if found is None:
             raise NotStarted(f"the event asks nothing of service {service}: its object was there before the service")
         return found
+
+    async def _events(self, body: bytes) -> list[StorageEvent]:
+        """The events that a body tells of; each object is looked up in its store."""
+        items = await asyncio.to_thread(lambda: http.told_of(unwrap(body)))
+        if unknown := [item.provider for item in items if item.provider not in self.providers]:
+            raise http.not_configured(unknown[0])
+        return [await self.providers.run(item.provider, http.storage_event, item, self.providers) for item in items]
 
     def _body_event(self, service: str, idempotency_key: str) -> StorageEvent:
         """A body's place in the internal bucket. Its revision is the request's identity, not that of the object."""

@@ -50,7 +50,7 @@ def storage_event(item: Parsed, providers: Mapping[str, Provider]) -> StorageEve
     """
     provider = providers.get(item.provider)
     if provider is None:
-        raise BadEvent(f"the event is of storage provider {_shown(item.provider)}, which is not configured here")
+        raise not_configured(item.provider)
     record = _checked_record(item)
     found = provider.stat(item.bucket, item.key)
     if found is None:
@@ -63,6 +63,11 @@ def storage_event(item: Parsed, providers: Mapping[str, Provider]) -> StorageEve
         return replace(found, order=min(told.order, found.order))
     # The object has been written again since, so the event cannot be newer than that.
     return replace(told, order=max(0, min(told.order, found.order - 1)))
+
+
+def not_configured(provider: str) -> BadEvent:
+    """The error for an event of a store that is not ours."""
+    return BadEvent(f"the event is of storage provider {_shown(provider)}, which is not configured here")
 
 
 def _checked_record(item: Parsed) -> bytes:

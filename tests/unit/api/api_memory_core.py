@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import secrets
 import time
@@ -125,6 +126,10 @@ class MemoryCore:
         self.max_running = 4
         self.held_up: dict[str, str] = {}  # run -> what holds up its job
         self.changes = self.requests = self.waits = self
+
+    async def ask(self, store: str, call: Any, *args: Any) -> Any:
+        assert store in self.providers
+        return await asyncio.to_thread(call, *args)
 
     @property
     def tokens(self) -> dict[str, str]:
