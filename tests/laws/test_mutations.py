@@ -44,8 +44,8 @@ MUTATIONS = [
         "no listing after a repaired rule",
         "test_what_no_event_told_is_found_by_listing",
         "catalogue/reconciler.py",
-        "await self._list(repaired, listing, requested)",
-        "await self._list(set(), False, requested)",
+        "await self._list(provider_id, repaired, work)",
+        "await self._list(provider_id, set(), Work(listings=work.listings))",
     ),
     Mutation(
         1,
@@ -60,7 +60,7 @@ MUTATIONS = [
         "refuse a bad event",
         "test_a_bad_event_is_kept_and_acknowledged_and_a_forged_one_is_not",
         "sources/webhook.py",
-        "self._begin(self._bury(body, str(error)), tell)",
+        "self._begin(self._bury(body, str(error), error.events), tell)",
         "tell(503)",
     ),
     Mutation(
