@@ -287,6 +287,9 @@ class Provider(Protocol):
     def read(self, bucket: str, key: str) -> Iterator[bytes] | None:
         """The object's bytes in chunks, or None."""
 
+    def why(self, bucket: str, key: str) -> str:
+        """Return what the store itself knows to keep an object from being seen, such as a symbolic link, or ""."""
+
     def remove(self, bucket: str, key: str) -> bool:
         """Delete an object; False if there was none."""
 

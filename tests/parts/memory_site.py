@@ -219,6 +219,9 @@ class MemoryStore:
         found = self.objects.get((bucket, key))
         return iter([found[1]]) if found else None
 
+    def why(self, bucket: str, key: str) -> str:
+        return ""
+
     def remove(self, bucket: str, key: str) -> bool:
         return self.objects.pop((bucket, key), None) is not None
 

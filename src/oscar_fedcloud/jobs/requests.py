@@ -174,8 +174,7 @@ class Requests:
         with contextlib.suppress(ProviderError):
             facts = replace(facts, buckets=frozenset(provider.buckets()))
             facts = replace(facts, exists=provider.stat(bucket, key) is not None)
-        tell = getattr(provider, "why", None)
-        return replace(facts, note=tell(bucket, key)) if tell else facts
+        return replace(facts, note=provider.why(bucket, key))
 
 
 def _last_lines(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from minio.error import S3Error
 
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import Credential, StorageEvent
+from oscar_fedcloud.providers.errors import ProviderError, Refused
 from oscar_fedcloud.providers.fingerprints import Fingerprints, path_of
 from oscar_fedcloud.providers.listing import Row
 from oscar_fedcloud.providers.revision import Revision
@@ -83,6 +84,18 @@ class FolderProvider(S3Provider):
             if (root / folder).is_file():
                 return f"{bucket}/{folder} is a file, so nothing can lie below it; remove it"
         return f"{bucket}/{key} is a folder" if (root / key).is_dir() else ""
+
+    def ensure_rules(self, bucket: str, prefixes: Sequence[str]) -> bool:
+        """Make the folders of inputs, so that files can be copied into them; there are no rules to change."""
+        for prefix in prefixes if self.config.root else ():
+            try:
+                Path(self.config.root, bucket, prefix).mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                at = f"{bucket}/{prefix.rstrip('/')}"
+                raise Refused(f"{at} is a file, but a service reads from the folder of that name; remove it") from None
+            except (OSError, ValueError) as error:
+                raise ProviderError(f"the folder {bucket}/{prefix} cannot be made: {error}") from error
+        return False
 
     def why(self, bucket: str, key: str) -> str:
         """Return what keeps this file from being an input, or ""."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ from oscar_fedcloud.fdl import Retry, Service, from_document
 from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
 from oscar_fedcloud.jobs.launchers.kubernetes.template import make_template
 from oscar_fedcloud.jobs.shapes import backlog_rows
+from oscar_fedcloud.jobs.waits import ServiceFacts, SiteFacts, wait_of
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import AttemptState, Completion, EventOutcome, JobSpec, Recording, Run, StorageEvent
+from oscar_fedcloud.model import AttemptState, Completion, EventOutcome, JobSpec, Recording, Run, StorageEvent, job_name
 
 
 class SlowLauncher:
@@ -55,7 +58,7 @@ class Daemon:
     """A dispatcher with services of these limits."""
 
     def __init__(self, ledger: Ledger, max_running: int, **limits: int) -> None:
-        self.ledger, self.launcher = ledger, SlowLauncher()
+        self.ledger, self.launcher, self.limits = ledger, SlowLauncher(), limits
         site = Site(
             policy=lambda name: Policy(limits[name], Retry(), "") if name in limits else None,
             spec=lambda run, attempt: f"{run.service}/{run.event.key}",  # type: ignore[arg-type, return-value]
@@ -127,6 +130,54 @@ async def test_a_full_site_has_no_backlog_and_an_end_makes_room(ledger: Ledger) 
         job = next(iter(ledger.running()))[1].job
         daemon.launcher.ends.put_nowait(Completion(job, AttemptState.SUCCEEDED, 0))
         await until(lambda: len(daemon.launcher.started) == 2)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await daemon.dispatcher.close()
+
+
+def waits_of_all(daemon: Daemon) -> Counter[tuple[str, str]]:
+    """How many jobs of each service wait for what, told for each job."""
+    dispatcher = daemon.dispatcher
+    launching = dispatcher.launching()
+    facts = SiteFacts(
+        now=time.time(),
+        running=dispatcher.running.total(),
+        max_running=dispatcher.max_running,
+        service=lambda name: ServiceFacts(name, "ready", "", (), dispatcher.running[name], daemon.limits.get(name, 0)),
+        holder=dispatcher.holder,
+        launching=lambda run: job_name(run.service, run.id, run.attempts) in launching,
+        told=lambda run: None,
+    )
+    runs = daemon.ledger.runs(limit=1000)
+    return Counter((run.service, wait.code) for run in runs if (wait := wait_of(run, facts)))
+
+
+async def test_it_agrees_with_what_the_jobs_say_that_they_wait_for(ledger: Ledger) -> None:
+    daemon = Daemon(ledger, 4, grayify=2, plants=0)
+    await daemon.queue("grayify", *range(5))
+    await daemon.queue("plants", *range(10, 20))
+    daemon.dispatcher.wake(["grayify", "plants"])
+    tasks = [asyncio.create_task(work) for work in (daemon.dispatcher.dispatch(), daemon.dispatcher.watch())]
+    try:
+        await until(lambda: daemon.dispatcher.running.total() == 4)
+        told = waits_of_all(daemon)
+        assert await daemon.backlog() == {name: told[name, "starting"] for name in ("grayify", "plants")}
+        assert told["grayify", "service_limit"] == 3
+        assert told["plants", "site_limit"] == 8
+        daemon.launcher.open.set()
+        await until(lambda: len(daemon.launcher.started) == 4)
+        await asyncio.sleep(0)
+        assert await daemon.backlog() == {}
+        assert not [code for _, code in waits_of_all(daemon) if code == "starting"]
+        again = StorageEvent("minio.default", "bucket", "in/0", "r-newer", 99)
+        busy = {run.event.key for run, _ in ledger.running()}
+        await ledger.record(
+            Recording(replace(again, key=next(iter(busy))), ("plants", "grayify"), EventOutcome.MATCHED)
+        )
+        assert waits_of_all(daemon).total() == 3 + 8 + 2
+        assert sum(count for (_, code), count in waits_of_all(daemon).items() if code == "key_turn") == 1
     finally:
         for task in tasks:
             task.cancel()

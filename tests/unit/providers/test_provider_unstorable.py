@@ -37,6 +37,30 @@ def test_every_other_key_can(key: str) -> None:
     assert unstorable(key) == ""
 
 
+def test_a_folder_store_has_the_folders_of_inputs(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    config = ProviderConfig(type="folder", endpoint="http://127.0.0.1:9", root=str(tmp_path))
+    store = FolderProvider("minio.default", config)
+    for _ in range(2):
+        assert store.ensure_rules("data", ["in/", "deep/er/in/", ""]) is False
+    assert (tmp_path / "data" / "in").is_dir()
+    assert (tmp_path / "data" / "deep" / "er" / "in").is_dir()
+    (tmp_path / "data" / "file").touch()
+    with pytest.raises(Refused, match="data/file is a file, but a service reads from the folder"):
+        store.ensure_rules("data", ["file/"])
+
+
+def test_a_folder_store_names_symbolic_links(tmp_path: Path) -> None:
+    (tmp_path / "data" / "in").mkdir(parents=True)
+    (tmp_path / "data" / "in" / "a.csv").touch()
+    (tmp_path / "data" / "in" / "link.csv").symlink_to("a.csv")
+    (tmp_path / "data" / "there").symlink_to("in")
+    store = FolderProvider("minio.default", ProviderConfig(type="folder", endpoint="http://x", root=str(tmp_path)))
+    assert store.why("data", "in/a.csv") == store.why("data", "in/none") == ""
+    assert "data/in/link.csv is a symbolic link" in store.why("data", "in/link.csv")
+    assert "data/there is a symbolic link" in store.why("data", "there/a.csv")
+
+
 def test_a_folder_store_names_the_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "data" / "deep").mkdir(parents=True)
     (tmp_path / "data" / "in").write_text("a file", encoding="utf-8")
