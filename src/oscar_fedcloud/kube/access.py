@@ -41,6 +41,7 @@ async def _load(kubeconfig: str, context: str) -> Configuration:
             config.load_incluster_config(client_configuration=access)  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
         raise KubeConfigError(f"{where} cannot be used: {error}") from error
+    access.api_key = {name: value.strip() for name, value in access.api_key.items()}  # a file ends with a newline
     access.proxy = access.proxy or _proxy_of(access.host or "")
     return access
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,6 +53,7 @@ class KubeClient:
         self._access: Configuration | None = None
         self._session: aiohttp.ClientSession | None = None
         self._streams: aiohttp.ClientSession | None = None
+        self._former: set[asyncio.Task[None]] = set()  # that close sessions of an access which was refused
         self._opening = asyncio.Lock()
         self._slots = asyncio.Semaphore(connections)  # a request that waits for one does not time out meanwhile
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -64,10 +65,12 @@ class KubeClient:
         async with self._opening:
             if self._access is None:
                 self._loop = asyncio.get_running_loop()
-                access = await load_access(self.kubeconfig, self.context)
-                self._session = self._make_session(access, self.connections)
-                self._streams = self._make_session(access, 0)
-                self._access = access
+                await self._read_access()
+
+    async def _read_access(self) -> None:
+        access = await load_access(self.kubeconfig, self.context)
+        session, streams = self._make_session(access, self.connections), self._make_session(access, 0)
+        self._session, self._streams, self._access = session, streams, access
 
     def _make_session(self, access: Configuration, connections: int) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=connections, ssl=tls_of(access), keepalive_timeout=_KEEP_ALIVE)
@@ -76,16 +79,29 @@ class KubeClient:
     async def close(self) -> None:
         """Close all connections."""
         sessions, self._session, self._streams, self._access = (self._session, self._streams), None, None, None
-        for session in sessions:
-            if session is not None:
-                await session.close()
+        for task in (former := list(self._former)):
+            task.cancel()
+        await asyncio.gather(*former, return_exceptions=True)
+        await _close(sessions)
         await asyncio.sleep(0)  # the loop's next turn closes what was aborted
 
     async def _renew(self, known: Configuration) -> None:
-        """Read the access anew, because what we have of it is refused."""
-        if self._access is known:
-            await self.close()
-        await self.open()
+        """Read the access again, because the server refuses what is known of it. Requests under way are not cut off."""
+        async with self._opening:
+            if self._access is not known:
+                return  # another request was refused before
+            former = (self._session, self._streams)
+            await self._read_access()
+        task = asyncio.create_task(self._close_later(former))
+        self._former.add(task)
+        task.add_done_callback(self._former.discard)
+
+    async def _close_later(self, sessions: Sequence[aiohttp.ClientSession | None]) -> None:
+        """Close sessions once their requests have been answered, or have timed out."""
+        try:
+            await asyncio.sleep(_CONNECT + self.timeout)
+        finally:
+            await _close(sessions)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """From a thread: run a method of this client on its event loop and wait for the result."""
@@ -249,6 +265,12 @@ class KubeClient:
                     # It was left in the middle: to take leave of the server by TLS could last longer than this client.
                     if answer.connection is not None and answer.connection.transport is not None:
                         answer.connection.transport.abort()
+
+
+async def _close(sessions: Sequence[aiohttp.ClientSession | None]) -> None:
+    for session in sessions:
+        if session is not None:
+            await session.close()
 
 
 async def headers_of(access: Configuration, content_type: str = "") -> dict[str, str]:
