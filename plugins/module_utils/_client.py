@@ -193,7 +193,7 @@ class Client:
 
         A server that has no room for the request at the moment is asked again when it says so.
         """
-        for _ in range(REPEATS):
+        for _attempt in range(REPEATS):
             try:
                 return self._open(method, where, data, query, headers)
             except Busy as error:

@@ -114,7 +114,7 @@ def _relocated_error(error: Mapping[str, Any], payload: Mapping[str, Any]) -> di
 
 def _relocated_text(warning: str, payload: Mapping[str, Any]) -> str:
     """A warning of the server's plan with the place that the user knows."""
-    place, _, text = warning.partition(" ")
+    place, _space, text = warning.partition(" ")
     file, path = relocate(place, payload.get("places", ()))
     return f"{file}: {path} {text}" if file else f"{path} {text}"
 
