@@ -17,6 +17,8 @@ import yaml
 
 _RUNNING_IN_CLUSTER = 3000  # Jobs; the scheduler finds them room, but a cluster suffers from very many
 
+_LONGEST_SETTLE = 86400.0  # s
+
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message names the field, the value and what would be right."""
@@ -234,6 +236,11 @@ def _check(config: Config) -> None:
         raise ConfigError("catalogue.revisions must be at least 1, and catalogue.namespace a name")
     if isinstance(config.launcher, KubernetesConfig):
         _check_kubernetes(config.launcher)
+    for name, provider in config.providers.items():
+        if not 0 <= provider.settle <= _LONGEST_SETTLE:
+            raise ConfigError(
+                f"providers.{name}.settle is {provider.settle}, it must be from 0 to {_LONGEST_SETTLE} seconds"
+            )
     for network in config.callback_networks:
         _check_network(network)
     for field in ("poll_interval", "listing_interval", "reconcile_interval"):

@@ -202,6 +202,7 @@ class Profile:
                     "access_key": store.access_key,
                     "secret_key_file": str(self.secret_key_file),
                     "root": str(self.store_folder),
+                    "settle": 10.0,  # s without a change until a file that is written into the folder counts
                     "shared_key": True,  # one machine, one user
                 }
             },

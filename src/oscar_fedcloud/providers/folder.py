@@ -7,6 +7,7 @@ for ``settle`` seconds; one that came through the server is whole at once. All J
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from minio.error import S3Error
 
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import Credential, StorageEvent
-from oscar_fedcloud.providers.errors import ProviderError, Refused
+from oscar_fedcloud.providers.errors import BucketNotEmpty, ProviderError, Refused
 from oscar_fedcloud.providers.fingerprints import Fingerprints, path_of
 from oscar_fedcloud.providers.listing import Row
 from oscar_fedcloud.providers.revision import Revision
@@ -25,6 +26,8 @@ from oscar_fedcloud.providers.s3 import S3Provider
 
 # Headers of the request that stored an object; the server shows them until somebody else writes to the file.
 _STORED_WITH = frozenset({"x-amz-date", "x-amz-content-sha256"})
+
+_CACHED = 1.1  # s after which the server looks at a folder again
 
 
 class FolderProvider(S3Provider):
@@ -97,6 +100,18 @@ class FolderProvider(S3Provider):
                 raise ProviderError(f"the folder {bucket}/{prefix} cannot be made: {error}") from error
         return False
 
+    def delete_bucket(self, bucket: str, data: bool) -> None:
+        """As for any store, with what its server does not show: links, empty folders, names that are not UTF-8."""
+        try:
+            super().delete_bucket(bucket, data)
+        except BucketNotEmpty:
+            if not data or not self.config.root:
+                raise
+            with self._asking("delete", bucket):
+                _clear(os.path.join(self.config.root, bucket))
+            time.sleep(_CACHED)
+            super().delete_bucket(bucket, data)
+
     def why(self, bucket: str, key: str) -> str:
         """Return what keeps this file from being an input, or ""."""
         if not self.config.root:
@@ -130,3 +145,12 @@ class FolderProvider(S3Provider):
 
     def drop_credential(self, known: Credential) -> None:
         """Nothing to do: the key was not made for the service."""
+
+
+def _clear(folder: str) -> None:
+    """Remove all that lies in a folder. Links are removed, not followed."""
+    for place, folders, files in os.walk(folder, topdown=False):
+        for name in files + [one for one in folders if os.path.islink(os.path.join(place, one))]:
+            os.unlink(os.path.join(place, name))
+        if place != folder:
+            os.rmdir(place)
