@@ -72,7 +72,9 @@ class Core:
             self.tasks.troubles,
         )
         self.callbacks = Callbacks(ledger, self._token, networks_of(config.callback_networks))
-        self.pollers = Pollers(self.providers, ledger, self.ingest, config.poll_interval, self.tasks)
+        self.pollers = Pollers(
+            self.providers, ledger, self.ingest, config.poll_interval, self.tasks, self.bucket_missing
+        )
         self.housekeeping = Housekeeping(config, ledger, self.providers, launcher, self.catalogue)
         self.changes = Changes(self.catalogue, self.reconciler, self.dispatcher, self.providers, self._adopt_stores)
         self.waits = Waits(ledger, self.catalogue, self.providers, self.dispatcher, launcher)
@@ -192,10 +194,10 @@ class Core:
 
     def bucket_missing(self, provider: str, bucket: str) -> None:
         """A bucket turned out to be missing: the services that use it are not ready until it is made again."""
-        names = [name for name, one in self.catalogue.services.items() if (provider, bucket) in places_of(one)]
+        users = [name for name, one in self.catalogue.services.items() if (provider, bucket) in places_of(one)]
+        names = [name for name in users if self.catalogue.states[name][0] == "ready"]
         for name in names:
-            if self.catalogue.states[name][0] == "ready":
-                self.catalogue.set_state(name, "pending", f"bucket {bucket} is missing at {provider}, it is made again")
+            self.catalogue.set_state(name, "pending", f"bucket {bucket} is missing at {provider}, it is made again")
         if names:
             self.reconciler.changed(names)
 

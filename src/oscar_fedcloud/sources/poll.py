@@ -14,7 +14,7 @@ import structlog
 
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import Prefix, StorageEvent, Via, event_id
-from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.providers.errors import BucketMissing, ProviderError
 from oscar_fedcloud.providers.looking import Asked, look_up, some_rows
 from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import in_words, wait
@@ -130,9 +130,11 @@ class Poller:
         ingest: Callable[[list[StorageEvent]], Awaitable[None]],
         interval: float = 1.0,
         call: Call = asyncio.to_thread,
+        on_missing: Callable[[str], None] = lambda bucket: None,
     ) -> None:
         self.provider = provider
         self.call = call
+        self.on_missing = on_missing
         self.ledger = ledger
         self.ingest = ingest
         self.interval = interval
@@ -170,6 +172,8 @@ class Poller:
             await self.poll(watch)
         except (ProviderError, LedgerUnavailable) as error:
             problem = str(error)
+            if isinstance(error, BucketMissing):
+                self.on_missing(watch.where.bucket)
         except Exception as error:  # of this input alone: the others are polled on
             report(log, "polling failed unexpectedly", error, prefix=watch.where.prefix)
             problem = in_words(error)

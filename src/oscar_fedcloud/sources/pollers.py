@@ -14,7 +14,7 @@ from oscar_fedcloud.sources.poll import Known, Poller
 
 
 class Pollers:
-    """Belongs to the event loop."""
+    """Belongs to the event loop. on_missing: is told the provider and the name of a bucket that is missing."""
 
     def __init__(
         self,
@@ -23,12 +23,14 @@ class Pollers:
         ingest: Callable[[list[StorageEvent]], Awaitable[None]],
         interval: float,
         tasks: Tasks,
+        on_missing: Callable[[str, str], None] = lambda provider, bucket: None,
     ) -> None:
         self.stores = stores
         self.ledger = ledger
         self.ingest = ingest
         self.interval = interval
         self.tasks = tasks
+        self.on_missing = on_missing
         self._pollers: dict[str, Poller] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -41,7 +43,9 @@ class Pollers:
             poller = self._pollers.get(name)
             if poller is None:
                 call = partial(self.stores.run, name)
-                poller = self._pollers[name] = Poller(provider, self.ledger, self.ingest, self.interval, call)
+                missing = partial(self.on_missing, name)
+                poller = Poller(provider, self.ledger, self.ingest, self.interval, call, missing)
+                self._pollers[name] = poller
                 self.tasks.start(_task(name), poller.run)
             elif poller.provider is not provider:
                 poller.replace(provider)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.model import Prefix, StorageEvent, Via, event_id
-from oscar_fedcloud.providers.errors import ProviderError, UnusableRows
+from oscar_fedcloud.providers.errors import BucketMissing, ProviderError, UnusableRows
 from oscar_fedcloud.sources.poll import Poller, Watch
 
 WHERE = Prefix("bucket", "in/")
@@ -295,3 +295,18 @@ def test_a_prefix_with_very_many_objects_is_listed_less_often() -> None:
     few.rest(1.0)
     many.rest(1.0)
     assert many.due > few.due
+
+
+async def test_a_missing_bucket_is_told_at_once(eventually: Callable) -> None:
+    class Bucketless(Store):
+        def list(self, where: Prefix) -> Iterator[StorageEvent]:
+            raise BucketMissing(f"bucket {where.bucket} does not exist")
+
+    missing: list[str] = []
+    sink = Sink()
+    poller = Poller(Bucketless(), sink, sink.ingest, 0.01, on_missing=missing.append)
+    poller.watch([WHERE])
+    task = asyncio.create_task(poller.run())
+    await eventually(lambda: missing[:1] == [WHERE.bucket])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
