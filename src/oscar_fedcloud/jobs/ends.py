@@ -49,6 +49,7 @@ class Ends:
         self.troubles = troubles
         self.policy = policy
         self.ended = ended
+        self.unrecorded: dict[str, str] = {}  # Job that has ended -> why the ledger does not know yet
         self._places = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -81,8 +82,10 @@ class Ends:
                 async with self._places:
                     run = await asyncio.to_thread(self._finish, told)
                 self.troubles.clear(what)
+                self.unrecorded.pop(completion.job, None)
                 return run
             except LedgerUnavailable as error:
+                self.unrecorded[completion.job] = f"the job has ended, which is recorded as soon as possible: {error}"
                 log.warning("ledger unavailable, the end of a job waits", job=told.job, error=str(error))
                 await asyncio.sleep(_LEDGER_PAUSE)
             except (Exception, asyncio.CancelledError) as error:

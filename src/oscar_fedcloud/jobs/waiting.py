@@ -39,8 +39,10 @@ class Waits:
         return waits_of(runs, self.facts())
 
     def progress(self, run: Run) -> str:
-        """Return what holds up a running job, or "" if the launcher knows of nothing."""
-        return self.launcher.progress(_job(run)) if run.state is RunState.RUNNING else ""
+        """Return what holds up a running job, or "" if neither the launcher nor the record of its end is held up."""
+        if run.state is not RunState.RUNNING:
+            return ""
+        return self.dispatcher.ends.unrecorded.get(_job(run)) or self.launcher.progress(_job(run))
 
     def queued(self) -> list[Waiting]:
         """Return the queued jobs by service and cause. Blocks. Raises LedgerUnavailable."""

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job whose end cannot be recorded says why it still runs, and is recorded once that is possible."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from oscar_fedcloud.jobs.ends import Ends
+from oscar_fedcloud.jobs.slots import Slots
+from oscar_fedcloud.ledger import LedgerUnavailable
+from oscar_fedcloud.model import AttemptState, Completion, Run
+from oscar_fedcloud.waiting import Troubles
+
+
+class FullLedger:
+    """A ledger without room, until told."""
+
+    def __init__(self) -> None:
+        self.room = False
+
+    def attempt_by_job(self, job: str) -> None:
+        """Known to nobody, or refused."""
+        if not self.room:
+            raise LedgerUnavailable("the disk of the ledger /data/ledger.db is full", "full")
+
+
+async def test_an_end_that_waits_for_room_says_so() -> None:
+    ledger, ended = FullLedger(), asyncio.Event()
+
+    def note(completion: Completion, run: Run | None) -> None:
+        ended.set()
+
+    parts: Any = ledger
+    launcher: Any = None
+    ends = Ends(parts, launcher, Slots(), Troubles(), lambda name: None, note)
+    ends.begin(Completion("job-1", AttemptState.SUCCEEDED, 0))
+    while not ends.unrecorded:  # noqa: ASYNC110  set by a task
+        await asyncio.sleep(0.01)
+    assert ends.unrecorded == {
+        "job-1": "the job has ended, which is recorded as soon as possible: "
+        "the disk of the ledger /data/ledger.db is full"
+    }
+    ledger.room = True
+    await ended.wait()
+    assert ends.unrecorded == {}
+    await ends.close()
