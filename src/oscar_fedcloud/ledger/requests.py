@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from oscar_fedcloud.ledger import cells
 from oscar_fedcloud.ledger.dialects import insert_new
@@ -42,7 +42,8 @@ def release(connection: Connection, key: str, request: str) -> bool:
 
 def oldest_needed(connection: Connection) -> float:
     """Since when keys have to be kept: they came before their runs, of which the oldest is the first in its table."""
-    moment = connection.scalar(select(runs.c.created).order_by(runs.c.seq).limit(1))
+    first = select(func.min(runs.c.seq)).scalar_subquery()
+    moment = connection.scalar(select(runs.c.created).where(runs.c.seq == first))
     return math.inf if moment is None else cells.moment(moment) - _LONGEST_REQUEST
 
 

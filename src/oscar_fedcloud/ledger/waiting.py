@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_
 
@@ -53,12 +53,21 @@ def due(connection: Connection, service: str, now: float, limit: int, longest: f
         standings = _standings(_rivals(connection, page), now)
         # The two reads see the ledger at two moments: what was cancelled between them is no candidate any more.
         candidates = [
-            _candidate(run, asked, standings[_place(run)], now) for run, asked in page if _place(run) in standings
+            _candidate(item, standings[_place(item.run)], now) for item in page if _place(item.run) in standings
         ]
         found += [item for item in candidates if item.newer or not item.busy]
         if len(found) >= limit:
             break
     return found[:limit]
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """A queued run. asked: by a person. seq: its number in the order of arrival."""
+
+    run: Run
+    asked: bool
+    seq: int
 
 
 @dataclass(slots=True)
@@ -67,7 +76,7 @@ class _Standing:
 
     running: bool = False
     newest: Rank = (-1, "")  # of those that did not give way
-    arrivals: dict[str, int] = field(default_factory=dict)  # run -> its number in the order of arrival
+    arrival: int = 0  # number of the newest in the order of arrival
     first_asked: Rank | None = None  # the oldest that is due and that nothing supersedes
 
 
@@ -84,50 +93,60 @@ def _queued(connection: Connection, service: str, ready: ColumnElement[bool], si
         rows = list(connection.execute(query.where(place > (rows[-1].event_order, rows[-1].seq))))
 
 
-def _sound(connection: Connection, rows: Iterable[AnyRow]) -> Iterator[tuple[Run, bool]]:
-    """The runs in these rows, and whether a person asked for them. Damaged rows are noted and left out."""
+def _sound(connection: Connection, rows: Iterable[AnyRow]) -> Iterator[_Queued]:
+    """The runs in these rows. Damaged rows are noted and left out."""
     for row in rows:
         try:
-            yield run_of(row), bool(row.asked)
+            yield _Queued(run_of(row), bool(row.asked), row.seq)
         except BadRow as error:
             note(connection, f"run {cells.text(row.id)}", str(error), row.seq)
 
 
-def _rivals(connection: Connection, page: Sequence[tuple[Run, bool]]) -> Iterable[AnyRow]:
-    """All runs that have a say about those of the page: of the same objects (and a few more), alive or newer."""
+def _rivals(connection: Connection, page: Sequence[_Queued]) -> Iterable[AnyRow]:
+    """The runs that have a say about those of the page: of each object the newest, what runs, and what was asked for.
+
+    The database chooses them, so that a key with very many revisions costs no more than to look over them there.
+    """
     if not page:
         return []
-    lowest = min(run.event.order for run, _ in page)
+    lowest = min(item.run.event.order for item in page)
     matters = or_(runs.c.state.in_(_ALIVE), and_(runs.c.event_order >= lowest, runs.c.state.not_in(_GAVE_WAY)))
+    if connection.dialect.name == "sqlite":  # where any type may stand there; a damaged row has no say
+        matters = and_(matters, func.typeof(runs.c.event_order) == "integer")
     names = ("id", "service", "provider", "bucket", "key", "event_order", "state", "asked", "not_before", "seq")
-    places = sorted({run.id[:PLACE] for run, _ in page})
-    return connection.execute(rows_at(connection.dialect, runs, places, names, matters))
+    places = sorted({item.run.id[:PLACE] for item in page})
+    all_of_them = rows_at(connection.dialect, runs, places, names, matters).subquery()
+    columns = all_of_them.c
+    rank = func.row_number().over(
+        partition_by=(columns.service, columns.provider, columns.bucket, columns.key),
+        order_by=(columns.event_order.desc(), columns.id.desc()),
+    )
+    ranked = select(all_of_them, rank.label("rank")).subquery()
+    running = ranked.c.state == RunState.RUNNING.value
+    return connection.execute(select(ranked).where(or_(ranked.c.rank == 1, running, ranked.c.asked != "")))
 
 
 def _standings(rivals: Iterable[AnyRow], now: float) -> dict[Object, _Standing]:
     standings: dict[Object, _Standing] = {}
     for row in rivals:
-        if not isinstance(row.event_order, int):  # a damaged row has no say
-            continue
         standing = standings.setdefault((row.service, row.provider, row.bucket, cells.data(row.key)), _Standing())
         rank = (row.event_order, row.id)
-        standing.newest = max(standing.newest, rank)
-        standing.arrivals[row.id] = row.seq
+        if rank > standing.newest:
+            standing.newest, standing.arrival = rank, row.seq
         standing.running |= row.state == RunState.RUNNING
         if row.asked and row.state == RunState.QUEUED and cells.moment(row.not_before) <= now:
             standing.first_asked = min(standing.first_asked or rank, rank)
     return standings
 
 
-def _candidate(run: Run, asked: bool, standing: _Standing, now: float) -> Candidate:
-    rank = (run.event.order, run.id)
-    newer = not asked and standing.newest > rank
+def _candidate(item: _Queued, standing: _Standing, now: float) -> Candidate:
+    rank = (item.run.event.order, item.run.id)
+    newer = not item.asked and standing.newest > rank
     busy = standing.running or (standing.first_asked is not None and standing.first_asked < rank)
     # What is newer arrives later and is not of the future. Else a clock was wrong, or an event came late.
-    order, name = standing.newest
-    came_before = standing.arrivals.get(name, 0) < standing.arrivals.get(run.id, 0)
-    doubtful = newer and (came_before or order > (now + _CLOCK_DIFFERENCE) * 1e9)
-    return Candidate(run, newer, busy, doubtful, order)
+    order, _ = standing.newest
+    doubtful = newer and (standing.arrival < item.seq or order > (now + _CLOCK_DIFFERENCE) * 1e9)
+    return Candidate(item.run, newer, busy, doubtful, order)
 
 
 def _place(run: Run) -> Object:
