@@ -181,7 +181,7 @@ def test_suffix_and_filter_leave_files_out_and_say_so(site: Site) -> None:
         assert why("in/a.txt")["answer"] == "filtered"
         assert "filter" in why("in/b.jpg")["detail"]
         assert why("in/c.jpg")["answer"] == "ran"
-        assert why("elsewhere")["answer"] == "unknown"
+        assert why("elsewhere")["answer"] == "no_service"
 
 
 def test_concurrency_of_a_service_is_a_limit(site: Site, tmp_path: Path) -> None:
