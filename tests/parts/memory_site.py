@@ -293,6 +293,7 @@ class MemoryLauncher:
         if job in self.live:
             self.live.remove(job)
             code = {AttemptState.SUCCEEDED: 0, AttemptState.FAILED: 1}.get(state)
+            more.setdefault("reason", "" if state is AttemptState.SUCCEEDED else f"the script {state.value}")
             self.ended[job] = Completion(job, state, code, finished=self.now(), **more)
             self._told.put_nowait(self.ended[job])
 
@@ -332,14 +333,14 @@ class MemoryLauncher:
 
 
 class MemoryReceiver:
-    """Takes callbacks in place of the HTTP client."""
+    """Takes callbacks in place of the HTTP client, all but the first."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, bytes]] = []
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> str:
         self.taken.append((url, body))
-        return ""
+        return "" if len(self.taken) > 1 else "503 Service Unavailable"
 
     async def close(self) -> None:
         """Nothing is open."""

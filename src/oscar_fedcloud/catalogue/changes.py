@@ -34,6 +34,7 @@ class Changes:
         self.dispatcher = dispatcher
         self.providers = providers
         self.listeners = [on_applied]
+        self._under_way: set[asyncio.Task[Plan]] = set()
 
     async def plan(self, change: Change) -> Plan:
         """What a change would do. Raises FdlError, Conflict, NotFound."""
@@ -45,6 +46,12 @@ class Changes:
 
         Raises as ``plan``, and StoreError, ProviderError. What fails for one service is done for the others.
         """
+        task = asyncio.create_task(self._apply(change), name="change of the catalogue")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)  # to its end, even if who asked gives up meanwhile
+
+    async def _apply(self, change: Change) -> Plan:
         async with self.catalogue.changing:
             return await self.carry_out(change)
 
