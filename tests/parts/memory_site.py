@@ -212,6 +212,10 @@ class MemoryStore:
         self.objects[bucket, key] = event, body
         return event
 
+    def put_old(self, bucket: str, key: str) -> None:
+        """Leave an object that was written long ago."""
+        self.objects[bucket, key] = StorageEvent(self.id, bucket, key, "old", 1, size=1), b"x"
+
     def put_file(self, bucket: str, key: str, file: BinaryIO, size: int, depth: int = 0) -> StorageEvent:
         return self.put(bucket, key, file.read(size), depth)
 

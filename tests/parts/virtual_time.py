@@ -20,7 +20,7 @@ from unittest import mock
 T = TypeVar("T")
 BEGIN = 1_900_000_000.0  # what time.time() says when a loop begins: in the year 2030
 _GRACE = 0.002  # real s in which a thread that is not counted may still wake the loop
-_BLOCKED = 0.5  # real s after which threads that are counted wait for a place or a lock, not for a processor
+_BLOCKED = 3.0  # real s after which threads that are counted wait for a place or a lock, not for a processor
 _STUCK = 30.0  # real s without anything to do, after which a test has failed
 _real_monotonic = time.monotonic
 

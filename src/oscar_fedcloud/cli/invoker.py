@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from oscar_fedcloud import __version__
 from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.cli.service import (
     address_family,
+    end_threads,
     lock_data,
     notify_ready,
     notify_systemd,
@@ -27,6 +29,7 @@ from oscar_fedcloud.daemon.wishes import wish_for
 from oscar_fedcloud.ledger.errors import LedgerError
 
 NEW_LEDGER = "if the ledger was lost: begin a new one, for which what is in the inputs now counts as processed"
+_THREADS_END = 3.0  # s that calls under way get to end
 _THREADS = 16  # for requests of the API and for the ledger; stores have their own
 
 
@@ -82,7 +85,8 @@ async def _serve(config: Config) -> None:
     from oscar_fedcloud.api.limits import server_options
     from oscar_fedcloud.assembly import build_core, build_hooks
 
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "work"))
+    threads = ThreadPoolExecutor(_THREADS, "work")
+    asyncio.get_running_loop().set_default_executor(threads)
     core = build_core(config)
     hooks = build_hooks(core)
     listener = socket.create_server((config.host, config.port), family=address_family(config.host), backlog=2048)
@@ -108,6 +112,9 @@ async def _serve(config: Config) -> None:
         alive.cancel()
         notify_systemd("STOPPING=1")
         await core.stop()
+    if not end_threads(threads, _THREADS_END):
+        structlog.get_logger(__name__).error("calls to the ledger or a disk hang, they are left behind")
+        os._exit(0)  # the interpreter would wait for them
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import logging
 import os
 import socket
 import sys
+import threading
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import IO
 
@@ -72,3 +74,11 @@ def notify_systemd(message: str) -> None:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(message.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def end_threads(pool: Executor, seconds: float) -> bool:
+    """End a pool of threads; False if some of them still work after so long."""
+    ending = threading.Thread(target=lambda: pool.shutdown(wait=True, cancel_futures=True), daemon=True)
+    ending.start()
+    ending.join(seconds)
+    return not ending.is_alive()

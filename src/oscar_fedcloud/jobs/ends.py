@@ -128,7 +128,7 @@ class Ends:
             except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled(error):
                     raise
-                log.warning("the launcher cannot clear a job away", job=job, error=in_words(error))
+                report(log, "the launcher cannot clear a job away", error, job=job)
                 await asyncio.sleep(pause)
                 pause = doubled(pause, _PAUSE_MAX)
 
