@@ -47,7 +47,7 @@ class Queues:
                 if due := self.ledger.due(name, now, min(free, total) + _WINDOW, policy.longest_wait):
                     found.due[name] = due
                 if (later := self.ledger.next_due(name, now, policy.longest_wait)) is not None:
-                    found.timers[name] = later
+                    found.timers[name] = float(later)
             except LedgerUnavailable:
                 raise
             except Exception as error:

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every call that leaves the daemon fails, before and after it took effect, hangs and returns garbage, in turn.
+
+The calls are found by introspection, so that a new one is covered, or fails ``test_no_call_is_left_out``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import Awaitable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+from unittest import mock
+
+import pytest
+from parts.memory_site import POLLED, Kind, MemoryReceiver, Site, on_memory_site
+from structlog.testing import capture_logs
+
+from oscar_fedcloud.catalogue.entries import Store
+from oscar_fedcloud.core_types import Change
+from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.model import AttemptState, Launcher, Provider, RunState
+
+BOUNDARIES: dict[str, type] = {
+    "store": Provider,
+    "launcher": Launcher,
+    "ledger": Ledger,
+    "catalogue": Store,
+    "receiver": MemoryReceiver,
+}
+# Called only for one request of the API, which answers with the error, or (``reorder``) after a wrong clock: see there.
+BY_REQUEST = {
+    "store.buckets", "store.parse", "store.put_file", "store.read",
+    "launcher.log", "launcher.waiting", "launcher.progress",
+    "store.remove", "store.why", "store.key_problem", "ledger.reorder",
+    "ledger.claim", "ledger.release",
+    "ledger.dead_letter", "ledger.dead_letters", "ledger.drop_dead_letter", "ledger.record_dead_letter",
+    "ledger.counts", "ledger.runs", "ledger.explain", "ledger.replay", "ledger.stats",
+    "ledger.delete_run", "ledger.delete_runs", "ledger.origin", "ledger.chain",
+    "catalogue.history",
+}  # fmt: skip
+# An error at the start ends it with its words, or is logged at the stop: see the tests of both below.
+AT_START = {
+    "ledger.open",
+    "ledger.identity",
+    "ledger.accept",
+    "catalogue.open",
+    "catalogue.load",
+    "catalogue.tasks",
+    "launcher.adopt",
+    "ledger.running",
+}
+AT_STOP = {"ledger.close", "catalogue.close", "launcher.close", "receiver.close"}
+# Answered from memory or by arithmetic, so that they may be called on the event loop.
+ON_LOOP = {
+    "store.rclone_env", "catalogue.keys", "catalogue.report", "catalogue.tasks",
+    "ledger.record", "ledger.record_nowait",
+    "ledger.stats",
+}  # fmt: skip
+
+
+def calls_of(boundary: str) -> set[str]:
+    """The methods of a boundary."""
+    members = vars(BOUNDARIES[boundary]).items()
+    names = {name for name, found in members if inspect.isroutine(found) or isinstance(found, classmethod)}
+    return {f"{boundary}.{name}" for name in names if not name.startswith("_")}
+
+
+CALLS = sorted(set().union(*(calls_of(boundary) for boundary in BOUNDARIES)))
+WALKED = [call for call in CALLS if call not in BY_REQUEST | AT_START | AT_STOP]
+
+
+LARGE = b'{"key": "' + 60_000 * b"x" + b'"}'  # a record that the ledger leaves out of its lists
+
+
+class Day:
+    """What people do in a day, under whatever fault. ``errors``: what requests were answered."""
+
+    def __init__(self, site: Site, name: str) -> None:
+        self.site, self.name = site, name
+        self.errors: list[str] = []
+        self.failures = site.core.counters()["unexpected_failures"]
+
+    async def ask(self, work: Awaitable[Any]) -> Any:
+        """A request: its error is an answer, and who asks does not wait for ever."""
+        try:
+            async with asyncio.timeout(40):
+                return await work
+        except Exception as error:
+            self.errors.append(repr(error))
+            return None
+
+    async def spend(self) -> None:
+        site, name = self.site, self.name
+        more = {"callback": "http://receiver.example/done", "retry": {"attempts": 2, "backoff": 1}}
+        await self.ask(site.declare(name, **more))
+        await self.ask(site.declare(f"{name}-old"))
+        await self.ask(site.declare(f"{name}-polled", POLLED))
+        site.launcher.ends[name] = AttemptState.FAILED
+        site.polled.upload(f"{name}-polled", "in/p")
+        for bucket in (site.config.internal_bucket, site.config.log_bucket):
+            site.store.put_old(bucket, f"{name}/old.log")
+        delivered = asyncio.create_task(site.deliver(site.store.upload(name, "in/a")))
+        await asyncio.sleep(30)
+        site.launcher.ends[name] = AttemptState.SUCCEEDED
+        await self.ask(site.core.requests.submit(name, b"a body", idempotency_key="once"))
+        await asyncio.sleep(10)
+        site.launcher.length = None
+        for key in ("in/b", "in/c"):
+            event = replace(site.store.upload(name, key), record=LARGE)
+            await asyncio.wait([asyncio.create_task(site.deliver(event))], timeout=20)
+        await asyncio.sleep(10)
+        for run in site.runs(service=name, states=[RunState.QUEUED, RunState.RUNNING]):
+            await self.ask(site.core.requests.cancel(run.id))
+        for run in site.runs(service=name, states=[RunState.CANCELLED, RunState.FAILED])[:1]:
+            await self.ask(site.core.requests.retry(run.id))
+        site.launcher.length = 1.0
+        for job in list(site.launcher.live):
+            site.launcher.end(job)
+        await self.ask(site.core.changes.apply(Change(names=(f"{name}-old",), state="absent", data="delete")))
+        await self.ask(site.core.backlog())
+        await asyncio.sleep(1)
+        await self.ask(site.core.backlog())
+        parts = await self.ask(asyncio.to_thread(site.core.readiness))
+        self.errors += [f"{part} is not ready" for part, one in (parts or {}).items() if not one["ok"]]
+        await asyncio.sleep(120)  # listings, checks and housekeeping come round
+        self.delivered = delivered
+
+
+def signs(site: Site, day: Day) -> list[str]:
+    """Where the trouble shows."""
+    shown = [name for name, part in site.core.readiness().items() if not part["ok"]]
+    shown += [f"service {one.service.name}" for one in site.core.services() if one.state == "error"]
+    shown += [f"restarts of {task}" for task, count in site.core.task_restarts().items() if count]
+    shown += [f"run {run.id}" for run in site.runs() if run.reason and run.state is not RunState.CANCELLED]
+    if site.core.counters()["unexpected_failures"] > day.failures:
+        shown.append("counter")
+    return shown + day.errors
+
+
+@pytest.fixture(autouse=True)
+def _soon() -> Iterator[None]:
+    with mock.patch("oscar_fedcloud.daemon.housekeeping._INTERVAL", 60.0), capture_logs():
+        yield
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("call", WALKED)
+def test_the_daemon_lives_through(call: str, kind: Kind, tmp_path: Path) -> None:
+    async def story(site: Site) -> None:
+        await site.declare("steady")
+        await site.ready("steady")
+        fault = site.gates.set(call, kind, None if kind == "hang" else 3)
+        day = Day(site, "item")
+        await day.spend()
+        hit = fault.hits > 0
+        site.gates.lift()
+        if hit and kind in ("before", "after"):  # what returns garbage that nobody looks at does no harm
+            assert signs(site, day), "nothing tells of the trouble"
+        await day.delivered
+        await healthy(site)
+        await site.restart()
+        await healthy(site)
+        assert max(site.launcher.begun.values()) <= 6
+        assert hit, f"no {call} in a day: {sorted(site.gates.calls)}"
+
+    on_memory_site(tmp_path, story, poll_interval=20.0, listing_interval=50.0, reconcile_interval=50.0)
+
+
+async def healthy(site: Site) -> None:
+    """All work ends, no slot is lost, and every service works again."""
+    await site.until(lambda: all(part["ok"] for part in site.core.readiness().values()), 3000)
+    for name in ("item", "item-polled"):
+        with contextlib.suppress(Exception):
+            await site.declare(name, POLLED if name.endswith("polled") else "minio.default")
+    await site.quiet(6000)
+    site.check_slots()
+    assert all(run.reason or run.state is RunState.SUCCEEDED for run in site.runs())
+    before = len(site.runs(service="steady", states=[RunState.SUCCEEDED]))
+    for name in ("steady", "item"):
+        await site.ready(name)
+        await site.deliver(site.store.upload(name, f"in/after-{site.loop.time()}"))
+    await site.quiet()
+    assert len(site.runs(service="steady", states=[RunState.SUCCEEDED])) == before + 1
+    assert site.runs(service="item", limit=1)[0].state is RunState.SUCCEEDED
+    site.check_slots()
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("call", ["launcher.adopt", "ledger.running", "ledger.services_waiting"])
+def test_jobs_of_an_earlier_life_are_adopted_or_end_with_a_reason(call: str, kind: Kind, tmp_path: Path) -> None:
+    async def story(site: Site) -> None:
+        site.launcher.length = None
+        for name in ("steady", "item"):
+            await site.declare(name)
+            await site.ready(name)
+            await site.deliver(site.store.upload(name, "in/a"))
+        await site.until(lambda: len(site.launcher.live) == 2)
+        await site.stop()
+        fault = site.gates.set(call, kind, None if kind == "hang" else 3)
+        await site.start()
+        await asyncio.sleep(20)
+        shown = kind == "hang" or site.core.counters()["unexpected_failures"]
+        site.gates.lift()
+        await asyncio.sleep(60)
+        assert fault.hits
+        assert shown
+        site.check_slots()
+        site.launcher.length = 1.0
+        for job in list(site.launcher.live):
+            site.launcher.end(job)
+        await healthy(site)
+        assert set(site.launcher.begun.values()) == {1}, "a script ran twice"
+
+    on_memory_site(tmp_path, story)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("call", sorted(AT_STOP))
+def test_a_stop_is_bounded_whatever_fails(call: str, kind: Kind, tmp_path: Path) -> None:
+    async def story(site: Site) -> None:
+        await site.declare("steady")
+        await site.ready("steady")
+        site.gates.set(call, kind)
+        begun = site.loop.time()
+        await site.stop()
+        assert site.loop.time() - begun < 25, "systemd kills after 30 s"
+        site.gates.lift()
+        await asyncio.sleep(1)
+        await site.start()
+        await site.deliver(site.store.upload("steady", "in/a"))
+        await site.quiet()
+        assert site.states("steady") == ["succeeded"]
+
+    on_memory_site(tmp_path, story)
+
+
+def test_no_call_is_left_out() -> None:
+    left_out = (BY_REQUEST | AT_START | AT_STOP) - set(CALLS)
+    assert not left_out, "these are no calls any more"
+    assert len(WALKED) == len(CALLS) - len(BY_REQUEST | AT_START | AT_STOP)
+
+
+def test_what_is_called_on_the_event_loop_answers_from_memory(tmp_path: Path) -> None:
+    async def story(site: Site) -> set[str]:
+        await site.declare("steady")
+        await Day(site, "item").spend()
+        return {call for call in site.gates.on_loop if not is_task(call)}
+
+    found = on_memory_site(tmp_path, story, poll_interval=20.0)
+    assert found <= ON_LOOP
+
+
+def is_task(call: str) -> bool:
+    """Whether a call is awaited, so that it does not hold up the event loop."""
+    boundary, _, name = call.partition(".")
+    found = getattr(BOUNDARIES[boundary], name)
+    return inspect.iscoroutinefunction(found) or name == "completions"
