@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-import pytest
 
 from oscar_fedcloud.cli.oscar.reference import written
 
 PAGE = Path(__file__).parents[3] / "docs" / "oscar.md"
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse formats its help differently in other versions")
 def test_the_reference_is_up_to_date() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert written(text) == text, "run: python -m oscar_fedcloud.cli.oscar.reference docs/oscar.md"

@@ -89,7 +89,7 @@ def test_one_port_cannot_serve_both() -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ProfileError, match=f"{tmp_path}/file/data cannot be made: Not a directory"):
-        Profile(tmp_path / "file" / "data").prepare(Wanted())
+        Profile(tmp_path / "file" / "data").prepare(Wanted(0, 0))
 
 
 def edit(profile: Profile, old: str, new: str) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from oscar_fedcloud.cli.oscar.text import printable
+from oscar_fedcloud.cli.oscar.text import plural, printable
 
 SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _COLOURS = {"+": 32, "-": 31, "~": 33}
 _INDENT = "    "
+MADE = ("owner", "token")  # by the server
 
 
 def lines(plan: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -23,6 +25,11 @@ def lines(plan: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             continue
         yield f"{sign} {item['action']} {printable(str(item['name']))}{_revision(item)}"
         yield from _fields(item)
+
+
+def _short(value: Any) -> Any:
+    """Return the value of something new; of a text with many lines, such as a script, how many there are."""
+    return plural(len(value.splitlines()), "line") if _is_text(value) else value
 
 
 def _revision(item: Mapping[str, Any]) -> str:
@@ -36,7 +43,7 @@ def _fields(item: Mapping[str, Any]) -> Iterator[str]:
         usual = _usual()
         for change in changes:
             if not _same(usual, change):
-                yield from _leaf("+", change["path"], None, change["after"])
+                yield from _leaf("+", change["path"], None, _short(change["after"]))
     elif item["action"] == "update":
         for change in changes:
             sign = "+" if change["before"] is None else "-" if change["after"] is None else "~"
@@ -44,16 +51,19 @@ def _fields(item: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _usual() -> Mapping[str, Any]:
-    """Return what a service has that says nothing but its name and image, by the path of each leaf."""
+    """Return what a service has that says nothing but what it must, by the path of each leaf."""
     from oscar_fedcloud.fdl import diff_documents, parse_service, to_document
 
-    document = to_document(parse_service({"name": "any", "image": "any", "script": "any\n"}), secrets=False)
+    given: dict[str, Any] = {"name": "any", "image": "any", "script": "any\n"}
+    given |= {each: [{"storage_provider": "minio", "path": f"any/{each}"}] for each in ("input", "output")}
+    document = to_document(parse_service(given), secrets=False)
     return {change.path: change.after for change in diff_documents(None, document)}
 
 
 def _same(usual: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
-    nothing = change["after"] in (None, "", [], {})
-    return nothing or (change["path"] in usual and usual[change["path"]] == change["after"])
+    path = re.sub(r"\[\d+\]", "[0]", change["path"])
+    nothing = change["after"] in (None, "", [], {}) or path in MADE
+    return nothing or (path in usual and usual[path] == change["after"])
 
 
 def _leaf(sign: str, path: str, before: Any, after: Any) -> Iterator[str]:

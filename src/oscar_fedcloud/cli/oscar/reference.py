@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +28,7 @@ def commands() -> str:
     parts = []
     for title, section in SECTIONS.items():
         parts.append(f"## {title}")
-        parts += [f"### {name}\n\n```text\n{text}\n```" for each in section for name, text in _helps(each)]
+        parts += [f"### {name}\n\n{text}" for each in section for name, text in _helps(each)]
     return "\n\n".join(parts)
 
 
@@ -38,10 +37,9 @@ def _helps(name: str) -> Iterator[tuple[str, str]]:
     command = oscar.get_command(context, name)
     if command is None:
         raise LookupError(name)
-    if not command.add_help_option:  # another program's parser prints it
-        line = [sys.executable, "-m", "oscar_fedcloud.cli.oscar.main", name, "--help"]
-        run = subprocess.run(line, capture_output=True, text=True, check=True, env={"COLUMNS": str(WIDTH)})
-        yield f"{PROGRAM} {name}", run.stdout.rstrip()
+    if not command.add_help_option:  # the parser of oscar-fedcloud prints it
+        about = f"{command.help}\n\n`{PROGRAM} {name} --help` shows the options, which are those of `oscar-fedcloud {name}`."
+        yield f"{PROGRAM} {name}", about
         return
     yield from _tree(command, context, name)
 
@@ -49,7 +47,7 @@ def _helps(name: str) -> Iterator[tuple[str, str]]:
 def _tree(command: click.Command, parent: click.Context, name: str) -> Iterator[tuple[str, str]]:
     """Give the help of a command and of the commands below it."""
     context = click.Context(command, parent=parent, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
-    yield context.command_path, _unwrapped(command.get_help(context))
+    yield context.command_path, f"```text\n{_stripped(command.get_help(context))}\n```"
     if isinstance(command, click.Group):
         for each in command.list_commands(context):
             below = command.get_command(context, each)
@@ -57,7 +55,7 @@ def _tree(command: click.Command, parent: click.Context, name: str) -> Iterator[
                 yield from _tree(below, context, each)
 
 
-def _unwrapped(text: str) -> str:
+def _stripped(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 

@@ -158,7 +158,7 @@ def _sentence(answer: Mapping[str, Any]) -> str:
     """Return one answer as a person reads it, whole: the reason is what was asked for."""
     who = f"{answer['service']}: " if answer["service"] else ""
     job = f" (job {answer['job']})" if answer["job"] else ""
-    return printable(f"{who}{answer['answer']}{job}: {answer['detail']}")
+    return printable(f"{who}{str(answer['answer']).replace('_', ' ')}{job}: {answer['detail']}")
 
 
 def _verb(name: str, done: str, text: str) -> click.Command:
