@@ -33,12 +33,15 @@ def commands() -> str:
 
 
 def _helps(name: str) -> Iterator[tuple[str, str]]:
-    context = click.Context(oscar, info_name=PROGRAM, terminal_width=WIDTH, max_content_width=WIDTH)
+    names = ["-h", "--help"]
+    context = click.Context(oscar, info_name=PROGRAM, terminal_width=WIDTH, help_option_names=names)
     command = oscar.get_command(context, name)
     if command is None:
         raise LookupError(name)
     if not command.add_help_option:  # the parser of oscar-fedcloud prints it
-        about = f"{command.help}\n\n`{PROGRAM} {name} --help` shows the options, which are those of `oscar-fedcloud {name}`."
+        about = (
+            f"{command.help}\n\nThe options are those of `oscar-fedcloud {name}`; `{PROGRAM} {name} --help` shows them."
+        )
         yield f"{PROGRAM} {name}", about
         return
     yield from _tree(command, context, name)
