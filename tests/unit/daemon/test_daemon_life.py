@@ -200,7 +200,7 @@ def test_a_stop_returns_at_whatever_moment_it_comes(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
             begun = site.loop.time()
             await site.restart()
-            assert site.loop.time() - begun < 5, "a step of the stop hung"
+            assert site.loop.time() - begun < 25, "systemd kills after 30 s"
         await site.quiet()
         assert set(site.states("svc")) == {"succeeded"}
 
