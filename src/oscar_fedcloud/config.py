@@ -81,6 +81,9 @@ class KubernetesConfig(_JobConfig, kw_only=True, frozen=True, tag="kubernetes"):
     pod_security: Literal["restricted", "baseline"] = "restricted"  # for services that do not choose
     run_as_user: int = 1000  # under "restricted", for services that do not choose
     gpu_resource: str = "nvidia.com/gpu"
+    disk_limit: int = (
+        20 * 1024**3
+    )  # bytes of disk that a Job may use on its node: files, image layer, log; 0 = no limit
     job_ttl: int = 300  # s that an ended Job stays in the cluster
     image_timeout: float = 300.0  # s after which an image that cannot be pulled ends the attempt
     schedule_timeout: float = 3600.0  # s in which none of a service's Pods finds a node, that end an attempt; 0 = never
@@ -266,5 +269,7 @@ def _check_kubernetes(launcher: KubernetesConfig) -> None:
     for field in ("job_ttl", "image_timeout", "run_as_user"):
         if getattr(launcher, field) <= 0:
             raise ConfigError(f"launcher.{field} is {getattr(launcher, field)}, it must be more than 0")
+    if launcher.disk_limit < 0:
+        raise ConfigError(f"launcher.disk_limit is {launcher.disk_limit}, it must be 0 (no limit) or more bytes")
     if launcher.schedule_timeout < 0:
         raise ConfigError(f"launcher.schedule_timeout is {launcher.schedule_timeout}, it must be 0 or more")

@@ -131,7 +131,10 @@ def test_a_job_is_as_safe_as_it_can_be(site: ClusterSite) -> None:
     (main,) = pod["containers"]
     assert main["imagePullPolicy"] == "Always"
     assert main["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    assert main["resources"]["limits"] == {"cpu": "1", "memory": "1073741824", "nvidia.com/gpu": "2"}
+    limits = {"cpu": "1", "memory": "1073741824", "nvidia.com/gpu": "2", "ephemeral-storage": str(20 << 30)}
+    assert main["resources"]["limits"] == limits
+    assert main["resources"]["requests"]["ephemeral-storage"] == "0"
+    assert {"name": "work", "emptyDir": {"sizeLimit": str(20 << 30)}} in pod["volumes"]
     assert main["resources"]["requests"]["memory"] == "1073741824"
     assert site.minio.secret_key not in str([job, *(site.kubelet.objects(kind) for kind in ("configmaps", "secrets"))])
 

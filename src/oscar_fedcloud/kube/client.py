@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import msgspec
+import structlog
 
 from oscar_fedcloud import __version__
 from oscar_fedcloud.kube.access import load_access, tls_of
@@ -23,6 +24,8 @@ from oscar_fedcloud.kube.resource import Resource
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import Configuration
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Body = Mapping[str, Any] | bytes
@@ -121,15 +124,25 @@ class KubeClient:
         return (await self.list_versioned(resource, dict, labels, fields))[0]
 
     async def list_versioned(
-        self, resource: Resource, kind: type[T], labels: str = "", fields: str = ""
+        self, resource: Resource, kind: type[T], labels: str = "", fields: str = "", *, lenient: bool = False
     ) -> tuple[list[T], str]:
-        """The same as objects of a type that msgspec can make, with the resource version to watch from."""
+        """The same as objects of a type that msgspec can make, with the resource version to watch from.
+
+        lenient: leave out what cannot be decoded. Raises msgspec.ValidationError without.
+        """
         query = {"labelSelector": labels, "fieldSelector": fields, "limit": _PAGE}
         decoder = msgspec.json.Decoder(_page_of(kind))
         items: list[T] = []
         while True:
-            page = decoder.decode(await self.send("GET", resource.path(), query=query))
-            items += page.items
+            answer = await self.send("GET", resource.path(), query=query)
+            try:
+                page = decoder.decode(answer)
+                items += page.items
+            except msgspec.ValidationError:
+                if not lenient:
+                    raise
+                page = msgspec.json.decode(answer, type=_page_of(msgspec.Raw))
+                items += readable(page.items, kind, resource)
             if not (following := page.metadata.next):
                 return items, page.metadata.version
             query["continue"] = following
@@ -311,3 +324,12 @@ class PageMetadata(msgspec.Struct, frozen=True):
 
 def _page_of(kind: type[T]) -> Any:
     return msgspec.defstruct("Page", [("metadata", PageMetadata), ("items", list[kind])], frozen=True)  # type: ignore[valid-type]
+
+
+def readable(items: Iterable[msgspec.Raw], kind: type[T], resource: Resource) -> Iterator[T]:
+    """Those of the objects that can be decoded; the others are left out."""
+    for item in items:
+        try:
+            yield msgspec.json.decode(item, type=kind)
+        except msgspec.ValidationError as error:
+            log.warning("an object cannot be read and is left out", what=resource.plural, error=str(error))

@@ -74,25 +74,27 @@ async def watch(
     *,
     on_trouble: Callable[[str], None] | None = None,
     gather: float = 0.0,
+    lenient: bool = False,
 ) -> AsyncIterator[Snapshot[T] | Change[T]]:
     """A Snapshot, then each Change; another Snapshot when changes were missed. Never ends, never raises KubeError.
 
     kind: what objects are decoded to: ``dict``, or a ``msgspec.Struct`` with the fields that matter (much faster).
     on_trouble: called with what is wrong when the watch is interrupted, and with "" when it goes on.
     gather: seconds for which nothing more is read after something came, so that many changes wake us less often. What
-    comes after a quiet time is told at once.
+    comes after a quiet time is told at once. lenient: leave out objects that cannot be decoded, for a reader that does
+    not depend on seeing all; otherwise they stop the watch, and everything is listed again and again.
     """
     tell = on_trouble or _say_nothing
     version, pause = "", 0.0
     while True:
         try:
             if not version:
-                items, version = await client.list_versioned(resource, kind, labels, fields)
+                items, version = await client.list_versioned(resource, kind, labels, fields, lenient=lenient)
                 yield Snapshot(items)
             tell("")
             query = {"labelSelector": labels, "fieldSelector": fields, "resourceVersion": version}
             begun = time.monotonic()
-            async for change, version in _changes(client, resource, kind, query, gather):  # noqa: B007  for the next request
+            async for change, version in _changes(client, resource, kind, query, gather, lenient):  # noqa: B007  for the next request
                 if change is not None:
                     yield change
             if time.monotonic() - begun >= _BRIEF:
@@ -116,7 +118,7 @@ def _say_nothing(trouble: str) -> None:
 
 
 async def _changes(
-    client: KubeClient, resource: Resource, kind: type[T], query: dict[str, str], gather: float
+    client: KubeClient, resource: Resource, kind: type[T], query: dict[str, str], gather: float, lenient: bool
 ) -> AsyncIterator[tuple[Change[T] | None, str]]:
     """The changes of one request, each with its resource version; None = a bookmark."""
     event = msgspec.defstruct("Event", [("type", str), ("object", kind)])
@@ -131,8 +133,15 @@ async def _changes(
             if line.startswith(b'{"type":"BOOKMARK"'):
                 yield None, version
             else:
-                change = changes.decode(line)
-                yield Change(change.type, change.object), version  # type: ignore[attr-defined]
+                try:
+                    change = changes.decode(line)
+                except msgspec.ValidationError as error:
+                    if not lenient:
+                        raise
+                    log.warning("an object cannot be read and is left out", what=resource.plural, error=str(error))
+                    yield None, version
+                else:
+                    yield Change(change.type, change.object), version  # type: ignore[attr-defined]
 
 
 async def _lines(answer: aiohttp.ClientResponse, gather: float) -> AsyncIterator[bytes]:

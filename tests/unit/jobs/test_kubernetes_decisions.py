@@ -157,6 +157,7 @@ def test_the_configuration_of_a_cluster() -> None:
         ({"type": "kubernetes", "tools_image": ""}, "launcher.tools_image is empty"),
         ({"type": "kubernetes", "tools_rclone": "rclone"}, "must be an absolute path"),
         ({"type": "kubernetes", "job_ttl": 0}, "launcher.job_ttl is 0"),
+        ({"type": "kubernetes", "disk_limit": -1}, "launcher.disk_limit is -1"),
         ({"type": "kubernetes", "schedule_timeout": -1.0}, "launcher.schedule_timeout is -1.0"),
     ],
 )

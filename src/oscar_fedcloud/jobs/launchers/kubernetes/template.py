@@ -17,6 +17,7 @@ import msgspec
 
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.fdl import Kubernetes, Service
+from oscar_fedcloud.fdl.quantity import parse_quantity
 from oscar_fedcloud.jobs.launchers.kubernetes.objects import OUTPUTS, PREFIX
 from oscar_fedcloud.jobs.launchers.kubernetes.variables import variables_file
 from oscar_fedcloud.jobs.launchers.plan import SCRIPTS
@@ -166,7 +167,7 @@ def _pod(job: JobSpec, name: str, settings: KubernetesConfig, tools: Tools) -> d
         "enableServiceLinks": False,
         "securityContext": pod_security,
         "tolerations": [*_DEAD_NODE, *map(toleration_of, wanted.tolerations)],
-        "volumes": _volumes(name, settings, tools),
+        "volumes": _volumes(name, service, settings, tools),
         "containers": [
             {
                 "name": CONTAINER,
@@ -205,7 +206,16 @@ def _resources(job: JobSpec, settings: KubernetesConfig) -> dict[str, dict[str, 
         limits["cpu"] = requests["cpu"]
     if settings.gpu_resource in requests:
         limits[settings.gpu_resource] = requests.pop(settings.gpu_resource)  # of these, a limit is a request
+    if settings.disk_limit:
+        limits["ephemeral-storage"] = str(_disk_of(job.service, settings))
+        requests.setdefault("ephemeral-storage", "0")  # else the limit would count as the request
     return {"requests": requests, "limits": limits}
+
+
+def _disk_of(service: Service, settings: KubernetesConfig) -> int:
+    """Bytes of disk that a Job may use: what the site allows, or what the service asks for if that is more."""
+    asked = parse_quantity(service.ephemeral_storage_request) if service.ephemeral_storage_request else 0
+    return max(settings.disk_limit, asked)
 
 
 def security(level: str, user: int, group: int, default_user: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -223,13 +233,14 @@ def security(level: str, user: int, group: int, default_user: int) -> tuple[dict
     return pod, container
 
 
-def _volumes(name: str, settings: KubernetesConfig, tools: Tools) -> list[dict[str, Any]]:
+def _volumes(name: str, service: Service, settings: KubernetesConfig, tools: Tools) -> list[dict[str, Any]]:
+    work = {"sizeLimit": str(_disk_of(service, settings))} if settings.disk_limit else {}
     event = {"path": "event", "fieldRef": {"fieldPath": f"metadata.annotations['{VARIABLES}']"}}
     sources = [{"configMap": {"name": name}}, {"secret": {"name": name}}, {"downwardAPI": {"items": [event]}}]
     image = {"reference": settings.tools_image, "pullPolicy": "IfNotPresent"}
     return [
         {"name": "job", "projected": {"sources": sources, "defaultMode": 0o444}},
-        {"name": "work", "emptyDir": {}},
+        {"name": "work", "emptyDir": work},
         {"name": "tools", **({"image": image} if tools == "image" else {"emptyDir": {}})},
     ]
 

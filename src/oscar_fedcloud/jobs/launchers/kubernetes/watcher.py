@@ -143,7 +143,9 @@ class Watcher:
     # -- the picture -----------------------------------------------------------------------------------------------
 
     async def _watch_jobs(self) -> None:
-        async for seen in watch(self.client, self.job_kind, Job, SELECTOR, on_trouble=self._trouble("jobs")):
+        async for seen in watch(
+            self.client, self.job_kind, Job, SELECTOR, on_trouble=self._trouble("jobs"), lenient=True
+        ):
             if isinstance(seen, Snapshot):
                 before, self.jobs = self.jobs, {job.metadata.name: job for job in seen.items}
                 first = self._list("jobs")
@@ -166,7 +168,9 @@ class Watcher:
             self._judge(name)
 
     async def _watch_pods(self) -> None:
-        async for seen in watch(self.client, self.pod_kind, Pod, SELECTOR, on_trouble=self._trouble("pods")):
+        async for seen in watch(
+            self.client, self.pod_kind, Pod, SELECTOR, on_trouble=self._trouble("pods"), lenient=True
+        ):
             if isinstance(seen, Snapshot):
                 self.pods = {pod.job: pod for pod in seen.items}
                 self._list("pods")

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Odd objects of a cluster, and odd words in them, end at most the attempt that they are about."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from oscar_fedcloud.config import KubernetesConfig
+from oscar_fedcloud.jobs.launchers.kubernetes import endings, troubles
+from oscar_fedcloud.jobs.launchers.kubernetes.objects import OUTPUTS, Job, Pod
+from oscar_fedcloud.jobs.launchers.kubernetes.watcher import Watcher
+from oscar_fedcloud.jobs.launchers.result import Result
+from oscar_fedcloud.kube import KubeClient, Resource
+from oscar_fedcloud.model import OutputPlace, StoredObject
+
+MD5 = "5d41402abc4b2a76b9719d911017c592"
+PODS = Resource("v1", "pods", "oscar-services")
+
+
+def pod(message: str = "", code: int = 0, **status: Any) -> dict[str, Any]:
+    """A Pod that ended like this, as JSON."""
+    ended = {"exitCode": code, "message": message, "reason": "Error" if code else "Completed"}
+    return {
+        "metadata": {"name": "p", "labels": {"batch.kubernetes.io/job-name": "j"}},
+        "status": {
+            "phase": "Failed" if code else "Succeeded",
+            "containerStatuses": [{"name": "oscar-container", "state": {"terminated": ended}}],
+            **status,
+        },
+    }
+
+
+class Records:
+    """A log bucket with one list of outputs."""
+
+    def __init__(self, listed: bytes = b"") -> None:
+        self.listed = listed
+
+    def result(self, job: str) -> Result:
+        return Result()
+
+    def outputs(self, job: str) -> bytes:
+        return self.listed
+
+    def keep_log(self, job: str, log: bytes) -> None:
+        """Nothing."""
+
+
+async def reported(document: dict[str, Any], job: dict[str, Any], records: Records | None = None) -> Any:
+    """The completion of a Job whose Pod looks like this."""
+    watcher = Watcher(KubeClient("", ""), KubernetesConfig(), records or Records())
+    watcher.jobs["j"] = msgspec.convert(job, Job)
+    watcher.pods["j"] = msgspec.convert(document, Pod)
+    watcher.expected["j"] = 0.0
+    assert watcher._judge("j")
+    async for completion in watcher.completions():
+        return completion
+    return None
+
+
+async def test_outputs_come_from_the_message_and_its_annotation() -> None:
+    places = msgspec.json.encode([OutputPlace("minio.default", "results", "out")]).decode()
+    job = {"metadata": {"name": "j", "annotations": {OUTPUTS: places, "other": "x" * 1000}}}
+    told = f"phase=done\nexit=0\nreason=done\nsummary=well\noutputs=1\noutput=0 {MD5} 5 a\n"
+    found = await reported(pod(told), job)
+    assert found.outputs == (StoredObject("minio.default", "results", "out/a", 5, MD5),)
+    assert (found.outputs_total, found.summary) == (1, "well")
+
+
+async def test_a_long_list_comes_from_the_log_bucket() -> None:
+    places = msgspec.json.encode([OutputPlace("minio.default", "results")]).decode()
+    job = {"metadata": {"name": "j", "annotations": {OUTPUTS: places}}}
+    listed = "".join(f"output=0 {MD5} 5 a{number}\n" for number in range(30)).encode()
+    told = f"phase=done\nexit=0\nreason=done\noutputs=30\noutput=0 {MD5} 5 a0\n"
+    found = await reported(pod(told), job, Records(listed))
+    assert len(found.outputs) == 30
+
+
+@pytest.mark.parametrize("annotation", ["", "[]", "nonsense", '[{"provider": 5}]', "[" * 10000, '{"a": 1}'])
+async def test_an_odd_annotation_costs_the_list_only(annotation: str) -> None:
+    job = {"metadata": {"name": "j", "annotations": {OUTPUTS: annotation}}}
+    found = await reported(pod(f"phase=done\nexit=0\noutputs=1\noutput=0 {MD5} 5 a\n"), job)
+    assert (found.state, found.outputs, found.outputs_total) == ("succeeded", (), 1)
+
+
+@pytest.mark.parametrize("code", [0, 1, 137])
+@pytest.mark.parametrize(
+    "message", ["phase=script\nexit=" + "9" * 20, "exit=0", "\0\0", "x" * 5000, "phase=done\nexit=x"]
+)
+async def test_an_odd_message_fails_its_attempt(message: str, code: int) -> None:
+    found = await reported(pod(message, code), {"metadata": {"name": "j"}})
+    assert found.state == "failed"
+    assert "cannot be used" in found.reason
+    assert "\0" not in found.reason
+
+
+async def test_what_cannot_be_judged_ends_its_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OverflowError("too large")
+
+    monkeypatch.setattr(endings, "ending", fail)
+    found = await reported(pod("phase=done\nexit=0\n"), {"metadata": {"name": "j"}})
+    assert found.state == "failed"
+    assert "too large" in found.reason
+
+
+def test_times_and_texts_are_bounded() -> None:
+    seen = msgspec.convert(
+        pod("", 3) | {"status": {"phase": "Failed", "reason": "Evicted", "message": "a\0b" * 5000}}, Pod
+    )
+    found = endings.ending("j", None, seen)
+    assert found is not None
+    assert len(found.reason) <= 2000
+    assert "\0" not in found.reason
+    far = msgspec.convert("9999-12-31T23:59:59Z", type=datetime)
+    assert endings.completion("j", found.state, "", 0, far).finished is None
+
+
+async def test_objects_that_cannot_be_decoded_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = KubeClient("", "")
+    odd: list[Any] = [{"metadata": {"name": 5}}, {"metadata": {"name": "x", "labels": None}}, {}, [], None, "x"]
+    page = json.dumps({"metadata": {"resourceVersion": "7"}, "items": [*odd, pod()]}).encode()
+
+    async def send(*_: object, **__: object) -> bytes:
+        return page
+
+    monkeypatch.setattr(client, "send", send)
+    found, version = await client.list_versioned(PODS, Pod, lenient=True)
+    assert ([each.metadata.name for each in found], version) == (["p"], "7")
+    with pytest.raises(msgspec.ValidationError):
+        await client.list_versioned(PODS, Pod)  # whoever must see all is told that he does not
+
+
+def test_why_a_pod_does_not_run_yet() -> None:
+    unschedulable = {"type": "PodScheduled", "status": "False", "message": "0/2 nodes: Insufficient cpu"}
+    waiting = {
+        "name": "oscar-container",
+        "image": "i",
+        "state": {"waiting": {"reason": "ErrImagePull", "message": "no"}},
+    }
+
+    def found(spec: dict[str, Any], **status: Any) -> tuple[str, str]:
+        return troubles.waiting(msgspec.convert({"metadata": {"name": "p"}, "spec": spec, "status": status}, Pod))
+
+    assert found({}, conditions=[unschedulable]) == ("no_node", "0/2 nodes: Insufficient cpu")
+    assert found({"nodeName": "n"}, containerStatuses=[waiting]) == ("starting", "image i cannot be pulled: no")
+    assert found({}) == ("starting", "its Pod waits for the scheduler")
+    assert found({"nodeName": "n"})[1].startswith("node n ")
