@@ -58,7 +58,7 @@ class KubeMemory:
         return [copy.deepcopy(each) for each in found if not fields or each["spec"].get("nodeName") == node]
 
     async def list_versioned(
-        self, resource: Resource, kind: type[T], labels: str = "", fields: str = ""
+        self, resource: Resource, kind: type[T], labels: str = "", fields: str = "", *, lenient: bool = False
     ) -> tuple[list[T], str]:
         found = await self.list_objects(resource, labels, fields)
         return [msgspec.convert(each, kind) for each in found], str(self._version)

@@ -266,7 +266,7 @@ class Brief:
         self.lines, self.requests = lines, 0
         self.content, self.connection = self, None
 
-    async def list_versioned(self, *args: Any) -> tuple[list[Any], str]:
+    async def list_versioned(self, *args: Any, **options: Any) -> tuple[list[Any], str]:
         return [], "1"
 
     @asynccontextmanager
