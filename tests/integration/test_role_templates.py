@@ -189,3 +189,10 @@ def test_a_backup_knows_where_the_invoker_is(tmp_path: Path, listen: str, url: s
     assert found[:2] == [url, "/srv/oscar/ledger.db"]
     assert "/srv/oscar/services" in found
     assert not [path for path in found if "/var/lib/oscar" in path]
+
+
+@pytest.mark.parametrize(("limit", "found"), [("", None), (5 * 2**30, 5 * 2**30), (0, 0)])
+def test_the_disk_of_jobs_can_be_limited(tmp_path: Path, limit: object, found: int | None) -> None:
+    (tmp_path / "launcher.j2").write_text("{{ __invoker_launcher | to_json }}")
+    text = rendered(tmp_path, "invoker", str(tmp_path / "launcher.j2"), invoker_job_disk_limit=limit)
+    assert yaml.safe_load(text).get("disk_limit") == found

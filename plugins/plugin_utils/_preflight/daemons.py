@@ -15,16 +15,17 @@ def problems(value: Value, roles: Sequence[str]) -> list[str]:
 
 
 def _stores(value: Value) -> Iterator[str]:
-    """A store with one key hands it to all Jobs, which only the administrator may allow."""
+    """A store of type s3 may make no key for each service; then the administrator decides about its own."""
     launcher = _mapping(value("invoker_launcher")).get("type", "kubernetes")
     if launcher != "kubernetes":
         return  # on a single machine there is one user
     settings = _mapping(_mapping(value("invoker_settings")).get("providers"))
-    for name, store in {**settings, **_mapping(value("invoker_providers"))}.items():
-        if _mapping(store).get("type") == "s3" and not _mapping(store).get("shared_key"):
+    for name, given in {**settings, **_mapping(value("invoker_providers"))}.items():
+        store = _mapping(given)
+        if store.get("type") == "s3" and store.get("access_key") and "shared_key" not in store:
             yield (
-                f"The store {name} in invoker_providers has type s3, so all Jobs would get its one key; "
-                "set shared_key: true for it to allow that, or use one of type minio, which has a key for each service."
+                f"The store {name} in invoker_providers has type s3 and no shared_key; it must be true if all Jobs "
+                "may use the store's one key, or false if the store makes a key for each service."
             )
 
 

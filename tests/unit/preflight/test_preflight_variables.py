@@ -109,6 +109,7 @@ BAD = [
     ("autoscaler_pool", [], " is not a variable of any role; autoscaler_pools is."),
     ("autoscaler_memory_max", "lots", " is 'lots'; it must be an amount such as 2G, a share such as 50%, or infinity."),
     ("autoscaler_watchdog", -1, " is -1; it must be a number that is not negative."),
+    ("invoker_job_disk_limit", "20Gi", " is '20Gi'; it must be a number of bytes, or 0 for no limit."),
     ("invoker_token_lifetime", 60, " is 60; it must be at least 600 seconds."),
     ("service_account_lifetime", 60, " is 60; it must be at least 600 seconds."),
     ("minio_address", "9000", " is '9000'; it must be an address and a port such as 127.0.0.1:8080."),
@@ -162,22 +163,21 @@ def daemons(variables: dict[str, object], *roles: str) -> list[str]:
     return preflight.variable_problems(variables, list(roles), "192.0.2.0/25")
 
 
-SHARED = (
-    "The store s3.archive in invoker_providers has type s3, so all Jobs would get its one key; set shared_key: true"
-)
+SHARED = "The store s3.archive in invoker_providers has type s3 and no shared_key; it must be true if all Jobs may use"
 
 
 @pytest.mark.parametrize("place", ["invoker_providers", "invoker_settings"])
-def test_a_store_with_one_key_must_be_allowed(place: str) -> None:
+def test_it_must_be_said_whether_jobs_share_the_key_of_a_store(place: str) -> None:
     def given(**more: object) -> dict[str, object]:
-        stores = {"s3.archive": {"type": "s3", "endpoint": "https://s3.example.org", **more}}
+        stores = {"s3.archive": {"type": "s3", "endpoint": "https://s3.example.org", "access_key": "AKIA", **more}}
         return {place: stores if place == "invoker_providers" else {"providers": stores}}
 
     [told] = daemons(given())
     assert told.startswith(SHARED)
-    assert daemons(given(shared_key=True)) == []
+    assert daemons(given(shared_key=True)) == daemons(given(shared_key=False)) == []
+    assert daemons(given(access_key="")) == [], "public data needs no key"
     assert daemons({**given(), "invoker_launcher": {"type": "process"}}) == []
-    assert daemons({"invoker_providers": {"minio.other": {"type": "minio"}}}) == []
+    assert daemons({"invoker_providers": {"minio.other": {"type": "minio", "access_key": "a"}}}) == []
 
 
 def test_an_autoscaler_without_clouds_or_pools_is_told() -> None:
