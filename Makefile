@@ -12,12 +12,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST_ARGS ?=
 BENCH ?=
+SOAK_MINUTES ?= 30
+NEWEST_PYTHON ?= 3.13
 TIER ?= full
 # All tests of the site also need versions to upgrade from and to.
 SITE_PARTS ?= minio kubernetes-api site$(if $(filter smoke,$(TIER)),, upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart stop check parts test install-test lint sanity site-parts site-up site-status site-down test-site scale-parts test-scale molecule bench release clean
+.PHONY: help quickstart stop check parts test test-newest install-test lint sanity site-parts site-up site-status site-down test-site scale-parts test-scale soak molecule bench release clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,11 +48,15 @@ check:  ## say what is missing on this machine for the tests
 	@PYTHON="$(PYTHON)" tools/check-tools.sh test
 
 parts: check  ## build the real servers that the tests use (once)
-	@"$(PYTHON)" tools/build_parts.py minio kubernetes-api
+	@"$(PYTHON)" tools/build_parts.py minio clock kubernetes-api
 
 test: parts $(VENV)/.dev  ## all unit and integration tests
 	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	@echo "Next: make lint, make install-test"
+
+# The daemons run on Python 3.11 and newer: the unit tests also on the newest one, where it is installed.
+test-newest: $(VENV)/.dev  ## unit tests on the newest Python that is supported, where this machine has it
+	@tools/test-newest.sh $(NEWEST_PYTHON) $(PYTEST_ARGS)
 
 install-test: $(VENV)/.dev  ## install the product as a user does, from nothing, and use it
 	@$(BIN)/pytest -m install tests/integration $(PYTEST_ARGS)
@@ -91,6 +97,10 @@ scale-parts: check
 test-scale: scale-parts $(VENV)/.dev  ## the autoscaler with 1,000 nodes and 30,000 Pods, which kwok plays (SCALE_NODES, SCALE_PODS)
 	@$(BIN)/pytest -m scale tests/scale $(PYTEST_ARGS)
 	@echo "Next: make bench BENCH=autoscale"
+
+soak: parts $(VENV)/.dev  ## let a site work under load and attacks for SOAK_MINUTES (30), and show whether anything grows
+	@$(BIN)/python tests/soak $(SOAK_MINUTES)
+	@echo "Next: make bench"
 
 molecule: site-parts $(VENV)/.dev  ## make a whole site, again, reboot it and look at its machines (root)
 	@$(BIN)/pip install --quiet --editable '.[site]'

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the real servers of the tests from their Go modules, once for each version, into a cache outside the tree.
 
-Usage: build_parts.py [GROUP ...]   Groups: minio, kubernetes-api (both: what `make test` needs), scale, site, upgrade
+Usage: build_parts.py [GROUP ...]   Groups: minio, clock, kubernetes-api (what `make test` needs), scale, site,
+upgrade
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from parts import GROUPS, Build
+from shifted_clock import make_overlay
 
 BIN = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedcloud-oscar/bin"
 PROGRESS = 10.0  # seconds between two lines
@@ -70,7 +72,7 @@ def main(groups: Sequence[str]) -> int:
     if unknown := set(groups) - set(GROUPS):
         print(f"No such group: {', '.join(sorted(unknown))}. There are: {', '.join(GROUPS)}", file=sys.stderr)
         return 2
-    builds = [build for group in groups or ("minio", "kubernetes-api") for build in GROUPS[group]]
+    builds = [build for group in groups or ("minio", "clock", "kubernetes-api") for build in GROUPS[group]]
     BIN.mkdir(parents=True, exist_ok=True)
     try:
         with (BIN / ".lock").open("w") as lock:
@@ -105,7 +107,8 @@ def make(build: Build) -> None:
         require(go, build)
         made = Path(temporary, "made")
         log = BIN / f"{build.name}.build.log"
-        go.build([f"-ldflags={build.ldflags}", *build.flags, f"-o={made}/", *build.packages], log)
+        overlay = [f"-overlay={shifted_overlay(go)}"] if build.shifted_clock else []
+        go.build([f"-ldflags={build.ldflags}", *build.flags, *overlay, f"-o={made}/", *build.packages], log)
         for name, package in build.programs.items():
             target = BIN / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +117,14 @@ def make(build: Build) -> None:
     stamp_of(build).write_text(repr(build))
     log.unlink()
     say(f"  done after {time.monotonic() - started:.0f} s")
+
+
+def shifted_overlay(go: Go) -> Path:
+    """Make the overlay that lets tests shift the clock."""
+    try:
+        return make_overlay(Path(go("env", "GOROOT").strip()), go.folder)
+    except ValueError as error:
+        raise BuildError(str(error)) from error
 
 
 def require(go: Go, build: Build) -> None:

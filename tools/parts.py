@@ -17,6 +17,7 @@ class Build:
 
     ``programs`` maps the file that is made to the package within the module. ``also`` are further modules that must
     have a certain version, ``staging`` is the version of those that the module would take from its own tree.
+    ``shifted_clock``: tests can shift the wall clock of the programs, see ``shifted_clock.py``.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Build:
     also: Mapping[str, str] = field(default_factory=dict)
     staging: str = ""
     with_c: bool = False
+    shifted_clock: bool = field(default=False, repr=False)
 
     @property
     def modules(self) -> dict[str, str]:
@@ -72,6 +74,7 @@ MINIO_NEXT = Build(
     {"minio-next": ""},
     ldflags="-s -w -X github.com/minio/minio/cmd.ReleaseTag=RELEASE.2026-11-01T00-00-00Z",
 )
+MINIO_CLOCK = Build("minio-clock", "github.com/minio/minio", VERSIONS["minio"], {"minio-clock": ""}, shifted_clock=True)
 ETCD = Build("etcd", "go.etcd.io/etcd/server/v3", VERSIONS["etcd"], {"etcd": ""})
 ETCDCTL = Build("etcdctl", "go.etcd.io/etcd/etcdctl/v3", VERSIONS["etcd"], {"etcdctl": ""})
 CONTAINERD = Build(
@@ -107,6 +110,7 @@ KWOK = Build("kwok", "sigs.k8s.io/kwok", VERSIONS["kwok"], {"kwok": "/cmd/kwok"}
 
 GROUPS: Mapping[str, Sequence[Build]] = {
     "minio": [MINIO],
+    "clock": [MINIO_CLOCK],
     "kubernetes-api": [kubernetes("kubernetes-api", VERSIONS["kubernetes"], API_PROGRAMS), ETCD],
     "site": [
         kubernetes("kubernetes", VERSIONS["kubernetes"], OTHER_PROGRAMS),

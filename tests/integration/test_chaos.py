@@ -19,6 +19,7 @@ from parts.minio import MinioServer
 from parts.site import file_service, running_site
 
 UPLOADS = 300
+UNTOLD = 5.0  # s before a kill of the store in which an upload's event may not have left it, nor reached its queue
 ODD = [
     "plain", "two words", "a+b", "100%", "50%25", "é", "日本", "new\nline", "tab\there", "it's", 'say "x"', "$(id)",
     "`id`", "-dash", "a&b=c", "#hash", "?query", "star*", "[set]", "{brace}", "semi;colon", "pipe|", "~home",
@@ -44,7 +45,7 @@ class Uploads:
             region_name="us-east-1",
             config=BotoConfig(retries={"max_attempts": 1}, connect_timeout=3, read_timeout=10),
         )
-        self.acknowledged: list[tuple[str, str]] = []
+        self.acknowledged: dict[tuple[str, str], float] = {}  # (key, eTag) -> when the store said yes
         self.newest: dict[str, bytes] = {}
 
     def put(self, key: str, body: bytes) -> None:
@@ -57,7 +58,7 @@ class Uploads:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
-        self.acknowledged.append((key, etag))
+        self.acknowledged[key, etag] = time.monotonic()
         self.newest[key] = body
 
 
@@ -73,11 +74,12 @@ def planned() -> list[tuple[str, bytes]]:
     return uploads
 
 
-def big_upload_while_killed(uploads: Uploads, minio: MinioServer) -> None:
+def big_upload_while_killed(uploads: Uploads, minio: MinioServer, kills: list[float]) -> None:
     """MinIO dies in the middle of an upload and comes back; the user uploads again until it is taken."""
     thread = threading.Thread(target=uploads.put, args=("in/big", b"0123456789abcdef" * 2_000_000))
     thread.start()
     time.sleep(0.1)
+    kills.append(time.monotonic())
     minio.kill()
     minio.start()
     thread.join(120)
@@ -91,15 +93,15 @@ def upload_without_rule(uploads: Uploads, daemon: Daemon) -> None:
     eventually(lambda: daemon.jobs(key="in/nobody tells"), 60)
 
 
-def faults(uploads: Uploads, minio: MinioServer, daemon: Daemon) -> dict[int, Callable[[], object]]:
-    """What happens before which upload."""
+def faults(uploads: Uploads, minio: MinioServer, daemon: Daemon, kills: list[float]) -> dict[int, Callable[[], object]]:
+    """What happens before which upload. ``kills`` gets the times at which the store is killed."""
     table: dict[int, Callable[[], object]] = {}
     for number in (30, 80, 130, 200, 250):
         table[number] = daemon.kill
         table[number + 8] = daemon.start
     table[110] = daemon.pause
     table[118] = daemon.resume
-    table[160] = lambda: big_upload_while_killed(uploads, minio)
+    table[160] = lambda: big_upload_while_killed(uploads, minio, kills)
     table[225] = lambda: upload_without_rule(uploads, daemon)
     return table
 
@@ -116,7 +118,8 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory):
         daemon.apply(file_service("chaos", SCRIPT, environment={"variables": variables}))
         daemon.wait_ready("chaos")
         uploads = Uploads(minio)
-        schedule = faults(uploads, minio, daemon)
+        kills: list[float] = []
+        schedule = faults(uploads, minio, daemon, kills)
         pids = [minio.pid]
         duplicates = 0.0
         for number, (key, body) in enumerate(planned()):
@@ -129,13 +132,23 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory):
         everything_known(daemon, uploads)
         jobs = daemon.wait_jobs(len(uploads.newest), timeout=400)
         duplicates += seen_twice(daemon)
-        yield Aftermath(minio, uploads, jobs, journal, pids, duplicates)
+        yield Aftermath(minio, uploads, jobs, journal, pids, duplicates, kills)
 
 
 class Aftermath:
-    def __init__(self, minio, uploads, jobs, journal: Path, pids, duplicates) -> None:
+    def __init__(self, minio, uploads, jobs, journal: Path, pids, duplicates, kills) -> None:
         self.minio, self.uploads, self.jobs, self.pids, self.duplicates = minio, uploads, jobs, pids, duplicates
+        self.kills = kills
         self.journal = Counter(journal.read_text().splitlines())
+
+    def may_be_untold(self, key: str, etag: str) -> bool:
+        """Whether nobody may have told of an upload: the store was killed right after it, and a newer one replaced it.
+
+        A listing shows only the newest revision of a key; see the known limits in docs/architecture.md.
+        """
+        replaced = hashlib.md5(self.uploads.newest[key]).hexdigest() != etag
+        stored = self.uploads.acknowledged[key, etag]
+        return replaced and any(0 <= kill - stored <= UNTOLD for kill in self.kills)
 
 
 def everything_known(daemon: Daemon, uploads: Uploads) -> None:
@@ -160,7 +173,8 @@ def order(job: dict) -> int:
 def test_each_event_ends_in_one_success_or_is_superseded(aftermath: Aftermath) -> None:
     assert {job["state"] for job in aftermath.jobs} <= {"succeeded", "superseded"}
     known = {(job["key"], job["etag"]) for job in aftermath.jobs}
-    assert set(aftermath.uploads.acknowledged) - known == set()
+    untold = aftermath.uploads.acknowledged.keys() - known
+    assert [upload for upload in untold if not aftermath.may_be_untold(*upload)] == []
     by_key = defaultdict(list)
     for job in aftermath.jobs:
         by_key[job["key"]].append(job)

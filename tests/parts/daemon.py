@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import signal
 import subprocess
@@ -29,6 +30,7 @@ class Daemon:
         self.config_file = folder / "config.yml"
         self.log_file = folder / "invoker.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}  # more than that of the tests
         folder.mkdir(parents=True, exist_ok=True)
         self.settings = self._settings(minio) | settings
         self.write_config()
@@ -60,23 +62,29 @@ class Daemon:
         self.config_file.chmod(0o600)
 
     def start(self, timeout: float = 30.0) -> Daemon:
-        """Start the daemon and wait until it is ready."""
-        with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "oscar_fedcloud.cli.invoker", "--config", str(self.config_file)],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        deadline, standing = time.monotonic() + timeout, ""
-        while time.monotonic() < deadline and self.process.poll() is None:
+        """Start the daemon and wait until it is ready. Raise RuntimeError with the end of its log if it does not."""
+        process = self.launch()
+        deadline, status = time.monotonic() + timeout, ""
+        while time.monotonic() < deadline and process.poll() is None:
             with contextlib.suppress(httpx.HTTPError):
                 answer = self.get("/readyz")
                 if answer.status_code == 200:
                     return self
-                standing = answer.text
+                status = answer.text
             time.sleep(0.05)
         self.kill()
-        raise RuntimeError(f"the invoker did not become ready: {standing}\n{self.log_file.read_text()[-4000:]}")
+        raise RuntimeError(f"the invoker did not become ready: {status}\n{self.log_file.read_text()[-4000:]}")
+
+    def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start the daemon without waiting for it."""
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "oscar_fedcloud.cli.invoker", "--config", str(self.config_file), *arguments],
+                env=os.environ | self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        return self.process
 
     def stop(self) -> None:
         """End it in order."""

@@ -23,10 +23,14 @@ from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 
-def minio_binary() -> Path:
-    """The server that ``make`` built: $OSCAR_TEST_MINIO, else the one in the cache."""
+def minio_binary(name: str = "minio") -> Path:
+    """The server that ``make`` built: $OSCAR_TEST_MINIO, else the one in the cache.
+
+    name: ``minio-clock`` for one whose clock can be shifted.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = Path(os.environ.get("OSCAR_TEST_MINIO") or cache / "fedcloud-oscar" / "bin" / "minio")
+    given = os.environ.get("OSCAR_TEST_MINIO") if name == "minio" else None
+    path = Path(given or cache / "fedcloud-oscar" / "bin" / name)
     if not path.is_file():
         raise FileNotFoundError(f"MinIO server not found at {path}: build it, or set OSCAR_TEST_MINIO")
     return path
@@ -45,6 +49,7 @@ class MinioServer(Server):
         hooks: str = "",
         region: str = "",
         environment: Mapping[str, str] | None = None,
+        program: str = "minio",
     ) -> None:
         self.folder = Path(folder or tempfile.mkdtemp(prefix="oscar-minio-"))
         self.scratch = None if folder else self.folder
@@ -53,6 +58,7 @@ class MinioServer(Server):
         self.region = region
         self.hooks = hooks
         self.environment = dict(environment or {})
+        self.program = program
         self.access_key, self.secret_key = "oscar-root", secrets.token_hex(16)
         self.fast_token, self.durable_token = secrets.token_hex(16), secrets.token_hex(16)
         self._log: IO[bytes] | None = None
@@ -67,7 +73,15 @@ class MinioServer(Server):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self._log = self.log_file.open("ab")
         address = f"127.0.0.1:{self.port}"
-        command = [str(minio_binary()), "server", "--quiet", "--address", address, "--console-address", "127.0.0.1:0"]
+        command = [
+            str(minio_binary(self.program)),
+            "server",
+            "--quiet",
+            "--address",
+            address,
+            "--console-address",
+            "127.0.0.1:0",
+        ]
         self._process = subprocess.Popen(
             [*command, str(self.folder / "data")], env=self._environment(), stdout=self._log, stderr=subprocess.STDOUT
         )
