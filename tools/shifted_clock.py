@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 _NOW = "func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n"
-_SHIFTED = _NOW + "\tsec += clockShift(mono)\n"
+_SHIFTED = _NOW + "\tsec += shiftSeconds.Load()\n"
 _SHIFT = """\
 package time
 
@@ -22,15 +22,17 @@ import (
 	"syscall"
 )
 
-var shiftSeconds, shiftRead atomic.Int64
+var shiftSeconds atomic.Int64
 
-// clockShift returns the seconds to add to the wall clock. It reads them anew after a tenth of a second.
-func clockShift(mono int64) int64 {
-	last := shiftRead.Load()
-	if (last == 0 || mono-last > 100_000_000) && shiftRead.CompareAndSwap(last, mono) {
-		shiftSeconds.Store(readShift())
-	}
-	return shiftSeconds.Load()
+// Now is also called where no system call is allowed, so that a goroutine reads the file.
+func init() {
+	shiftSeconds.Store(readShift())
+	go func() {
+		for {
+			Sleep(100 * Millisecond)
+			shiftSeconds.Store(readShift())
+		}
+	}()
 }
 
 func readShift() int64 {

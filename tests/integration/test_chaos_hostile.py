@@ -12,6 +12,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -208,12 +209,23 @@ for _name, _seconds in (("10 minutes", 600), ("40 days", 40 * DAY), ("a year", 3
         FAULTS[f"store's clock {_name} {_word}"] = jump(store_clock_jumps, _sign * _seconds)
 
 
+@contextmanager
+def chaos_site(folder: Path) -> Iterator[ChaosSite]:
+    """A running site; its disk is unmounted at the end."""
+    site = ChaosSite(folder)
+    try:
+        with site.minio, site.daemon:
+            yield site
+    finally:
+        if site.disk is not None:
+            site.disk.unmount()
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosSite]:
     """The site after all faults."""
-    site = ChaosSite(tmp_path_factory.mktemp("chaos"))
     order = random.Random(SEED)
-    with site.minio, site.daemon:
+    with chaos_site(tmp_path_factory.mktemp("chaos")) as site:
         site.declare()
         for _ in range(ROUNDS):
             for name in order.sample(sorted(FAULTS), len(FAULTS)):
@@ -226,8 +238,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosSite]:
                 site.recovered()
         site.settle()
         yield site
-    if site.disk is not None:
-        site.disk.unmount()
 
 
 def test_every_upload_ran_once(site: ChaosSite) -> None:
