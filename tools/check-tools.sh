@@ -34,7 +34,7 @@ fi
 if [ "$purpose" = test ]; then
     need PostgreSQL postgresql has_postgresql
     need git git git --version
-    need libfaketime libfaketime sh -c 'ls /usr/lib/*/faketime/libfaketimeMT.so.1'
+    need "a C compiler" gcc gcc --version
 fi
 if [ "$purpose" = site ]; then
     need "a C compiler" gcc sh -c 'echo "int main(void) { return 0; }" | gcc -static -x c -o /dev/null -'
