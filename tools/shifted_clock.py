@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lets a program written in Go be built with a wall clock that tests can shift while it runs.
 
-A preloaded library cannot do that: Go asks the kernel for the time without the C library. So the program is built against a
-copy of the standard library's ``time.go`` (``go build -overlay``) whose ``Now`` adds the whole seconds that stand in
+A preloaded library cannot do that: Go asks the kernel for the time without the C library. So the program is built with
+a copy of the standard library's ``time.go`` (``go build -overlay``) whose ``Now`` adds the whole seconds that stand in
 the file named by ``$OSCAR_TEST_CLOCK``. Only the wall clock is shifted, as when a machine's clock is corrected; timers
 are not.
 """
