@@ -70,7 +70,7 @@ class ChaosSite:
 
     def recovered(self) -> None:
         """Wait until the daemon is ready and every upload that counts has been processed."""
-        eventually(lambda: self.daemon.get("/readyz").status_code == 200, 60)
+        eventually(self.daemon.ready, 60)
         eventually(lambda: not self.tenant.unfinished(), 120)
 
 
@@ -172,7 +172,7 @@ def disk_full(site: ChaosSite) -> None:
     assert site.disk is not None
     site.disk.fill()
     site.uploads()
-    eventually(lambda: site.daemon.get("/readyz").status_code == 503)
+    eventually(lambda: site.daemon.ready() is False)
     site.disk.free()
 
 
@@ -181,7 +181,7 @@ def disk_read_only(site: ChaosSite) -> None:
     site.recovered()
     site.disk.fail()
     site.uploads()
-    eventually(lambda: site.daemon.get("/readyz").status_code == 503)
+    eventually(lambda: site.daemon.ready() is False)
     site.daemon.stop()
     site.disk.repair()
     site.daemon.start()
@@ -218,7 +218,7 @@ def chaos_site(folder: Path) -> Iterator[ChaosSite]:
             yield site
     finally:
         if site.disk is not None:
-            site.disk.unmount()
+            site.disk.detach()
 
 
 @pytest.fixture(scope="module")

@@ -114,6 +114,13 @@ class Daemon:
             self.process.wait(30)
             self.process = None
 
+    def ready(self) -> bool | None:
+        """Return whether it says that it is ready, None if it does not answer."""
+        try:
+            return self.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return None
+
     def client(self, **options: Any) -> httpx.Client:
         """An HTTP client that signs in as the administrator."""
         # To read this machine's certificate authorities, of which nothing here is, would take longer than the request.

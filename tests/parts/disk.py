@@ -29,6 +29,10 @@ class Disk:
         """Unmount it; nothing may have a file open on it."""
         _run("umount", str(self.folder))
 
+    def detach(self) -> None:
+        """Unmount it as soon as nobody has a file open on it."""
+        _run("umount", "--lazy", str(self.folder))
+
     def fill(self) -> None:
         """Leave no free block."""
         with (self.folder / "filler").open("wb", buffering=0) as filler:
