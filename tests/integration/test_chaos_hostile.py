@@ -56,6 +56,7 @@ class ChaosSite:
     def declare(self) -> None:
         self.daemon.apply(self.tenant.service(), *self.hostile.services())
         self.daemon.wait_ready(self.tenant.name, *self.hostile.names)
+        self.tenant.open_bucket()
 
     def uploads(self, count: int = 5) -> None:
         """New files, and always a new revision of one that is there."""
@@ -71,7 +72,7 @@ class ChaosSite:
     def recovered(self) -> None:
         """Wait until the daemon is ready and every upload that counts has been processed."""
         eventually(self.daemon.ready, 60)
-        eventually(lambda: not self.tenant.unfinished(), 120)
+        eventually(lambda: not self.tenant.unfinished(), 300)
 
 
 # Each fault: what is done, with uploads while it lasts, until it is over.

@@ -52,6 +52,7 @@ class Load:
         self.hostile = HostileTenants(site.daemon)
         site.daemon.apply(self.tenant.service(), *self.hostile.services())
         site.daemon.wait_ready(self.tenant.name, *self.hostile.names)
+        self.tenant.open_bucket()
 
     def work(self, seconds: float, number: int) -> int:
         """Upload for so long; return the number of the next file."""
