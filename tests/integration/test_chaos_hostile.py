@@ -180,6 +180,7 @@ def disk_full(site: ChaosSite) -> None:
 def disk_read_only(site: ChaosSite) -> None:
     assert site.disk is not None
     site.recovered()
+    site.settle()  # what ran on the disk would have to be killed before the repair, and would run again
     site.disk.fail()
     site.uploads()
     eventually(lambda: site.daemon.ready() is False)
@@ -218,6 +219,7 @@ def chaos_site(folder: Path) -> Iterator[ChaosSite]:
         with site.minio, site.daemon:
             yield site
     finally:
+        site.tenant.close()
         if site.disk is not None:
             site.disk.detach()
 

@@ -61,6 +61,10 @@ class Tenant:
         self._minio = minio
         self._client = httpx.Client(base_url=minio.endpoint, timeout=10, verify=False)
 
+    def close(self) -> None:
+        """Close the connections of its user."""
+        self._client.close()
+
     def service(self) -> dict[str, Any]:
         """Return the service's document."""
         retry = {"attempts": 20, "backoff": 1, "backoff_max": 5, "infrastructure": 50}

@@ -129,6 +129,7 @@ def main(arguments: list[str]) -> int:
                 shown = passed
                 figures = ", ".join(f"{field.name} {getattr(sample, field.name):.1f}" for field in fields(Sample))
                 print(f"{passed:3} min: {figures}", flush=True)
+        load.tenant.close()
     if len(taken) < 6:
         print("too few samples for a verdict", file=sys.stderr)
         return 2
