@@ -17,6 +17,7 @@ from ledger_facts import event, recording, store
 from parts.old_ledger import make_first_version
 from parts.postgres import PostgresServer
 from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 import oscar_fedcloud.ledger
 from oscar_fedcloud.ledger import Ledger, LedgerError, LedgerUnavailable, Verdict
@@ -97,7 +98,7 @@ def test_opening_a_current_ledger_does_not_load_alembic(sqlite_url: str) -> None
 
 
 def test_schema_of_a_newer_program_is_refused(sqlite_url: str) -> None:
-    with create_engine(sqlite_url).begin() as connection:
+    with create_engine(sqlite_url, poolclass=NullPool).begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(LedgerError, match="'9999'"):
         Ledger.open(sqlite_url)
