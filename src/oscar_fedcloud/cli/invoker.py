@@ -88,25 +88,25 @@ async def _serve(config: Config) -> None:
     threads = ThreadPoolExecutor(_THREADS, "work")
     asyncio.get_running_loop().set_default_executor(threads)
     core = build_core(config)
-    hooks = build_hooks(core)
-    listener = socket.create_server((config.host, config.port), family=address_family(config.host), backlog=2048)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(core, hooks),
-            **server_options(limits_of(config), hooks),
-            loop="none",
-            lifespan="off",
-            proxy_headers=False,
-            access_log=False,
-            log_config=None,
-            timeout_graceful_shutdown=10,
-        )
-    )
     alive = asyncio.create_task(tell_watchdog(), name="watchdog")
-    await core.start()
-    notify_ready()  # the socket listens already: who connects now waits for a moment
-    structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
-    try:
+    try:  # a start that is refused, too, closes the ledger: a file that is left open may spoil its restore
+        hooks = build_hooks(core)
+        listener = socket.create_server((config.host, config.port), family=address_family(config.host), backlog=2048)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(core, hooks),
+                **server_options(limits_of(config), hooks),
+                loop="none",
+                lifespan="off",
+                proxy_headers=False,
+                access_log=False,
+                log_config=None,
+                timeout_graceful_shutdown=10,
+            )
+        )
+        await core.start()
+        notify_ready()  # the socket listens already: who connects now waits for a moment
+        structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
         await server.serve(sockets=[listener])
     finally:
         alive.cancel()
