@@ -66,6 +66,7 @@ class LauncherConfig(_JobConfig, kw_only=True, frozen=True, tag="process"):
     rclone: str = "rclone"
     path: tuple[str, ...] = ("/usr/local/bin", "/usr/bin", "/bin")  # the PATH of Jobs
     nice: int = 5
+    log_total: int = 1024**3  # bytes of ended Jobs' logs that are kept on this machine; the log bucket has them, too
 
 
 class KubernetesConfig(_JobConfig, kw_only=True, frozen=True, tag="kubernetes"):

@@ -45,7 +45,7 @@ class ChaosSite:
         data = folder / "invoker"
         self.disk = Disk(data / "data") if disks_can_be_mounted(folder) else None
         self.daemon = Daemon(data, self.minio, port, reconcile_interval=2.0)
-        self.daemon.settings["launcher"]["max_running"] = PLACES
+        self.daemon.settings["launcher"] |= {"max_running": PLACES, "log_total": 16 * 2**20}
         self.daemon.write_config()
         self.daemon.environment = self.daemon_clock.for_c()
         self.ledger = data / "data" / "ledger.db"

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
+import msgspec
 import pytest
 from parts.jobs import Store
 from parts.launching import CONFIG, alive, content, ended, kill_shim, launching, log_of, make_job
@@ -226,6 +227,20 @@ async def test_old_logs_are_pruned(tmp_path: Path, store: Store) -> None:
         assert launcher.log(job.job) is not None
         await launcher.acknowledge(job.job)
         assert [path.name for path in launcher.root.iterdir()] == [other.job]
+
+
+async def test_logs_that_take_too_much_room_are_pruned_oldest_first(tmp_path: Path, store: Store) -> None:
+    """A flood of logs must not fill the disk; one that has not been acknowledged stays whatever its size."""
+    config = msgspec.structs.replace(CONFIG, log_total=25_000)
+    async with launching(tmp_path / "jobs", config) as launcher:
+        jobs = [make_job(store, "yes | head -c 9000") for _ in range(4)]
+        for each in jobs:
+            await launcher.start(each)
+            await ended(launcher)
+        for each in jobs[:3]:
+            await launcher.acknowledge(each.job)
+        assert launcher.log(jobs[0].job) is None
+        assert all(launcher.log(each.job) is not None for each in jobs[1:])
 
 
 async def test_what_an_earlier_life_recorded_leaves_no_keys_behind(tmp_path: Path, store: Store) -> None:

@@ -209,6 +209,15 @@ class JobFolder:
         (self.path / "spec.json").unlink(missing_ok=True)
 
 
+def folder_size(folder: Path) -> int:
+    """Return how many bytes the files directly in a folder take."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    except FileNotFoundError:
+        return 0
+
+
 def remove_tree(folder: Path) -> None:
     """Remove a folder, also when a script took its own rights to it away."""
 

@@ -24,7 +24,7 @@ from oscar_fedcloud.config import LauncherConfig
 from oscar_fedcloud.jobs.launchers import limits
 from oscar_fedcloud.jobs.launchers.container import Engine, find_engine
 from oscar_fedcloud.jobs.launchers.engine import EngineWatch
-from oscar_fedcloud.jobs.launchers.folder import JobFolder, remove_tree
+from oscar_fedcloud.jobs.launchers.folder import JobFolder, folder_size, remove_tree
 from oscar_fedcloud.jobs.launchers.plan import RUNNER, Machine, plan_job
 from oscar_fedcloud.model import AttemptState, Completion, JobSpec, LaunchError
 
@@ -37,7 +37,8 @@ _PRUNE_PAUSE = 600.0  # s
 class ProcessLauncher:
     """Starts Jobs on this machine; ``folder`` holds a folder for each.
 
-    grace: seconds between TERM and KILL. retention: seconds for which log and status of an acknowledged Job stay.
+    grace: seconds between TERM and KILL. retention: seconds for which log and status of an acknowledged Job stay, as
+    long as all of them together are within ``config.log_total``.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ProcessLauncher:
         self._ended: asyncio.Queue[Completion] = asyncio.Queue()
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._pruned = 0.0
+        self._kept = 0  # bytes of acknowledged Jobs, counted since the last look at all of them
         self._engine = EngineWatch(lambda: find_engine())
 
     async def start(self, spec: JobSpec) -> None:
@@ -89,12 +91,14 @@ class ProcessLauncher:
             yield await self._ended.get()
 
     async def acknowledge(self, job: str) -> None:
-        """Remove what the Job worked with. Its log and status stay until they are older than ``retention``."""
+        """Remove what the Job worked with. Its log and status stay until ``_prune`` finds them too old or too large."""
         self._watches.pop(job, None)
-        await asyncio.to_thread(self._folder(job).acknowledge)
-        if time.monotonic() > self._pruned + _PRUNE_PAUSE:
+        folder = self._folder(job)
+        await asyncio.to_thread(folder.acknowledge)
+        self._kept += await asyncio.to_thread(folder_size, folder.path)
+        if self._kept > self.config.log_total or time.monotonic() > self._pruned + _PRUNE_PAUSE:
             self._pruned = time.monotonic()
-            await asyncio.to_thread(self._prune)
+            self._kept = await asyncio.to_thread(self._prune)
 
     def log(self, job: str, tail: int | None = None) -> Iterator[bytes] | None:
         """Chunks of the Job's log (its last ``tail`` bytes) while the launcher still has it, else None."""
@@ -181,13 +185,28 @@ class ProcessLauncher:
             await asyncio.sleep(_POLL)
         self._ended.put_nowait(completion)
 
-    def _prune(self) -> None:
-        """Remove what is older than ``retention`` of acknowledged Jobs, and folders that were never finished."""
-        oldest = time.time() - self.retention
+    def _prune(self) -> int:
+        """Remove what is older than ``retention`` of acknowledged Jobs, and folders that were never finished.
+
+        The oldest go first, until the rest takes no more than nine tenths of ``log_total``, so that a flood of logs
+        fills no disk: the log bucket has them, too. Return how many bytes stay.
+        """
+        oldest, room = time.time() - self.retention, self.config.log_total * 9 // 10
+        kept = 0
+        for modified, path in sorted(self._acknowledged(), reverse=True):
+            size = 0 if path.name.startswith(".") else folder_size(path)  # one that is just being made is not for this
+            if modified < oldest or kept + size > room:
+                remove_tree(path)
+            else:
+                kept += size
+        return kept
+
+    def _acknowledged(self) -> Iterator[tuple[float, Path]]:
+        """Yield the folders of acknowledged Jobs, and those never finished, with the time of their last change."""
         for path in self.root.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                if not (path / "spec.json").exists() and path.stat().st_mtime < oldest:
-                    remove_tree(path)
+                if not (path / "spec.json").exists():
+                    yield path.stat().st_mtime, path
 
 
 def _completion(folder: JobFolder, code: int) -> Completion | None:
