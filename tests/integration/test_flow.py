@@ -322,7 +322,7 @@ def test_rollback_declares_the_former_revision(site: Site) -> None:
         view = client.get("/v2/services/roll").json()
         assert (view["document"]["memory"], view["revision"]) == ("256Mi", "3")
         revisions = client.get("/v2/services/roll/revisions").json()["revisions"]
-    assert [one["revision"] for one in revisions] == [3, 2, 1]
+    assert [one["revision"] for one in revisions] == ["3", "2", "1"]
 
 
 def test_a_loop_is_refused_whichever_service_closes_it(site: Site) -> None:

@@ -102,11 +102,9 @@ def service(script: str, **fields: Any) -> Service:
     return parse_service(document | fields)
 
 
-def run_of(of: Service, event: StorageEvent, attempt: int = 1) -> Run:
-    """The run of a service on an event; all attempts before this one failed."""
-    failures = attempt - 1
-    name = run_id(of.name, event)
-    return Run(name, of.name, event, RunState.RUNNING, "", attempt, failures, 0, 0.0, time.time(), None)
+def run_of(of: Service, event: StorageEvent) -> Run:
+    """The run of a service on an event."""
+    return Run(run_id(of.name, event), of.name, event, RunState.RUNNING, "", 1, 0, 0, 0.0, time.time(), None)
 
 
 def settings(**changes: Any) -> RunnerSettings:
@@ -117,7 +115,7 @@ def settings(**changes: Any) -> RunnerSettings:
 
 def spec_of(store: Store, of: Service, event: StorageEvent, attempt: int = 1, **changes: Any) -> JobSpec:
     """The Job of an attempt."""
-    return job_spec(of, "1", run_of(of, event, attempt), attempt, settings(**changes), store.variables())
+    return job_spec(of, "1", run_of(of, event), attempt, settings(**changes), store.variables())
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,6 @@ def event_environment(service: Service, run: Run, attempt: int, job: str, settin
         "JOB_UUID": job,
         "OSCAR_JOB": job,
         "OSCAR_ATTEMPT": str(attempt),
-        "OSCAR_RETRY": "1" if run.script_failures or run.infra_failures else "",  # a replay begins anew
         "OSCAR_DEPTH": str(event.depth + 1),
         "OSCAR_INPUT_REMOTE": remote_name(event.provider),
         "OSCAR_INPUT_BUCKET": event.bucket,

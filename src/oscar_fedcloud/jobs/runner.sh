@@ -241,12 +241,12 @@ check_outputs() { # links, pipes and the like: rare, and looked at before anythi
     [ ! -s "$o_own/refused" ] || end 120 "$(head -c 900 "$o_own/refused")"
 }
 
-# A first attempt always writes, whatever is there; so does a replay. A retry leaves what is there already as it is
-# (--checksum), so that it does not start the next service twice; --no-traverse: it looks up each output by itself,
-# however many there are of earlier Jobs. rclone lists what is in the store afterwards, with sums that it has anyway.
+# A first attempt always writes, whatever is there. A later one leaves what is there already as it is (--checksum), so
+# that a retry does not start the next service twice; --no-traverse: it looks up each output by itself, however many
+# there are of earlier Jobs. rclone lists what is in the store afterwards, with sums that it has anyway.
 store() {
     o_how='--checksum --no-traverse'
-    [ -n "${OSCAR_RETRY-}" ] || o_how=--no-check-dest
+    [ "${OSCAR_ATTEMPT:-1}" -gt 1 ] || o_how=--no-check-dest
     { cat "$o_own/left_out" && printf '%s\n' "$o_filter"; } >"$o_own/filter"
     # shellcheck disable=SC2086
     call copy $o_how --filter-from "$o_own/filter" --header-upload "x-amz-meta-oscar-depth: $OSCAR_DEPTH" \

@@ -38,7 +38,7 @@ def test_rollback_goes_to_the_revision_before(daemon: Daemon, kubectl: Kubectl) 
         daemon.apply(file_service("back", COPY, concurrency=number))
     with daemon.client() as client:
         shown = client.get("/v2/services/back/revisions").json()["revisions"]
-        assert [one["revision"] for one in shown] == [6, 5, 4, 3]  # three earlier ones are kept
+        assert [one["revision"] for one in shown] == ["6", "5", "4", "3"]  # three earlier ones are kept
         assert client.post("/v2/services/back:rollback", json={}).json()["document"]["concurrency"] == 5
         assert client.post("/v2/services/back:rollback", json={"revision": 1}).status_code == 404
     assert (kubectl.get("back")["spec"]["concurrency"], revision(daemon, "back")) == (5, "7")

@@ -62,13 +62,6 @@ def variables(service: Service, event: StorageEvent = EVENT, settings: RunnerSet
     return service_environment(service, settings) | of_event
 
 
-def test_only_what_follows_a_failure_is_a_retry() -> None:
-    """A replay is a later attempt, too, but it writes its outputs again as a first one does."""
-    fresh, failed = make_run(EVENT), replace(make_run(EVENT), script_failures=1)
-    found = [event_environment(make_service(), run, 3, "step-run-3", SETTINGS) for run in (fresh, failed)]
-    assert [one["OSCAR_RETRY"] for one in found] == ["", "1"]
-
-
 def test_a_storage_event() -> None:
     found = variables(make_service())
     expected = {
