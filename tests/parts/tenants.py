@@ -120,7 +120,7 @@ class HostileTenants:
             yield file_service(f"evil-{name}", script, timeout=20, retry=retry, input=[])
 
     def attack(self, count: int = 5) -> None:
-        """Start the next few hostile scripts, and flood the server. Whatever it answers is right, but it must answer."""
+        """Start the next few hostile scripts, and flood the server. Any answer is right, but there must be one."""
         names = list(itertools.islice(self._turn, count))
         with self.daemon.client(timeout=60) as client, ThreadPoolExecutor(8) as pool:
             calls = [*(self._job(client, name, b"x") for name in names), *self._flood(client)]

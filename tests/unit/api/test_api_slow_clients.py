@@ -28,6 +28,7 @@ class Server:
     def __init__(self, server: uvicorn.Server, port: int) -> None:
         self.server = server
         self.port = port
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def connect(
         self, sent: bytes = b"", receive_buffer: int = 0
@@ -38,7 +39,14 @@ class Server:
         sock.connect(("127.0.0.1", self.port))
         reader, writer = await asyncio.open_connection(sock=sock, limit=2**16)
         writer.write(sent)
+        self._writers.append(writer)
         return reader, writer
+
+    async def close_clients(self) -> None:
+        """Close all connections, and wait until they are gone: what the event loop still holds would be a leak."""
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     async def healthy(self) -> bool:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", verify=False) as client:
@@ -63,10 +71,12 @@ async def serving(core: MemoryCore, **changes: Any) -> AsyncIterator[Server]:
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110  uvicorn tells of nothing
         await asyncio.sleep(0.01)
+    running = Server(server, listener.getsockname()[1])
     try:
         async with asyncio.timeout(20):  # a net for the whole test, not a measure
-            yield Server(server, listener.getsockname()[1])
+            yield running
     finally:
+        await running.close_clients()
         server.should_exit = server.force_exit = True
         await task
         listener.close()
