@@ -32,7 +32,6 @@ FIELDS: list[tuple[str, str, Any, str]] = [
     ("input: [{storage_provider: minio}]", "input[0].path", None, "give a storage path"),
     ("volume: {size: 1Gi}", "volume.mount_path", None, "give an absolute path"),
     # types
-    ("name: 2026", "name", 2026, "put it in quotes"),
     ("image: [debian]", "image", "a list", "give an image reference"),
     ("alpine: 'yes'", "alpine", "yes", "write true or false, without quotes"),
     ("concurrency: '4'", "concurrency", "4", "without quotes"),
@@ -42,7 +41,6 @@ FIELDS: list[tuple[str, str, Any, str]] = [
     ("input: [photos/in]", "input[0]", "photos/in", "give a mapping"),
     ("output: [{storage_provider: minio, path: photos/out, suffix: .png}]", "output[0].suffix", ".png", "['.png']"),
     ("environment: {variables: {LEVEL: [3]}}", "environment.variables.LEVEL", "a list", "give text"),
-    ("labels: {team: true}", "labels.team", True, "put it in quotes"),
     ("filter: 5", "filter", 5, "put it in quotes"),
     # names
     ("name: Grayify", "name", "Grayify", "lower-case letters"),

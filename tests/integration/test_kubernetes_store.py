@@ -293,8 +293,11 @@ async def test_a_long_script_passes(store: KubernetesStore, kube: KubeServer) ->
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
-async def test_a_document_that_is_too_large_is_refused(store: KubernetesStore, http: httpx.Client) -> None:
+async def test_a_document_that_is_too_large_is_refused(
+    store: KubernetesStore, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await write(store, entry("a"))
+    monkeypatch.setattr("oscar_fedcloud.fdl.rules.LARGEST_ENVIRONMENT", 10**9)
     variables = {f"N{number}": "é" * 1000 for number in range(1500)}
     failures = await write(store, entry("a", 2, environment={"variables": variables}))
     assert isinstance(failures["a"], StoreError)
