@@ -19,7 +19,7 @@ TIER ?= full
 SITE_PARTS ?= minio kubernetes-api site$(if $(filter smoke,$(TIER)),, upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart stop check parts test test-newest install-test lint sanity site-parts site-up site-status site-down test-site scale-parts test-scale soak molecule bench release clean
+.PHONY: help quickstart stop check parts test test-newest install-test lint sanity site-parts site-up site-status site-down test-site scale-parts test-scale chaos soak molecule bench release clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,7 +48,7 @@ check:  ## say what is missing on this machine for the tests
 	@PYTHON="$(PYTHON)" tools/check-tools.sh test
 
 parts: check  ## build the real servers that the tests use (once)
-	@"$(PYTHON)" tools/build_parts.py minio clock kubernetes-api
+	@"$(PYTHON)" tools/build_parts.py minio kubernetes-api
 
 test: parts $(VENV)/.dev  ## all unit and integration tests
 	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
@@ -97,6 +97,11 @@ scale-parts: check
 test-scale: scale-parts $(VENV)/.dev  ## the autoscaler with 1,000 nodes and 30,000 Pods, which kwok plays (SCALE_NODES, SCALE_PODS)
 	@$(BIN)/pytest -m scale tests/scale $(PYTEST_ARGS)
 	@echo "Next: make bench BENCH=autoscale"
+
+chaos: check $(VENV)/.dev  ## hostile tenants, jumping clocks, failing disks and dying servers (CHAOS_SEED, CHAOS_ROUNDS; root)
+	@"$(PYTHON)" tools/build_parts.py clock
+	@$(BIN)/pytest -m chaos tests/integration $(PYTEST_ARGS)
+	@echo "Next: make soak"
 
 soak: parts $(VENV)/.dev  ## let a site work under load and attacks for SOAK_MINUTES (30), and show whether anything grows
 	@$(BIN)/python tests/soak $(SOAK_MINUTES)

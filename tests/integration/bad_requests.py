@@ -41,7 +41,6 @@ FIELDS: list[tuple[str, str, Any, str]] = [
     ("input: [photos/in]", "input[0]", "photos/in", "give a mapping"),
     ("output: [{storage_provider: minio, path: photos/out, suffix: .png}]", "output[0].suffix", ".png", "['.png']"),
     ("environment: {variables: {LEVEL: [3]}}", "environment.variables.LEVEL", "a list", "give text"),
-    ("filter: 5", "filter", 5, "put it in quotes"),
     # names
     ("name: Grayify", "name", "Grayify", "lower-case letters"),
     ("name: grayify_2", "name", "grayify_2", "hyphens"),
@@ -93,7 +92,7 @@ FIELDS: list[tuple[str, str, Any, str]] = [
     # scripts
     ("script: missing.sh", "script", "missing.sh", "relative to the file"),
     ("script: binary.sh", "script", "binary.sh", "give a shell script"),
-    ("script: .", "script", ".", "relative to the file"),
+    ("script: .", "script", ".", "the path of a readable file"),
 ]
 
 # Whole files; the place, the value, and a part of the hint.
@@ -115,9 +114,9 @@ FILES: list[tuple[str, str, Any, str]] = [
         "a mapping",
         "cluster id",
     ),
-    ("functions: {oscar: [\n", "fdl", None, "YAML or JSON"),
-    ("a: !vault x\n", "fdl", None, "YAML or JSON"),
-    ("a: \0\n", "fdl", None, "YAML or JSON"),
+    ("functions: {oscar: [\n", "document", None, ""),
+    ("a: !vault x\n", "a", None, ""),
+    ("a: \0\n", "document", None, "leave it out"),
 ]
 
 GOOD = {"name": "grayify", "image": "docker.io/library/debian:12", "script": "ok.sh"}

@@ -24,6 +24,7 @@ from parts.ports import free_port
 from parts.site import file_service
 from parts.tenants import HostileTenants, Tenant
 
+pytestmark = pytest.mark.chaos
 SEED = int(os.environ.get("CHAOS_SEED", "20261130"))
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 DAY = 86400
