@@ -137,14 +137,13 @@ def test_a_log_is_followed_until_the_job_ends(person: Person, tmp_path: Path) ->
     (tmp_path / "y").write_text("y")
     person.oscar("put", tmp_path / "y", "slow")
     eventually(lambda: person.oscar("jobs", "slow", "--state", "running", "-o", "name"))
-    follow = subprocess.Popen(
-        person.command("oscar", "logs", "-f", "slow"), env=person.environ(), stdout=subprocess.PIPE, text=True
-    )
-    assert follow.stdout is not None
-    assert follow.stdout.readline() == "began\n"
-    gate.touch()
-    assert follow.stdout.read().startswith("ended\n")
-    assert follow.wait(30) == 0
+    command = person.command("oscar", "logs", "-f", "slow")
+    with subprocess.Popen(command, env=person.environ(), stdout=subprocess.PIPE, text=True) as follow:
+        assert follow.stdout is not None
+        assert follow.stdout.readline() == "began\n"
+        gate.touch()
+        assert follow.stdout.read().startswith("ended\n")
+    assert follow.returncode == 0
 
 
 def test_ctrl_c_ends_a_wait_without_a_traceback_and_the_job_can_be_cancelled(person: Person, tmp_path: Path) -> None:
