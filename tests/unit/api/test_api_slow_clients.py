@@ -73,7 +73,7 @@ async def serving(core: MemoryCore, **changes: Any) -> AsyncIterator[Server]:
         await asyncio.sleep(0.01)
     running = Server(server, listener.getsockname()[1])
     try:
-        async with asyncio.timeout(20):  # a net for the whole test, not a measure
+        async with asyncio.timeout(60):  # a net for the whole test, not a measure
             yield running
     finally:
         await running.close_clients()
