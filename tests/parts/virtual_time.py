@@ -58,6 +58,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         work.add_done_callback(lambda _: self.count(-1))
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  asyncio's own
+        """Wait for the last threads in real time: since Python 3.12 a runner gives them 300 s of the loop's own."""
+        await super().shutdown_default_executor()
+
 
 class _Selector(selectors.DefaultSelector):
     """Waits in virtual time: real events first, then the clock moves."""

@@ -101,6 +101,7 @@ class Starts:
                 if not left:
                     await self._call_off(job)
                     raise
+                report(log, "the start of a job failed, and is tried again", error, job=job)
                 self.troubles.note(f"start of job {job}", error, pause)
                 await asyncio.sleep(pause)
                 if job not in self.slots:

@@ -59,6 +59,12 @@ def reader_engine(url: str) -> Engine:
     return _sqlite(url, _SQLITE_READER, **options)
 
 
+def shut(engine: Engine) -> None:
+    """Close the engine's connections; one that a thread still reads from is closed as soon as it is given back."""
+    event.listen(engine.pool, "checkin", lambda _, record: record.invalidate())
+    engine.dispose()
+
+
 def is_sqlite(url: str) -> bool:
     """Whether the URL names a SQLite file."""
     return make_url(url).get_backend_name() == "sqlite"

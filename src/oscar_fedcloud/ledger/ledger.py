@@ -29,7 +29,7 @@ from oscar_fedcloud.ledger import (
 )
 from oscar_fedcloud.ledger.cells import BadRow
 from oscar_fedcloud.ledger.damage import Damage, watched
-from oscar_fedcloud.ledger.engines import is_sqlite, reader_engine, writer_engine
+from oscar_fedcloud.ledger.engines import is_sqlite, reader_engine, shut, writer_engine
 from oscar_fedcloud.ledger.errors import BadValue, LedgerUnavailable, cause_of, is_row_error
 from oscar_fedcloud.ledger.identity import Identity
 from oscar_fedcloud.ledger.intake import Intake
@@ -92,7 +92,7 @@ class Ledger:
         """Commit what is queued and disconnect."""
         self._intake.writer.close()
         self._writing.dispose()
-        self._reading.dispose()
+        shut(self._reading)
 
     # Events
 

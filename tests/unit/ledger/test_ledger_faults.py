@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from ledger_facts import begin, end, event, queue, recording, store, stored
 from parts.postgres import PostgresServer
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.model import RunState, run_id
@@ -213,3 +213,14 @@ def test_many_threads_at_once(ledger: Ledger) -> None:
 
     asyncio.run(all_at_once())
     assert ledger.counts() == {"grayify": {"succeeded": 60}}
+
+
+def test_a_connection_that_is_in_use_at_the_close_is_closed_afterwards(url: str) -> None:
+    ledger = Ledger.open(url)
+    with ledger._reading.connect() as reading:
+        driver = reading.connection.driver_connection
+        ledger.close()
+        assert reading.execute(text("SELECT 1")).scalar() == 1
+    assert driver is not None
+    with pytest.raises(reading.dialect.loaded_dbapi.Error, match="closed"):
+        driver.execute("SELECT 1")
