@@ -272,8 +272,11 @@ class Provider(Protocol):
     def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
         """All records of a notification body. Raises BadEvent."""
 
-    def list(self, where: Prefix) -> Iterable[StorageEvent]:
-        """The current object of each key, as events (via LISTING). Keys that end in ``/`` are left out."""
+    def list(self, where: Prefix, after: str = "") -> Iterable[StorageEvent]:
+        """The current object of each key, as events (via LISTING). Keys that end in ``/`` are left out.
+
+        after: only keys behind this one, in the order of their bytes. The listing begins there.
+        """
 
     def stat(self, bucket: str, key: str) -> StorageEvent | None:
         """The current object as an event, with its depth, or None."""

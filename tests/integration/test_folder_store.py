@@ -10,9 +10,11 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from parts.listings import count_pages
 from parts.rclone_s3 import RcloneS3, rclone_binary
 
 from oscar_fedcloud.config import ProviderConfig
@@ -94,11 +96,40 @@ def test_odd_names_come_through(provider) -> None:
         assert b"".join(provider.read("data", event.key)) == name.encode()
 
 
-def test_listings_of_many_objects_are_whole(folder, server) -> None:
+def test_listings_of_many_objects_are_whole(folder, server, monkeypatch) -> None:
     (server.folder / "data" / "in").mkdir()
     for number in range(1050):
         (server.folder / "data" / "in" / f"{number:04}").touch()
     assert listed(folder).keys() == {f"{number:04}" for number in range(1050)}
+    pages = count_pages(monkeypatch)
+    assert [event.key for event in islice(folder.list(INPUT, "in/0999"), 20)] == [
+        f"in/{number:04}" for number in range(1000, 1020)
+    ]
+    assert pages == ["data"]
+
+
+def test_a_page_begins_behind_a_name_that_is_not_utf8(folder, server) -> None:
+    place = server.folder / "data" / "in"
+    place.mkdir()
+    names = [b"a", b"b\xfe", b"b\xff", b"c"]
+    for name in names:
+        Path(place, os.fsdecode(name)).touch()
+    listed(folder)
+    keys = [f"in/{name.decode(errors='surrogateescape')}" for name in names]
+    for end, key in enumerate(keys):
+        assert [event.key for event in folder.list(INPUT, key)] == keys[end + 1 :]
+
+
+def test_a_page_begins_behind_any_key(provider) -> None:
+    keys = sorted(f"in/{name}" for name in ["a", "b/1", "b/2", "b-3", "c d", "é", "z"])
+    for key in keys:
+        provider.put("data", key, b"x")
+    time.sleep(1.1)
+    for end, key in enumerate(keys):
+        assert [event.key for event in provider.list(INPUT, key)] == keys[end + 1 :]
+    assert [event.key for event in provider.list(INPUT, "in/b/11")] == keys[keys.index("in/b/2") :]
+    assert [event.key for event in provider.list(INPUT, "a")] == keys
+    assert list(provider.list(INPUT, "j")) == []
 
 
 def test_each_content_has_its_revision(provider) -> None:

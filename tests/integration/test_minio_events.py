@@ -19,6 +19,7 @@ from minio import Minio
 from minio.commonconfig import CopySource, SnowballObject, Tags
 from minio.datatypes import PostPolicy
 from minio.versioningconfig import VersioningConfig
+from parts.listings import count_pages
 from parts.minio import MinioServer
 from parts.receiver import Delivery, Receiver
 
@@ -236,7 +237,7 @@ def test_what_we_store_ourselves_is_an_event_with_the_same_revision(provider, re
     assert (identity(event), event.depth) == (identity(stored), 1)
 
 
-def test_listings_of_many_objects_are_whole(provider, server) -> None:
+def test_listings_of_many_objects_are_whole_or_begin_in_the_middle(provider, server, monkeypatch) -> None:
     provider.ensure_bucket("many")
     client = server.client()
 
@@ -244,10 +245,20 @@ def test_listings_of_many_objects_are_whole(provider, server) -> None:
         objects = [SnowballObject(f"in/{number:04}", data=io.BytesIO(body), length=len(body)) for number in range(1050)]
         client.upload_snowball_objects("many", objects)
 
+    def behind(key: str) -> list[str]:
+        return [event.key for event in provider.list(Prefix("many", "in/"), key)]
+
     fill(b"")
     assert len(list(provider.list(Prefix("many", "in/")))) == 1050
+    pages = count_pages(monkeypatch)
+    assert behind("in/0999") == [f"in/{number:04}" for number in range(1000, 1050)]
+    assert pages == ["many"]
+    monkeypatch.undo()
     client.set_bucket_versioning("many", VersioningConfig("Enabled"))
     fill(b"again")
     listed = list(provider.list(Prefix("many", "in/")))
     assert [event.size for event in listed] == [5] * 1050
     assert provider.stat("many", "in/0500").version_id
+    pages = count_pages(monkeypatch)
+    assert behind("in/0999") == [f"in/{number:04}" for number in range(1000, 1050)]
+    assert pages == ["many"]

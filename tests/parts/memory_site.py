@@ -198,9 +198,9 @@ class MemoryStore:
     def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
         return []
 
-    def list(self, where: Prefix) -> Iterable[StorageEvent]:
-        found = sorted(self.objects)
-        return [self.objects[at][0] for at in found if at[0] == where.bucket and at[1].startswith(where.prefix)]
+    def list(self, where: Prefix, after: str = "") -> Iterable[StorageEvent]:
+        keys = sorted(key for bucket, key in self.objects if bucket == where.bucket and key.startswith(where.prefix))
+        return [self.objects[where.bucket, key][0] for key in keys if key > after]
 
     def stat(self, bucket: str, key: str) -> StorageEvent | None:
         found = self.objects.get((bucket, key))

@@ -111,10 +111,9 @@ async def list_objects(call: Call) -> Response:
     return Response(body, media_type="application/json")
 
 
-def _page(store: Store, where: Prefix, after: bytes, limit: int) -> list[StorageEvent]:
+def _page(store: Store, where: Prefix, after: str, limit: int) -> list[StorageEvent]:
     """At most ``limit`` objects whose keys come behind ``after``. Blocks."""
-    rows = (event for event in store.list(where) if event.key.encode("utf-8", "surrogateescape") > after)
-    found, problem = some_rows(rows, limit)
+    found, problem = some_rows(iter(store.list(where, after)), limit)
     if problem is not None and not isinstance(problem, UnusableRows):
         raise problem
     return found
@@ -131,10 +130,10 @@ def _cursor(key: str) -> str:
     return base64.urlsafe_b64encode(key.encode("utf-8", "surrogateescape")).decode("ascii")
 
 
-def _after(cursor: str) -> bytes:
+def _after(cursor: str) -> str:
     """The key behind which the page of a cursor begins. Raises ApiError 422."""
     try:
-        return base64.b64decode(cursor.encode(), b"-_", validate=True)
+        return base64.b64decode(cursor.encode(), b"-_", validate=True).decode("utf-8", "surrogateescape")
     except ValueError:
         raise bad_cursor(cursor) from None
 

@@ -27,8 +27,8 @@ class Store(Protocol):
     def id(self) -> str:
         """Provider id, e.g. ``minio.default``."""
 
-    def list(self, where: Prefix) -> Iterable[StorageEvent]:
-        """The current object of each key, as events."""
+    def list(self, where: Prefix, after: str = "") -> Iterable[StorageEvent]:
+        """The current object of each key behind ``after``, as events in the order of the keys' bytes."""
 
     def ensure_bucket(self, bucket: str) -> bool:
         """Create the bucket if it is missing; True if it was."""

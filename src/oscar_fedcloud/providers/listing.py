@@ -25,6 +25,7 @@ from oscar_fedcloud.providers.errors import UnusableRows
 PAGE = 1000  # rows; more is not answered
 _MOST_PAGES = 100_000
 _REASONS = 20  # rows that are told of by name
+_UTF8 = re.compile("[^\ud800-\udfff]*")
 _NO_XML = re.compile(rb"&#(?:x[0-9A-Fa-f]+|[0-9]+);|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 Query = dict[str, str | list[str] | tuple[str]]
 _FLAT: Query = {"delimiter": "", "encoding-type": "url"}
@@ -62,17 +63,33 @@ class _Bad:
                 self.reasons[key] = reason
 
 
-def objects(client: Minio, bucket: str, prefix: str, page: int = PAGE) -> Iterator[Row]:
-    """The objects whose keys start with ``prefix``, in the order of keys.
+def objects(client: Minio, bucket: str, prefix: str, after: str = "", page: int = PAGE) -> Iterator[Row]:
+    """The objects whose keys start with ``prefix`` and come behind ``after``, in the order of the keys' bytes.
 
     Raises what the client raises, ValueError, and behind the last row UnusableRows.
     """
-    return _pages(client, bucket, _unversioned(prefix, page))
+    return _behind(client, bucket, _unversioned(prefix, page), "start-after", after)
 
 
-def current_versions(client: Minio, bucket: str, prefix: str, page: int = PAGE) -> Iterator[Row]:
+def current_versions(client: Minio, bucket: str, prefix: str, after: str = "", page: int = PAGE) -> Iterator[Row]:
     """The same with the names of versions. A key whose newest version is a delete marker has no object."""
-    return _pages(client, bucket, _versioned(prefix, page))
+    return _behind(client, bucket, _versioned(prefix, page), "key-marker", after)
+
+
+def _behind(client: Minio, bucket: str, query: Query, marker: str, after: str) -> Iterator[Row]:
+    """The rows behind a key, of a listing that begins as near to it as a request, which is UTF-8, can tell."""
+    if not after:
+        return _pages(client, bucket, query)
+    prefix, last = str(query["prefix"]), _bytes(after)
+    if not after.startswith(prefix) and last > _bytes(prefix):
+        return iter(())
+    start = _UTF8.match(after)
+    began = {**query, marker: start[0]} if start and start[0] else query
+    return (row for row in _pages(client, bucket, began) if _bytes(row.key) > last)
+
+
+def _bytes(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")
 
 
 def one_object(client: Minio, bucket: str, key: str, versioned: bool = False) -> Row | None:

@@ -57,6 +57,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.content: dict[str, dict[str, bytes]] = {}
+        self.listed = 0  # rows of listings so far
 
     def buckets(self) -> Sequence[str]:
         return list(self.content)
@@ -75,10 +76,12 @@ class MemoryStore:
         self._bucket(bucket)[key] = file.read(size)
         return event(bucket, key, self.content[bucket][key])
 
-    def list(self, where: Prefix) -> Iterator[StorageEvent]:
-        for key, body in sorted(self._bucket(where.bucket).items()):
-            if key.startswith(where.prefix):
-                yield event(where.bucket, key, body)
+    def list(self, where: Prefix, after: str = "") -> Iterator[StorageEvent]:
+        content = self._bucket(where.bucket)
+        for key in sorted(content, key=as_bytes):
+            if key.startswith(where.prefix) and as_bytes(key) > as_bytes(after):
+                self.listed += 1
+                yield event(where.bucket, key, content[key])
 
     def read(self, bucket: str, key: str) -> Iterator[bytes] | None:
         body = self.content.get(bucket, {}).get(key)
@@ -91,6 +94,11 @@ class MemoryStore:
         if bucket not in self.content:
             raise BucketMissing(f"bucket {bucket} does not exist at storage provider {self.id}")
         return self.content[bucket]
+
+
+def as_bytes(key: str) -> bytes:
+    """A key as stores sort it."""
+    return key.encode("utf-8", "surrogateescape")
 
 
 def event(bucket: str, key: str, body: bytes = b"x", revision: str = "") -> StorageEvent:

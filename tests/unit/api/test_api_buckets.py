@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from api_memory_core import ODD_KEYS, MemoryCore
+from api_memory_core import ODD_KEYS, MemoryCore, as_bytes
 
 from oscar_fedcloud.providers.errors import ProviderError
 
@@ -91,9 +91,7 @@ async def test_lists_by_prefix_and_limit(admin: httpx.AsyncClient, core: MemoryC
 
 
 async def test_pages_of_any_keys_by_cursor(admin: httpx.AsyncClient, core: MemoryCore) -> None:
-    keys = sorted(
-        [*ODD_KEYS, *(f"out/{number}" for number in range(20))], key=lambda key: key.encode("utf-8", "surrogateescape")
-    )
+    keys = sorted([*ODD_KEYS, *(f"out/{number}" for number in range(22))], key=as_bytes)
     core.store.content["pictures"] = dict.fromkeys(keys, b"x")
     seen: list[str] = []
     query: dict[str, str] = {"limit": "4"}
@@ -105,7 +103,8 @@ async def test_pages_of_any_keys_by_cursor(admin: httpx.AsyncClient, core: Memor
         if not page["cursor"]:
             break
         query["cursor"] = page["cursor"]
-    assert sorted(seen) == sorted(keys)
+    assert seen == keys
+    assert core.store.listed == 28 + 6  # each page but the last reads one row of the next
     for cursor in ("x", "é", "a b", "%"):
         refused = await admin.get("/v2/buckets/pictures/objects", params={"cursor": cursor})
         assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, "query.cursor")
