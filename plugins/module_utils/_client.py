@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.error import HTTPError, URLError
@@ -24,6 +24,7 @@ from ansible.module_utils.urls import open_url
 if TYPE_CHECKING:
     from ._fdl import FdlProblem
 
+PAGE = 500  # items in one answer
 REPEATS = 5  # of a request for which the server has no room
 LONGEST_WAIT = 30  # s that a server may ask us to wait
 
@@ -138,6 +139,16 @@ class Client:
     def get(self, where: str, **query: Any) -> Any:
         """The JSON answer to GET. Query parameters that are None are left out."""
         return self.send("GET", where, query=query)
+
+    def all(self, where: str, items: str, **query: Any) -> Iterator[Any]:
+        """All items of a list, page by page."""
+        cursor = None
+        while True:
+            page = self.get(where, cursor=cursor, **query)
+            yield from page[items]
+            cursor = page.get("cursor") or None
+            if cursor is None:
+                return
 
     def post(self, where: str, body: Any = None, **query: Any) -> Any:
         """The JSON answer to POST of a JSON body."""

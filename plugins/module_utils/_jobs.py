@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ._client import ApiError, Client, OscarError, path
+from ._client import PAGE, ApiError, Client, OscarError, path
 from ._wait import TimedOut, poll
 
-PAGE = 500  # jobs in one answer
 ACTIVE = ("queued", "running")
 
 # What a task may ask for by an action, as the state that it used to want.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ._client import ApiError, Client, path
+from ._client import PAGE, ApiError, Client, path
 
 
 def views(client: Client, names: Sequence[str] = ()) -> dict[str, Any]:
@@ -21,5 +21,5 @@ def views(client: Client, names: Sequence[str] = ()) -> dict[str, Any]:
                 raise
             found = []
     else:
-        found = client.get("/v2/services")["services"]
+        found = list(client.all("/v2/services", "services", limit=PAGE))
     return {view["name"]: view for view in found if not names or view["name"] in names}

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ from oscar_fedcloud.api.bucket_use import own_use, users_of
 from oscar_fedcloud.api.call import Call
 from oscar_fedcloud.api.core import Store
 from oscar_fedcloud.api.encoding import answer, encode
-from oscar_fedcloud.api.errors import ApiError, bad_cursor, invalid
+from oscar_fedcloud.api.errors import ApiError, invalid
+from oscar_fedcloud.api.paging import PAGE, cursor_of, named_by, page
 from oscar_fedcloud.api.routing import BYTES, Parameter, Route
 from oscar_fedcloud.api.system import DEFAULT_STORE
 from oscar_fedcloud.core_types import NotFound
@@ -34,9 +34,11 @@ _MOST = 100_000  # objects in one answer
 
 
 async def list_buckets(call: Call) -> Response:
-    """The names of all buckets."""
-    names = await _ask(call, _store(call).buckets)
-    return answer(views.Buckets([views.Bucket(name) for name in sorted(names)]))
+    """The names of all buckets, by page."""
+    after = named_by(call)
+    names = sorted(name for name in await _ask(call, _store(call).buckets) if name > after)
+    shown, cursor = page(call, names, cursor_of)
+    return answer(views.Buckets([views.Bucket(name) for name in shown], cursor))
 
 
 async def get_bucket(call: Call) -> Response:
@@ -102,7 +104,7 @@ def _bucket(call: Call) -> str:
 async def list_objects(call: Call) -> Response:
     """Objects of a bucket in the order of their keys."""
     limit = call.number("limit", 1000, 1, _MOST)
-    after = _after(call.query.get("cursor", ""))
+    after = named_by(call)
     where = Prefix(_bucket(call), call.query.get("prefix", ""))
     store = _store(call)
     with _noticing(call, store):
@@ -121,21 +123,8 @@ def _page(store: Store, where: Prefix, after: str, limit: int) -> list[StorageEv
 
 def _encoded(events: Sequence[StorageEvent], limit: int) -> bytes:
     more = len(events) > limit
-    cursor = _cursor(events[limit - 1].key) if more else ""
+    cursor = cursor_of(events[limit - 1].key) if more else ""
     return encode(views.Objects([present.object_view(event) for event in events[:limit]], more, cursor))
-
-
-def _cursor(key: str) -> str:
-    """The cursor of the page behind this key."""
-    return base64.urlsafe_b64encode(key.encode("utf-8", "surrogateescape")).decode("ascii")
-
-
-def _after(cursor: str) -> str:
-    """The key behind which the page of a cursor begins. Raises ApiError 422."""
-    try:
-        return base64.b64decode(cursor.encode(), b"-_", validate=True).decode("utf-8", "surrogateescape")
-    except ValueError:
-        raise bad_cursor(cursor) from None
 
 
 async def put_object(call: Call) -> Response:
@@ -206,7 +195,16 @@ _BUCKET = "/v2/buckets/{bucket}"
 _OBJECT = "/v2/buckets/{bucket}/objects/{key:key}"
 
 ROUTES = (
-    Route("GET", "/v2/buckets", list_buckets, "All buckets", "bucket", views.Buckets, parameters=(_PROVIDER,)),
+    Route(
+        "GET",
+        "/v2/buckets",
+        list_buckets,
+        "All buckets",
+        "bucket",
+        views.Buckets,
+        parameters=(_PROVIDER, *PAGE),
+        errors=(422,),
+    ),
     Route("GET", _BUCKET, get_bucket, "One bucket", "bucket", views.Bucket, parameters=(_PROVIDER,), errors=(404,)),
     Route(
         "PUT",

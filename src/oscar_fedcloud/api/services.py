@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from starlette.responses import Response
 
@@ -11,7 +12,8 @@ from oscar_fedcloud.api import present, views
 from oscar_fedcloud.api.call import Call, is_number
 from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.encoding import answer, encode
-from oscar_fedcloud.api.errors import ApiError, invalid
+from oscar_fedcloud.api.errors import ApiError, bad_cursor, invalid
+from oscar_fedcloud.api.paging import PAGE, cursor_of, named_by, page
 from oscar_fedcloud.api.reading import placing_service, read, service_document
 from oscar_fedcloud.api.routing import Parameter, Route
 from oscar_fedcloud.api.secrets import keep_hidden
@@ -19,14 +21,18 @@ from oscar_fedcloud.core_types import Change, Conflict, Declared
 
 
 async def list_services(call: Call) -> Response:
-    """All services with their standing and how many jobs they have in each state."""
-    body = await asyncio.to_thread(_listed, call.core, call.core.services())
+    """All services, by page, with their standing and how many jobs they have in each state."""
+    after = named_by(call)
+    found = [one for one in call.core.services() if one.service.name > after]
+    shown, cursor = page(call, found, lambda one: cursor_of(one.service.name))
+    body = await asyncio.to_thread(_listed, call.core, shown, cursor)
     return Response(body, media_type="application/json")
 
 
-def _listed(core: Core, services: list[Declared]) -> bytes:
+def _listed(core: Core, services: Sequence[Declared], cursor: str) -> bytes:
     counts = core.ledger.counts()
-    return encode(views.Services([present.service_view(one, counts.get(one.service.name, {})) for one in services]))
+    shown = [present.service_view(one, counts.get(one.service.name, {})) for one in services]
+    return encode(views.Services(shown, cursor))
 
 
 async def get_service(call: Call) -> Response:
@@ -83,10 +89,15 @@ def _revision(value: object) -> int | None:
 
 
 async def list_revisions(call: Call) -> Response:
-    """The revisions of a service, newest first."""
+    """The revisions of a service, newest first, by page. A cursor is the oldest revision of the page before."""
+    cursor = call.query.get("cursor", "")
+    if cursor and not is_number(cursor):
+        raise bad_cursor(cursor)
     found = await asyncio.to_thread(call.core.changes.revisions, call.declared().service.name)
-    revisions = [views.Revision(str(one["revision"]), present.time_of(one["changed"])) for one in found]
-    return answer(views.Revisions(revisions))
+    older = [one for one in found if not cursor or one["revision"] < int(cursor)]
+    shown, following = page(call, older, lambda one: str(one["revision"]))
+    revisions = [views.Revision(str(one["revision"]), present.time_of(one["changed"])) for one in shown]
+    return answer(views.Revisions(revisions, following))
 
 
 async def service_answer(call: Call, declared: Declared, status: int = 200) -> Response:
@@ -130,7 +141,9 @@ _CACHED = Parameter("If-None-Match", "304 when this is still the revision", plac
 _DATA = Parameter("data", "keep (default) or delete the service's buckets and their objects")
 
 ROUTES = (
-    Route("GET", "/v2/services", list_services, "All services", "service", views.Services),
+    Route(
+        "GET", "/v2/services", list_services, "All services", "service", views.Services, parameters=PAGE, errors=(422,)
+    ),
     Route(
         "GET",
         "/v2/services/{name}",
@@ -180,6 +193,7 @@ ROUTES = (
         "Revisions of a service",
         "service",
         views.Revisions,
-        errors=(404,),
+        parameters=PAGE,
+        errors=(404, 422),
     ),
 )

@@ -50,9 +50,10 @@ class Service(Struct, frozen=True):
 
 
 class Services(Struct, frozen=True):
-    """All declared services."""
+    """A page of the declared services, by name. ``cursor`` leads to the next page and is empty on the last."""
 
     services: list[Service]
+    cursor: str
 
 
 class Revision(Struct, frozen=True):
@@ -63,9 +64,10 @@ class Revision(Struct, frozen=True):
 
 
 class Revisions(Struct, frozen=True):
-    """All revisions of a service that can be rolled back to, newest first."""
+    """A page of the revisions of a service that can be rolled back to, newest first. ``cursor`` as for services."""
 
     revisions: list[Revision]
+    cursor: str
 
 
 class Rollback(Struct, frozen=True, omit_defaults=True):
@@ -239,9 +241,10 @@ class Bucket(Struct, frozen=True):
 
 
 class Buckets(Struct, frozen=True):
-    """All buckets of the store."""
+    """A page of the buckets of the store, by name. ``cursor`` leads to the next page and is empty on the last."""
 
     buckets: list[Bucket]
+    cursor: str
 
 
 class Object(Struct, frozen=True):

@@ -187,4 +187,4 @@ async def test_the_same_service_twice(admin: httpx.AsyncClient, document: dict[s
 async def test_dry_run_is_true_or_false(admin: httpx.AsyncClient, document: dict[str, Any]) -> None:
     answer = await admin.post(f"{URL}?dry_run=yes", json=fdl(document))
     assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "query.dry_run")
-    assert (await admin.get("/v2/services")).json() == {"services": []}
+    assert (await admin.get("/v2/services")).json() == {"services": [], "cursor": ""}

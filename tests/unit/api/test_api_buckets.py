@@ -17,7 +17,7 @@ async def test_the_life_of_a_bucket(admin: httpx.AsyncClient, core: MemoryCore) 
     created = await admin.put("/v2/buckets/pictures")
     assert (created.status_code, created.json()) == (201, {"name": "pictures"})
     assert (await admin.put("/v2/buckets/pictures")).status_code == 200
-    assert (await admin.get("/v2/buckets")).json() == {"buckets": [{"name": "pictures"}]}
+    assert (await admin.get("/v2/buckets")).json() == {"buckets": [{"name": "pictures"}], "cursor": ""}
     assert (await admin.get("/v2/buckets/pictures")).json() == {"name": "pictures"}
     assert (await admin.get("/v2/buckets/nosuch")).status_code == 404
 
@@ -51,6 +51,19 @@ async def test_objects_of_any_key(admin: httpx.AsyncClient, core: MemoryCore, ke
     assert list(listed) == ["key", "size", "etag", "revision", "modified"]
     assert [(await admin.delete(path)).status_code for _ in range(2)] == [204, 404]
     assert core.store.content["pictures"] == {}
+
+
+async def test_buckets_by_page(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    names = [f"bucket-{number}" for number in range(5)]
+    core.store.content = {name: {} for name in reversed(names)}
+    assert (await admin.get("/v2/buckets")).json() == {"buckets": [{"name": name} for name in names], "cursor": ""}
+    pages = [(await admin.get("/v2/buckets?limit=2")).json()]
+    core.store.ensure_bucket("bucket-0-and-a-half")  # on a page that was read
+    while cursor := pages[-1]["cursor"]:
+        pages.append((await admin.get("/v2/buckets", params={"limit": 2, "cursor": cursor})).json())
+    assert [[one["name"] for one in page["buckets"]] for page in pages] == [names[:2], names[2:4], names[4:]]
+    for query in ("limit=0", "limit=1001", "cursor=%25"):
+        assert (await admin.get(f"/v2/buckets?{query}")).status_code == 422
 
 
 async def test_objects_of_the_server_are_not_deleted(admin: httpx.AsyncClient, core: MemoryCore) -> None:

@@ -39,6 +39,31 @@ async def test_a_service_is_created_read_changed_and_removed(
     assert (await admin.delete(URL)).status_code == 404
 
 
+async def test_services_and_revisions_by_page(admin: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    names = [f"service-{number}" for number in range(5)]
+    for name in names:
+        await admin.put(f"/v2/services/{name}", json={**document, "name": name})
+    whole = (await admin.get("/v2/services")).json()
+    assert ([one["name"] for one in whole["services"]], whole["cursor"]) == (names, "")
+    first = (await admin.get("/v2/services?limit=3")).json()
+    await admin.delete(f"/v2/services/{names[2]}")  # the last of the first page
+    second = (await admin.get("/v2/services", params={"limit": 3, "cursor": first["cursor"]})).json()
+    assert first["services"] + second["services"] == whole["services"]
+    assert second["cursor"] == ""
+    assert (await admin.get("/v2/services?cursor=%25")).status_code == 422
+
+    url = f"/v2/services/{names[0]}"
+    for size in (300, 400, 500):
+        await admin.put(url, json={**document, "name": names[0], "memory": f"{size}Mi"})
+    shown = (await admin.get(f"{url}/revisions")).json()
+    assert ([one["revision"] for one in shown["revisions"]], shown["cursor"]) == (["4", "3", "2", "1"], "")
+    newer = (await admin.get(f"{url}/revisions?limit=2")).json()
+    older = (await admin.get(f"{url}/revisions", params={"limit": 2, "cursor": newer["cursor"]})).json()
+    assert (newer["revisions"] + older["revisions"], older["cursor"]) == (shown["revisions"], "")
+    for query in ("cursor=x", "cursor=-1", "limit=0"):
+        assert (await admin.get(f"{url}/revisions?{query}")).status_code == 422
+
+
 async def test_the_same_document_again_is_no_new_revision(admin: httpx.AsyncClient, document: dict[str, Any]) -> None:
     await admin.put(URL, json=document)
     again = await admin.put(URL, json=document)

@@ -15,7 +15,7 @@ from oscar_fedcloud.cli.oscar.contexts import Context
 from oscar_fedcloud.cli.oscar.errors import CommandError, Missing, NotOffered, Unreachable
 from oscar_fedcloud.cli.oscar.http import Http, key_path, segment
 
-PAGE = 500  # jobs in one answer
+PAGE = 500  # items in one answer
 CHUNK = 256 * 1024
 ACTIVE = ("queued", "running")
 Json = dict[str, Any]
@@ -58,6 +58,16 @@ class Server:
     def _get(self, path: str, **query: Any) -> Any:
         return self.http.json("GET", path, query=query)
 
+    def _all(self, path: str, items: str, **query: Any) -> Iterator[Json]:
+        """Give all items of a list, page by page."""
+        cursor = ""
+        while True:
+            page = self._get(path, cursor=cursor, **query)
+            yield from page[items]
+            cursor = page.get("cursor") or ""
+            if not cursor:
+                return
+
     def must_follow(self, wanted: bool) -> None:
         """Raise NotOffered when jobs are to be followed and this server cannot say which job belongs to which file."""
 
@@ -65,8 +75,7 @@ class Server:
 
     def services(self) -> list[Json]:
         """Return all services by name."""
-        found: list[Json] = self._get("/v2/services")["services"]
-        return sorted(found, key=lambda each: str(each["name"]))
+        return sorted(self._all("/v2/services", "services", limit=PAGE), key=lambda each: str(each["name"]))
 
     def service(self, name: str) -> Json:
         """Return a service. Raises Missing."""
@@ -81,8 +90,7 @@ class Server:
 
     def revisions(self, name: str) -> list[Json]:
         """Return the revisions of a service, newest first."""
-        found: list[Json] = self._get(f"/v2/services/{segment(name)}/revisions")["revisions"]
-        return found
+        return list(self._all(f"/v2/services/{segment(name)}/revisions", "revisions", limit=PAGE))
 
     def rollback(self, name: str, revision: int | None) -> Json:
         """Declare an earlier revision again; returns the service."""
@@ -137,16 +145,7 @@ class Server:
         found: list[Json] = list(job["outputs"])
         if len(found) >= int(job.get("outputs_total") or 0):
             return found
-        return list(self._all_outputs(str(job["id"])))
-
-    def _all_outputs(self, job_id: str) -> Iterator[Json]:
-        cursor = ""
-        while True:
-            page = self._get(f"/v2/jobs/{segment(job_id)}/outputs", cursor=cursor)
-            yield from page["outputs"]
-            cursor = page.get("cursor") or ""
-            if not cursor:
-                return
+        return list(self._all(f"/v2/jobs/{segment(str(job['id']))}/outputs", "outputs"))
 
     def log(self, job_id: str, attempt: int | None = None, tail: int | None = None) -> bytes | None:
         """Return the log of an attempt, or None while there is none. Raises Missing for an unknown job."""
@@ -170,7 +169,8 @@ class Server:
 
     def buckets(self, provider: str | None = None) -> list[str]:
         """Return the names of all buckets."""
-        return sorted(str(each["name"]) for each in self._get("/v2/buckets", provider=provider)["buckets"])
+        found = self._all("/v2/buckets", "buckets", limit=PAGE, provider=provider)
+        return sorted(str(each["name"]) for each in found)
 
     def make_bucket(self, name: str, provider: str | None = None) -> None:
         """Make sure that a bucket exists."""
@@ -193,14 +193,7 @@ class Server:
 
     def all_objects(self, bucket: str, prefix: str, provider: str | None = None) -> Iterator[Json]:
         """Give all objects in the order of their keys, page by page."""
-        cursor = ""
-        while True:
-            query = {"prefix": prefix, "provider": provider, "cursor": cursor}
-            page = self._get(f"/v2/buckets/{segment(bucket)}/objects", **query)
-            yield from page["objects"]
-            cursor = page.get("cursor") or ""
-            if not cursor:
-                return
+        yield from self._all(f"/v2/buckets/{segment(bucket)}/objects", "objects", prefix=prefix, provider=provider)
 
     def put(self, bucket: str, key: str, body: Callable[[], BinaryIO], sent: Sent, provider: str | None = None) -> Json:
         """Store an object; returns it. ``sent`` is called with the bytes of each piece."""

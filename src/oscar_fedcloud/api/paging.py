@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pages of lists that are sorted by a name or a key: a cursor is the last one of the page before."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from oscar_fedcloud.api.call import Call
+from oscar_fedcloud.api.errors import bad_cursor
+from oscar_fedcloud.api.routing import Parameter
+
+T = TypeVar("T")
+
+_MOST = 1000  # items on a page
+PAGE = (
+    Parameter("limit", "items on a page, 1 to 1000, by default all", "integer"),
+    Parameter("cursor", "of the page before"),
+)
+
+
+def page(call: Call, found: Sequence[T], cursor: Callable[[T], str]) -> tuple[Sequence[T], str]:
+    """As many items as the query allows, all by default, and the cursor of the next page ("" = this is the last)."""
+    limit = call.optional_number("limit", 1, _MOST)
+    if limit is None or len(found) <= limit:
+        return found, ""
+    return found[:limit], cursor(found[limit - 1])
+
+
+def cursor_of(name: str) -> str:
+    """The cursor of the page behind this name or key."""
+    return base64.urlsafe_b64encode(name.encode("utf-8", "surrogateescape")).decode("ascii")
+
+
+def named_by(call: Call) -> str:
+    """The name or key behind which the page begins that the query asks for. Raises ApiError 422."""
+    cursor = call.query.get("cursor", "")
+    try:
+        return base64.b64decode(cursor.encode(), b"-_", validate=True).decode("utf-8", "surrogateescape")
+    except ValueError:
+        raise bad_cursor(cursor) from None

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command asks of a server under /v2, and what it says when none answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from parts.paged import paged_server
+
+from oscar_fedcloud.cli.oscar.contexts import Context
+from oscar_fedcloud.cli.oscar.errors import Unreachable
+from oscar_fedcloud.cli.oscar.http import Http
+from oscar_fedcloud.cli.oscar.server import Server
+
+
+@contextmanager
+def server_at(endpoint: str) -> Iterator[Server]:
+    server = Server(Http(Context("test", endpoint), dict))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def test_lists_are_read_to_their_last_page() -> None:
+    names = [f"name-{number}" for number in range(7)]
+    named = [{"name": name} for name in names]
+    revisions = [{"revision": str(number)} for number in range(7, 0, -1)]
+    lists = {
+        "/v2/services": ("services", named),
+        "/v2/buckets": ("buckets", named),
+        "/v2/services/svc/revisions": ("revisions", revisions),
+        "/v2/buckets/data/objects": ("objects", named),
+        "/v2/jobs/abc/outputs": ("outputs", named),
+    }
+    with paged_server(lists, 3) as (url, asked), server_at(url) as server:
+        assert [one["name"] for one in server.services()] == names
+        assert server.buckets() == names
+        assert server.revisions("svc") == revisions
+        assert list(server.all_objects("data", "")) == named
+        assert server.outputs({"id": "abc", "outputs": named[:3], "outputs_total": 7}) == named
+        assert len(asked) == 3 * len(lists)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "shown"), [("http://127.0.0.1:1", "http://127.0.0.1:1"), ("http://ana:geheim@127.0.0.1:1", "127.0.0.1:1")]
+)
+def test_a_proxy_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch, proxy: str, shown: str) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", proxy)
+    with server_at("http://oscar.example.org") as server, pytest.raises(Unreachable) as raised:
+        server.services()
+    assert f"http://oscar.example.org cannot be reached by the proxy {shown} (see http_proxy" in str(raised.value)
+    assert "geheim" not in str(raised.value)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with (
+        server_at("http://127.0.0.1:1") as server,
+        pytest.raises(Unreachable, match=r"^http://127\.0\.0\.1:1 cannot be reached: "),
+    ):
+        server.services()
