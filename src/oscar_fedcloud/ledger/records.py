@@ -90,6 +90,7 @@ class Trace(TypedDict):
     """What the ledger knows of one revision of a key. Without ``event``, only its identity is left."""
 
     event_id: str
+    order: int  # of the revision, 0 when only its identity is left
     event: StorageEvent | None
     outcome: EventOutcome | None
     detail: str

@@ -3,16 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+)
 
 from oscar_fedcloud.ledger import cells
 from oscar_fedcloud.ledger.history import at_place
 from oscar_fedcloud.ledger.records import Trace
-from oscar_fedcloud.ledger.rows import PLACE, AnyRow, key_bytes, order_of, shown_event, shown_run
+from oscar_fedcloud.ledger.rows import PLACE, AnyRow, key_bytes, shown_event, shown_run
 from oscar_fedcloud.ledger.tables import events, runs, seen, small_record
 from oscar_fedcloud.model import EventOutcome, place_id
 
@@ -21,23 +36,32 @@ _AT_ONCE = 500  # rows looked up by one statement
 Rank = tuple[int, str]  # order and event id
 
 
+class _Revision(NamedTuple):
+    """A revision of a key with the ids of its runs."""
+
+    event_id: str
+    order: int
+    runs: str | None  # separated by commas
+
+
 def explain(connection: Connection, bucket: str, key: str, limit: int = 0, after: Rank | None = None) -> list[Trace]:
     """What is known of the revisions of a key, newest first, at most ``limit`` of them (0 = all) behind a rank.
 
-    Whole rows are read only for the revisions that are returned.
+    The database picks the revisions, so that only what is returned leaves it.
     """
-    found = _revisions(connection, bucket, key)
-    ranks = sorted((rank for rank in _ranks(found) if after is None or rank < after), reverse=True)
-    wanted = {name for _, name in (ranks[:limit] if limit else ranks)}
+    found = [_Revision(*row) for row in connection.execute(_revisions(bucket, key, limit, after))]
+    place = place_id(bucket, key)
+    orders = {each.event_id: each.order for each in found}
+    names = [place + each.event_id for each in found]
     traces: dict[str, Trace] = {}
-    for row in _rows(connection, events, found.of_events, wanted):
-        traces[row.id[PLACE:]] = _trace(row.id[PLACE:], row, _outcome(row), row.received)
-    for row in _rows(connection, runs, found.of_runs, wanted):
+    for row in _rows(connection, events, names):
+        traces[row.id[PLACE:]] = _trace(row.id[PLACE:], orders, row, _outcome(row), row.received)
+    for row in _rows(connection, runs, [name for each in found for name in (each.runs or "").split(",") if name]):
         if row.event_id not in traces or not traces[row.event_id]["runs"]:
-            traces[row.event_id] = _trace(row.event_id, row, EventOutcome.MATCHED, row.created)
+            traces[row.event_id] = _trace(row.event_id, orders, row, EventOutcome.MATCHED, row.created)
         traces[row.event_id]["runs"].append(shown_run(connection, row))
-    for row in _rows(connection, seen, found.of_seen, wanted):
-        traces.setdefault(row.id[PLACE:], _trace(row.id[PLACE:]))["seen"].append(row.service)
+    for row in _rows(connection, seen, names):
+        traces.setdefault(row.id[PLACE:], _trace(row.id[PLACE:], orders))["seen"].append(row.service)
     return sorted(traces.values(), key=_rank, reverse=True)
 
 
@@ -58,55 +82,60 @@ def rank_of(cursor: str) -> Rank | None:
 
 
 def _rank(trace: Trace) -> Rank:
-    return (trace["event"].order if trace["event"] else 0, trace["event_id"])
+    return (trace["order"], trace["event_id"])
 
 
-@dataclass(slots=True)
-class _Found:
-    """The rows of a key: the id of each with its revision and order."""
+def _revisions(bucket: str, key: str, limit: int, after: Rank | None) -> Select[Any]:
+    """SELECT of the revisions of a key as ``_Revision``, newest first. Of different orders of one the latest counts."""
 
-    of_events: list[tuple[str, str, int]]
-    of_runs: list[tuple[str, str, int]]
-    of_seen: list[tuple[str, str, int]]
+    def part(table: Table, name: ColumnElement[str], order: ColumnElement[int], run: ColumnElement[Any]) -> Select[Any]:
+        here = at_place(table, place_id(bucket, key)), table.c.bucket == bucket, table.c.key == key_bytes(key)
+        return select(name.label("name"), order.label("rank"), run.label("run")).where(*here)
 
-
-def _revisions(connection: Connection, bucket: str, key: str) -> _Found:
-    place = place_id(bucket, key)
-
-    def rows(table: Table, *columns: Any) -> list[Any]:
-        here = (at_place(table, place), table.c.bucket == bucket, table.c.key == key_bytes(key))
-        return list(connection.execute(select(*columns).where(*here)))
-
-    return _Found(
-        [(row.id, row.id[PLACE:], order_of(row)) for row in rows(events, events.c.id, events.c.event_order)],
-        [(row.id, row.event_id, order_of(row)) for row in rows(runs, runs.c.id, runs.c.event_id, runs.c.event_order)],
-        [(row.id, row.id[PLACE:], 0) for row in rows(seen, seen.c.id)],
-    )
+    none = cast(null(), Text)
+    parts = union_all(
+        part(events, func.substr(events.c.id, PLACE + 1), _order(events), none),
+        part(runs, runs.c.event_id, _order(runs), runs.c.id),
+        part(seen, func.substr(seen.c.id, PLACE + 1), literal(0), none),
+    ).subquery()
+    order = func.max(parts.c.rank)
+    query = select(parts.c.name, order, func.aggregate_strings(parts.c.run, ",")).group_by(parts.c.name)
+    if after is not None:
+        query = query.having(or_(order < after[0], and_(order == after[0], parts.c.name < after[1])))
+    query = query.order_by(order.desc(), parts.c.name.desc())
+    return query.limit(limit) if limit else query
 
 
-def _ranks(found: _Found) -> set[Rank]:
-    """The revisions of a key, each with its order."""
-    orders: dict[str, int] = {}
-    for _, name, order in (*found.of_seen, *found.of_events, *found.of_runs):
-        orders[name] = max(order, orders.get(name, 0))
-    return {(order, name) for name, order in orders.items()}
+def _order(table: Table) -> ColumnElement[int]:
+    """The order of a row's revision, 0 when it is damaged."""
+    found = cast(table.c.event_order, BigInteger)
+    return case((found < 0, 0), else_=found)
 
 
-def _rows(
-    connection: Connection, table: Table, found: Sequence[tuple[str, str, int]], wanted: set[str]
-) -> Iterator[AnyRow]:
-    ids = sorted({row for row, name, _ in found if name in wanted})
+def _rows(connection: Connection, table: Table, ids: Sequence[str]) -> Iterator[AnyRow]:
     for start in range(0, len(ids), _AT_ONCE):
         columns = [small_record(table) if column.name == "record" else column for column in table.c]
         yield from connection.execute(select(*columns).where(table.c.id.in_(ids[start : start + _AT_ONCE])))
 
 
 def _trace(
-    identity: str, row: AnyRow | None = None, outcome: EventOutcome | None = None, received: float | None = None
+    identity: str,
+    orders: Mapping[str, int],
+    row: AnyRow | None = None,
+    outcome: EventOutcome | None = None,
+    received: float | None = None,
 ) -> Trace:
     event, detail = (None, "") if row is None else shown_event(row)
-    moment = None if received is None else cells.moment(received)
-    return Trace(event_id=identity, event=event, outcome=outcome, detail=detail, received=moment, runs=[], seen=[])
+    return Trace(
+        event_id=identity,
+        order=orders[identity],
+        event=event,
+        outcome=outcome,
+        detail=detail,
+        received=None if received is None else cells.moment(received),
+        runs=[],
+        seen=[],
+    )
 
 
 def _outcome(row: AnyRow) -> EventOutcome | None:

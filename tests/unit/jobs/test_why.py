@@ -112,7 +112,8 @@ def test_without_services_nothing_is_watched() -> None:
 
 
 def trace(outcome: EventOutcome, detail: str = "", runs: tuple[Run, ...] = ()) -> Trace:
-    return Trace(event_id="e", event=EVENT, outcome=outcome, detail=detail, received=1.0, runs=list(runs), seen=[])
+    known = {"detail": detail, "received": 1.0, "runs": list(runs), "seen": []}
+    return Trace(event_id="e", order=EVENT.order, event=EVENT, outcome=outcome, **known)
 
 
 EVENT = StorageEvent("minio.default", "data", "in/a.txt", "r1", 1)

@@ -15,7 +15,7 @@ from parts.postgres import PostgresServer
 from sqlalchemy import Engine, create_engine
 from sqlalchemy import event as hooks
 
-from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.ledger import Ledger, trace_cursor
 from oscar_fedcloud.model import Run, RunState, run_id
 
 NOW = time.time()
@@ -37,6 +37,7 @@ QUERIES: dict[str, tuple[Callable[[Ledger], Any], set[str]]] = {
     "runs of a key": (lambda ledger: ledger.runs(bucket="b", key="k"), {"runs_id"}),
     "failed runs": (lambda ledger: ledger.runs(service="a", states=[RunState.FAILED]), {"runs_begun"}),
     "explain": (lambda ledger: ledger.explain("b", "k"), {"runs_id", "events", "seen"}),
+    "explain a page": (lambda ledger: ledger.explain("b", "k", 10, "5~abc"), {"runs_id", "events", "seen"}),
     "known": (lambda ledger: ledger.known("p", "b", EVENTS), {"runs_id", "events", "seen"}),
     "known_for": (lambda ledger: ledger.known_for("grayify", EVENTS), {"runs_id", "seen"}),
     "prune": (lambda ledger: ledger.prune(NOW), {"runs_finished", "events_received"}),
@@ -92,6 +93,20 @@ def test_queries_use_indexes(sqlite_url: str, sent: list[tuple[str, Any]], name:
     whole_tables = [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
     assert [step for step in whole_tables if step.split()[1] in {"runs", "events", "seen", "attempts", "outputs"}] == []
     assert expected <= {_index(step) for step in steps}, steps
+
+
+def test_a_page_of_what_became_of_a_key_is_picked_by_the_database(sqlite_url: str, sent: list[tuple[str, Any]]) -> None:
+    ledger = Ledger.open(sqlite_url)
+    found = [event(revision=str(number), order=number) for number in range(600)]
+    queue(ledger, *found)
+    ledger.mark_seen("other", found[:300])
+    after = trace_cursor(ledger.explain("photos", "in/a.jpg", 100)[-1])
+    sent.clear()
+    assert [trace["order"] for trace in ledger.explain("photos", "in/a.jpg", 10, after)] == list(range(499, 489, -1))
+    ledger.close()
+    assert "LIMIT" in sent[0][0]
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        assert [len(connection.execute(*one).fetchall()) for one in sent] == [10, 0, 10, 0]
 
 
 _MANY_RUNS = """
