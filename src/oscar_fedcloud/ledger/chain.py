@@ -27,17 +27,23 @@ MAX_DEPTH = 64  # links from the run in question to the first or the last of its
 _MAX_OUTPUTS = 10_000  # looked at for one chain
 _PAGE = 500  # outputs looked at by one query
 _WRITERS = 100  # newest writers of an object that are looked at
+_SECOND = 1.0
 _SLACK = 900.0  # s by which the clocks of the store and of this machine may differ
 
 Object = tuple[str, str, bytes]  # provider, bucket and key
 
 
 def origin(connection: Connection, run: Run) -> Run | None:
-    """Return the run that wrote the input of this one, or None when no recorded run did."""
-    found = min(_writers(connection, run), key=lambda row: _distance(row, run), default=None)
-    if found is None or _distance(found, run) > _SLACK:
-        return None
-    return life.get(connection, found.run_id)
+    """Return the run that wrote the input of this one, or None when no recorded run did.
+
+    It is known by eTag and size. A recorded eTag is the content's MD5; the store has another one for an object that it
+    encrypts (SSE-KMS), which is known by its size if it was written while an attempt ran.
+    """
+    writers = list(_writers(connection, run))
+    same = [row for row in writers if _has_etag(row, run.event) and _distance(row, run) <= _SLACK]
+    encrypted = [row for row in writers if row.size is not None and _wrote_meanwhile(row, run.event)]
+    found = min(same or encrypted, key=lambda row: _distance(row, run), default=None)
+    return None if found is None else life.get(connection, found.run_id)
 
 
 def chain(connection: Connection, run_id: str) -> Chain:
@@ -122,7 +128,7 @@ def _writers(connection: Connection, run: Run) -> Iterable[AnyRow]:
     seq = select(runs.c.seq).where(runs.c.id == run.id).scalar_subquery()
     writer = runs.alias()
     query = (
-        select(writer.c.id.label("run_id"), attempts.c.started, attempts.c.finished)
+        select(writer.c.id.label("run_id"), attempts.c.started, attempts.c.finished, outputs.c.size, outputs.c.etag)
         .select_from(outputs)
         .join(writer, writer.c.seq == outputs.c.run_seq)
         .join(attempts, and_(attempts.c.run_id == writer.c.id, attempts.c.number == outputs.c.number))
@@ -134,14 +140,23 @@ def _writers(connection: Connection, run: Run) -> Iterable[AnyRow]:
 
 
 def _same_object(event: StorageEvent) -> Iterator[ColumnElement[bool]]:
-    """The conditions under which a recorded output is the content that the event is about."""
+    """The conditions under which a recorded output may be the content that the event is about."""
     yield outputs.c.provider == event.provider
     yield outputs.c.bucket == event.bucket
     yield outputs.c.key == key_bytes(event.key)
-    if event.etag:
-        yield outputs.c.etag.in_(["", event.etag])
     if event.size is not None:
         yield or_(outputs.c.size.is_(None), outputs.c.size == event.size)
+
+
+def _has_etag(row: AnyRow, event: StorageEvent) -> bool:
+    return not event.etag or row.etag in ("", event.etag)
+
+
+def _wrote_meanwhile(row: AnyRow, event: StorageEvent) -> bool:
+    """Whether the store's time of the object lies within the attempt; both may be in whole seconds."""
+    began = cells.moment(row.started)
+    ended = cells.moment_or_none(row.finished) or began
+    return event.size is not None and began - _SECOND <= event.order / 1e9 <= ended + _SECOND
 
 
 def _distance(row: AnyRow, run: Run) -> float:

@@ -45,13 +45,30 @@ def test_a_run_names_the_run_that_wrote_its_input(ledger: Ledger) -> None:
 
 def test_other_content_has_no_origin(ledger: Ledger) -> None:
     make(ledger, arrival("a"), thing("b", "e1", 3), thing("c", "", 3), thing("d", "e", None))
-    assert ledger.origin(make(ledger, arrival("b", "e2", 3))) is None
+    assert ledger.origin(make(ledger, arrival("b", "e2", 3, ago=60))) is None
     assert ledger.origin(make(ledger, arrival("b", "e1", 4))) is None
+    assert ledger.origin(make(ledger, arrival("b", "e2", 3, ago=-60))) is None
     assert ledger.origin(make(ledger, arrival("c", "any", 4))) is None
     assert ledger.origin(make(ledger, arrival("c", "any", 3))) is not None
     assert ledger.origin(make(ledger, arrival("d", "e", 9))) is not None
     other = event("b", "r", 1, bucket="elsewhere", etag="e1", size=3)
     assert ledger.origin(make(ledger, other)) is None
+
+
+def test_an_encrypted_object_is_known_by_its_size_and_time(ledger: Ledger) -> None:
+    """Its eTag in the store is not the MD5 that was recorded."""
+    first = make(ledger, arrival("a"), thing("b", "0" * 32), thing("c", "0" * 32, None))
+    assert ledger.origin(make(ledger, arrival("b", "1" * 32))) == first
+    assert ledger.origin(make(ledger, arrival("b", "1" * 32, 4))) is None
+    assert ledger.origin(make(ledger, arrival("b", "1" * 32, None))) is None
+    assert ledger.origin(make(ledger, arrival("c", "1" * 32))) is None  # no size was recorded
+    assert ledger.chain(first.id).links
+
+
+def test_the_same_etag_counts_more_than_size_and_time(ledger: Ledger) -> None:
+    first = make(ledger, arrival("a", revision="1"), thing("b", "e"))
+    make(ledger, arrival("a", revision="2"), thing("b", "other"))
+    assert ledger.origin(make(ledger, arrival("b", "e"))) == first
 
 
 def test_of_several_writers_it_is_the_one_of_that_time(ledger: Ledger) -> None:
