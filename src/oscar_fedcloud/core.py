@@ -15,6 +15,7 @@ from oscar_fedcloud.catalogue.changes import Changes
 from oscar_fedcloud.catalogue.entries import Store
 from oscar_fedcloud.catalogue.listing import Lister
 from oscar_fedcloud.catalogue.reconciler import Intervals, Reconciler, places_of
+from oscar_fedcloud.catalogue.rules import document_rules
 from oscar_fedcloud.config import Config, KubernetesConfig
 from oscar_fedcloud.core_types import Declared
 from oscar_fedcloud.daemon.housekeeping import Housekeeping
@@ -76,7 +77,14 @@ class Core:
             self.providers, ledger, self.ingest, config.poll_interval, self.tasks, self.bucket_missing
         )
         self.housekeeping = Housekeeping(config, ledger, self.providers, launcher, self.catalogue)
-        self.changes = Changes(self.catalogue, self.reconciler, self.dispatcher, self.providers, self._adopt_stores)
+        self.changes = Changes(
+            self.catalogue,
+            self.reconciler,
+            self.dispatcher,
+            self.providers,
+            self._adopt_stores,
+            document_rules(config.callback_networks),
+        )
         self.waits = Waits(ledger, self.catalogue, self.providers, self.dispatcher, launcher)
         self.requests = Requests(
             config, ledger, self.catalogue, self.providers, self.dispatcher, launcher, self.ingest, self.waits

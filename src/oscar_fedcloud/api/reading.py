@@ -10,9 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from oscar_fedcloud.api.core import Core
-from oscar_fedcloud.catalogue.matching import filter_rule
-from oscar_fedcloud.fdl import SERVICE, Fdl, FdlError, FdlProblem, Service, Source, parse_fdl, read_service, resolve
-from oscar_fedcloud.jobs.receivers import callback_rule, networks_of
+from oscar_fedcloud.catalogue.rules import Rule, document_rules
+from oscar_fedcloud.fdl import SERVICE, Fdl, FdlError, Service, Source, parse_fdl, read_service, resolve
 
 _OF_CHANGE = re.compile(r"services\[(\d+)\]")  # what the catalogue calls the services of a change
 
@@ -29,8 +28,8 @@ def read_fdl(core: Core, document: Mapping[str, Any]) -> Fdl:
     return parse_fdl(document, providers=tuple(core.providers), rules=_rules(core), launcher=core.config.launcher.kind)
 
 
-def _rules(core: Core) -> tuple[Callable[[Service], Iterator[FdlProblem]], ...]:
-    return filter_rule, callback_rule(networks_of(core.config.callback_networks))
+def _rules(core: Core) -> tuple[Rule, ...]:
+    return document_rules(core.config.callback_networks)
 
 
 def service_document(source: Source) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue, Write, Written
 from oscar_fedcloud.catalogue.reconciler import Place, Reconciler, places_of
+from oscar_fedcloud.catalogue.rules import Rule
 from oscar_fedcloud.core_types import Change, Plan
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.jobs.dispatcher import Dispatcher
@@ -19,7 +20,10 @@ from oscar_fedcloud.providers.registry import Stores
 
 
 class Changes:
-    """Plans and applies changes. ``listeners`` are told when services have changed."""
+    """Plans and applies changes. ``listeners`` are told when services have changed.
+
+    rules: what documents must meet that the catalogue's store brings.
+    """
 
     def __init__(
         self,
@@ -28,12 +32,14 @@ class Changes:
         dispatcher: Dispatcher,
         providers: Stores,
         on_applied: Callable[[], None],
+        rules: Sequence[Rule] = (),
     ) -> None:
         self.catalogue = catalogue
         self.reconciler = reconciler
         self.dispatcher = dispatcher
         self.providers = providers
         self.listeners = [on_applied]
+        self.rules = tuple(rules)
         self._under_way: set[asyncio.Task[Plan]] = set()
 
     async def plan(self, change: Change) -> Plan:

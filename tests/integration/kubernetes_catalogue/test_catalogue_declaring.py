@@ -86,6 +86,18 @@ def test_an_invalid_document_leaves_the_last_good_revision_running(
     assert (revision(daemon, "broken"), kubectl.get("broken")["status"]["state"]) == ("1", "ready")
 
 
+def test_a_callback_to_an_address_within_the_site_is_refused(daemon: Daemon, kubectl: Kubectl) -> None:
+    """The same as by the API: whoever may write the object must not make the daemon ask its neighbours."""
+    kubectl.apply("called", callback="http://169.254.169.254/latest")
+    kubectl.wait("called", "Invalid")
+    message = kubectl.condition("called", "Invalid")["message"]
+    assert "spec.callback: 'http://169.254.169.254/latest' points to an address" in message
+    assert "callback_networks" in message
+    assert show(daemon, "called") is None
+    kubectl.apply("called", callback="https://example.org/done")
+    kubectl.wait("called", "Ready")
+
+
 def test_the_api_puts_an_invalid_document_right(daemon: Daemon, kubectl: Kubectl) -> None:
     kubectl.apply("never", memory="much")
     kubectl.wait("never", "Invalid")

@@ -26,6 +26,7 @@ from oscar_fedcloud.catalogue.kubernetes.records import (
     superfluous,
 )
 from oscar_fedcloud.catalogue.kubernetes.status import inputs_of, problem_text, status_of
+from oscar_fedcloud.catalogue.rules import document_rules
 from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, parse_service, to_document
 from oscar_fedcloud.jobs.launchers.kubernetes.template import MANAGED
 from oscar_fedcloud.model import Credential
@@ -40,7 +41,7 @@ def entry(revision: int = 1, **fields: Any) -> Entry:
 
 
 def read(spec: dict[str, Any], before: Service | None = None, refused: dict[str, Any] | None = None) -> Service:
-    return read_spec("grayify", spec, before, refused or {}, STORES)
+    return read_spec("grayify", spec, before, refused or {}, STORES, document_rules(()))
 
 
 # -- documents ---------------------------------------------------------------------------------------------------------
@@ -92,6 +93,14 @@ def test_problems_name_their_place_in_the_object() -> None:
     with pytest.raises(FdlError) as raised:
         read({"image": "i", "script": "s", "memory": "2 GB", "input": [place("a//b")], "filter": "(("})
     assert {problem.path for problem in raised.value.problems} == {"spec.memory", "spec.input[0].path", "spec.filter"}
+
+
+def test_a_callback_that_may_not_go_where_it_points_is_a_problem() -> None:
+    with pytest.raises(FdlError) as raised:
+        read({"image": "i", "script": "s", "callback": "http://10.0.0.1/done"})
+    (problem,) = raised.value.problems
+    assert problem.path == "spec.callback"
+    assert "callback_networks" in problem.hint
 
 
 def test_hidden_secrets_come_from_the_last_good_revision_or_from_what_was_refused() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from oscar_fedcloud.catalogue.matching import filter_rule
+from oscar_fedcloud.catalogue.rules import Rule
 from oscar_fedcloud.fdl import FdlError, Service, hide, keep_secrets, make_problem, read_service
 from oscar_fedcloud.fdl.containers import ListOf, MapOf, Maybe, Record
 from oscar_fedcloud.fdl.hiding import restore
@@ -46,17 +46,22 @@ def _sparse(kind: Kind, value: Any) -> Any:
 
 
 def read_spec(
-    name: str, spec: Mapping[str, Any], before: Service | None, refused: Mapping[str, Any], providers: Sequence[str]
+    name: str,
+    spec: Mapping[str, Any],
+    before: Service | None,
+    refused: Mapping[str, Any],
+    providers: Sequence[str],
+    rules: Sequence[Rule] = (),
 ) -> Service:
     """The service that an object describes. Raises FdlError, with places under ``spec``.
 
     before: its last good revision. refused: the document that was refused last, with its secrets. Both give the values
-    for what is hidden.
+    for what is hidden. rules: see ``document_rules``.
     """
     if spec.get("name", name) != name:
         raise FdlError([make_problem(f"{PLACE}.name", spec["name"], f"differs from {name!r}, the object's name")])
     given, _missing = restore(spec, refused)
-    service, _warnings = read_service({**given, "name": name}, PLACE, True, providers, (filter_rule,))
+    service, _warnings = read_service({**given, "name": name}, PLACE, True, providers, rules)
     if before is not None:
         service = replace(service, extra=_unknown_fields(before))
     return keep_secrets(service, before, PLACE)

@@ -156,15 +156,20 @@ class Follower:
         for begun in record.after(entry.revision if entry else 0) if record else ():
             if spec_of(begun.document) == spec or self._same(name, spec, begun.document, refused):
                 return from_document(begun.document)
-        return read_spec(name, spec, before, refused, tuple(self.changes.providers))
+        return self._parsed(name, spec, before, refused)
 
     def _same(self, name: str, spec: Mapping[str, Any], begun: Mapping[str, Any], refused: Mapping[str, Any]) -> bool:
         """Whether this is a revision that was begun: its secrets may be hidden in the object already."""
         try:
-            service = read_spec(name, spec, from_document(begun), refused, tuple(self.changes.providers))
+            service = self._parsed(name, spec, from_document(begun), refused)
         except FdlError:
             return False
         return to_document(self.catalogue.completed(service)) == begun
+
+    def _parsed(
+        self, name: str, spec: Mapping[str, Any], before: Service | None, refused: Mapping[str, Any]
+    ) -> Service:
+        return read_spec(name, spec, before, refused, tuple(self.changes.providers), self.changes.rules)
 
     def _declared(self, name: str, found: Mapping[str, Any]) -> float | None:
         """When a new service was declared: files that came later are to be processed, even if we were away."""

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a service document must meet on this server beyond the FDL, by whichever way it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from oscar_fedcloud.catalogue.matching import filter_rule
+from oscar_fedcloud.fdl import FdlProblem, Service
+from oscar_fedcloud.jobs.receivers import callback_rule, networks_of
+
+Rule = Callable[[Service], Iterator[FdlProblem]]
+
+
+def document_rules(callback_networks: Iterable[str]) -> tuple[Rule, ...]:
+    """Return the checks. callback_networks: in CIDR notation, as configured."""
+    return filter_rule, callback_rule(networks_of(callback_networks))
