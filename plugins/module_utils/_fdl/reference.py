@@ -48,6 +48,16 @@ the field that took their place.
 An output that can start its own service again, directly or through other services, is refused: when one of the two
 folders lies in the other and a file name can fit the prefixes and suffixes of both. When only the suffixes or a filter
 stand in the way, it is a warning.
+
+A script may say in one line what came of its work: the first line of the file `.summary` directly in `TMP_OUTPUT_DIR`,
+at most 80 characters of it, without control characters. It is kept with the attempt, also when the script fails, and
+shown as `Result` by `oscar job`, as the remark on a job in lists, and as `summary` by the API.
+The file itself is no output.
+
+```sh
+cellcount "$INPUT_FILE_PATH" >"$TMP_OUTPUT_DIR/cells.csv"
+echo "$(wc -l <"$TMP_OUTPUT_DIR/cells.csv") cells found" >"$TMP_OUTPUT_DIR/.summary"
+```
 """
 
 
