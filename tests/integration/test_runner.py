@@ -10,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from minio.versioningconfig import VersioningConfig
 from parts.daemon import eventually, rclone_binary
-from parts.jobs import PROVIDER, SHELLS, Runner, Store, run, service, spec_of
+from parts.jobs import PROVIDER, SHELLS, Ended, Runner, Store, run, service, spec_of
 from parts.minio import MinioServer
 from parts.rclone_s3 import RcloneS3
+
+from oscar_fedcloud.model import StorageEvent, StoredObject
 
 ODD_NAMES = [
     *["a b.txt", "plus+.txt", "per%20cent", "ütf-8 é", "new\nline", "quo'te\".txt", "$(id)", "`id`", "-dash"],
@@ -130,20 +133,70 @@ def test_an_empty_file_passes(store: Store) -> None:
     assert store.read("out/empty") == b""
 
 
-def test_a_retry_does_not_write_again_what_is_there(minio: Store) -> None:
-    event = minio.put("in/same", b"x")
-    job = spec_of(minio, service('echo result >"$TMP_OUTPUT_DIR/same.txt"'), event)
-    assert run(job).code == 0
-    before = minio.client.stat_object("data", "out/same.txt").last_modified
-    time.sleep(1.1)  # the store tells seconds
-    of = service('echo result >"$TMP_OUTPUT_DIR/same.txt"')
-    assert run(spec_of(minio, of, event, attempt=2)).code == 0
-    assert minio.client.stat_object("data", "out/same.txt").last_modified == before
-    assert run(job).code == 0  # a first attempt writes whatever is there
-    assert minio.client.stat_object("data", "out/same.txt").last_modified > before
-    other = spec_of(minio, service('echo RESULT >"$TMP_OUTPUT_DIR/same.txt"'), event, attempt=2)
-    assert run(other).code == 0
-    assert minio.read("out/same.txt") == b"RESULT\n"
+SAME = 'mkdir "$TMP_OUTPUT_DIR/[s p"; echo result >"$TMP_OUTPUT_DIR/[s p/same.txt"; echo other >"$TMP_OUTPUT_DIR/b"'
+
+
+def versions(store: Store, key: str) -> int:
+    """How often an object of the bucket ``versions`` was written."""
+    found = store.client.list_objects("versions", key, include_version=True)
+    return sum(each.object_name == key for each in found)
+
+
+@pytest.fixture(scope="module")
+def versioned(minio: Store) -> Store:
+    """The store with a bucket that keeps all that is written to it."""
+    minio.client.make_bucket("versions")
+    minio.client.set_bucket_versioning("versions", VersioningConfig("Enabled"))
+    return minio
+
+
+def retry_of(store: Store, event: StorageEvent, *written: StoredObject, script: str = SAME, folder: str) -> Ended:
+    """The end of a second attempt, of which the first is recorded to have written this."""
+    of = service(script, output=[{"storage_provider": PROVIDER, "path": f"versions/{folder}"}])
+    return run(spec_of(store, of, event, attempt=2, written=written))
+
+
+def test_a_retry_writes_only_what_is_not_recorded_of_an_earlier_attempt(versioned: Store) -> None:
+    """Same content in the store is no reason to leave a file out unless an attempt of the same run wrote it."""
+    event = versioned.put("in/same", b"x")
+    same, other = "kept/[s p/same.txt", "kept/b"
+    first = retry_of(versioned, event, folder="kept")
+    assert (first.code, versions(versioned, same), versions(versioned, other)) == (0, 1, 1)
+    recorded = [each for each in first.outputs if each.key == same]
+    second = retry_of(versioned, event, *recorded, folder="kept")
+    assert (second.code, versions(versioned, same), versions(versioned, other)) == (0, 1, 2)
+    assert set(second.outputs) == set(first.outputs)  # told all the same
+    assert second.result.total == 2
+
+
+def test_a_retry_writes_again_what_is_not_in_the_store_any_more(versioned: Store) -> None:
+    event, key = versioned.put("in/gone", b"x"), "gone/[s p/same.txt"
+    written = retry_of(versioned, event, folder="gone").outputs
+    versioned.client.remove_object("versions", key)
+    before = versions(versioned, key)
+    assert retry_of(versioned, event, *written, folder="gone").code == 0
+    assert (versions(versioned, key) - before, versions(versioned, "gone/b")) == (1, 1)
+
+
+def test_a_retry_writes_other_content_than_is_recorded(versioned: Store) -> None:
+    """What another run has stored meanwhile is what this attempt makes, but none of this run's wrote it."""
+    event, key = versioned.put("in/other", b"x"), "other/b"
+    retry_of(versioned, event, folder="other")
+    recorded = StoredObject(PROVIDER, "versions", key, 6, "0" * 32)
+    assert retry_of(versioned, event, recorded, folder="other").code == 0
+    assert versions(versioned, key) == 2
+
+
+def test_a_retry_knows_large_files_by_their_size(versioned: Store) -> None:
+    """Of these, no MD5 is recorded."""
+    event = versioned.put("in/large", b"x")
+    first = retry_of(versioned, event, folder="large")
+    recorded = [replace(each, etag="") for each in first.outputs]
+    assert retry_of(versioned, event, *recorded, folder="large").code == 0
+    assert versions(versioned, "large/b") == 1
+    wrong = [replace(each, size=7) for each in recorded]
+    assert retry_of(versioned, event, *wrong, folder="large").code == 0
+    assert versions(versioned, "large/b") == 2
 
 
 def counting_rclone(folder: Path) -> Path:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,16 @@ def settings(**changes: Any) -> RunnerSettings:
     return RunnerSettings(rclone=str(rclone_binary()), **(values | changes))
 
 
-def spec_of(store: Store, of: Service, event: StorageEvent, attempt: int = 1, **changes: Any) -> JobSpec:
-    """The Job of an attempt."""
-    return job_spec(of, "1", run_of(of, event), attempt, settings(**changes), store.variables())
+def spec_of(
+    store: Store,
+    of: Service,
+    event: StorageEvent,
+    attempt: int = 1,
+    written: Sequence[StoredObject] = (),
+    **changes: Any,
+) -> JobSpec:
+    """The Job of an attempt. written: what the attempts before it wrote."""
+    return job_spec(of, "1", run_of(of, event), attempt, settings(**changes), store.variables(), written)
 
 
 @dataclass(frozen=True)

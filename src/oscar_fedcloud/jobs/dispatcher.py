@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -33,6 +33,7 @@ from oscar_fedcloud.model import (
     Run,
     RunState,
     StorageEvent,
+    StoredObject,
     job_name,
 )
 from oscar_fedcloud.waiting import Troubles, doubled, is_cancelled, wait
@@ -56,13 +57,14 @@ async def _never(event: StorageEvent) -> bool:
 class Site:
     """What the dispatcher asks of the rest of the daemon.
 
-    policy: of a service that may start Jobs now, else None. spec: the Job of an attempt; raises LaunchError.
+    policy: of a service that may start Jobs now, else None. spec: the Job of an attempt of a run
+    that has written these objects before; raises LaunchError.
     is_current: whether the store has exactly this revision of an object now; raises ProviderError.
     on_changed_input: an input was found changed, so its newer revision must be looked for. on_end: a run ended.
     """
 
     policy: Callable[[str], Policy | None]
-    spec: Callable[[Run, int], JobSpec]
+    spec: Callable[[Run, int, Sequence[StoredObject]], JobSpec]
     on_changed_input: Callable[[StorageEvent], None]
     on_end: Callable[[], None]
     is_current: Callable[[StorageEvent], Awaitable[bool]] = _never

@@ -10,7 +10,7 @@ set, so that none of a user's variables can take their place.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,11 @@ from oscar_fedcloud.fdl import Output, Service
 from oscar_fedcloud.fdl.rules import SET_BY_SERVER
 from oscar_fedcloud.jobs.filters import filter_lines
 from oscar_fedcloud.jsontext import from_json
-from oscar_fedcloud.model import OutputPlace, Run, StorageEvent, Via, digest
+from oscar_fedcloud.model import OutputPlace, Run, StorageEvent, StoredObject, Via, digest
 from oscar_fedcloud.providers.rclone import rclone_path
 
 _NAME_MAX = 255  # bytes of a file name on Linux; an object's key may be longer
+_WRITTEN_MAX = 64 * 1024  # bytes of what earlier attempts wrote; an annotation, and a variable, hold no more than that
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FOR_SCRIPT = "OSCAR_USER_"  # before the name of a user's variable on its way past the runner
 
@@ -96,6 +97,7 @@ def service_environment(service: Service, settings: RunnerSettings) -> dict[str,
             (f"OSCAR_OUTPUT_{index}_REMOTE", remote_name(output.storage_provider)),
             (f"OSCAR_OUTPUT_{index}_PATH", _target(output, output.bucket)),
             (f"OSCAR_OUTPUT_{index}_FILTER", filter_lines(output.prefix, output.suffix)),
+            (f"OSCAR_OUTPUT_{index}_WRITTEN", ""),
         )
     }
     return {
@@ -132,6 +134,25 @@ def event_environment(service: Service, run: Run, attempt: int, job: str, settin
         for index, output in enumerate(service.output):
             variables[f"OSCAR_OUTPUT_{index}_PATH"] = _target(output, event.bucket)
     return variables | (_query(from_json(event.record)) if event.via is Via.HTTP else _storage_event(event))
+
+
+def written_environment(written: Sequence[StoredObject], places: Sequence[OutputPlace]) -> dict[str, str]:
+    """What earlier attempts of the run wrote to each output, as the runner lists it: lines ``<MD5> <size> <name>``.
+
+    What does not fit, or has no size, is left out; the runner writes that again.
+    """
+    lines: dict[int, list[str]] = {}
+    room = _WRITTEN_MAX
+    for index, place in enumerate(places):
+        folder = f"{place.folder}/" if place.folder else ""
+        for item in written:
+            here = (item.provider, item.bucket) == (place.provider, place.bucket) and item.key.startswith(folder)
+            line = f"{item.etag} {item.size} {rclone_path(item.key[len(folder) :])}"
+            length = len(line.encode("utf-8", "surrogateescape")) + 1
+            if here and item.size is not None and length <= room:
+                room -= length
+                lines.setdefault(index, []).append(line)
+    return {f"OSCAR_OUTPUT_{index}_WRITTEN": "\n".join(found) for index, found in lines.items()}
 
 
 def secret_environment(service: Service, stores: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

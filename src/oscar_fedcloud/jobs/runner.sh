@@ -216,7 +216,7 @@ note_summary() { # the one line that the script says of its work
 }
 
 stage_out() {
-    o_index=0 o_remote='' o_path='' o_filter=''
+    o_index=0 o_remote='' o_path='' o_filter='' o_written=''
     [ "$OSCAR_OUTPUTS" -gt 0 ] || return 0
     repair
     [ -d "$TMP_OUTPUT_DIR" ] && [ ! -L "$TMP_OUTPUT_DIR" ] || end 120 "the output folder is gone: the script removed it"
@@ -226,8 +226,10 @@ stage_out() {
     while [ "$o_index" -lt "$OSCAR_OUTPUTS" ]; do
         eval "o_remote=\$OSCAR_OUTPUT_${o_index}_REMOTE o_path=\$OSCAR_OUTPUT_${o_index}_PATH"
         eval "o_filter=\$OSCAR_OUTPUT_${o_index}_FILTER"
+        eval "o_written=\${OSCAR_OUTPUT_${o_index}_WRITTEN-}"
         printf '%s\n' '- /.summary' >"$o_own/left_out"
         at "$o_remote" "$o_path/"
+        skip_written
         transfer "the output files could not be stored (output $o_index)" store ||
             end 120 "the output files could not be stored (output $o_index): $(why)"
         o_index=$((o_index + 1))
@@ -241,15 +243,37 @@ check_outputs() { # links, pipes and the like: rare, and looked at before anythi
     [ ! -s "$o_own/refused" ] || end 120 "$(head -c 900 "$o_own/refused")"
 }
 
-# A first attempt always writes, whatever is there. A later one leaves what is there already as it is (--checksum), so
-# that a retry does not start the next service twice; --no-traverse: it looks up each output by itself, however many
-# there are of earlier Jobs. rclone lists what is in the store afterwards, with sums that it has anyway.
+# What earlier attempts of this run are recorded to have stored with the content that it has now, and what the store
+# still has so, is not written again: a retry does not start the next service twice. What another run stored is no
+# reason. Lines are "MD5 SIZE NAME" on all three sides; a record may lack the MD5. What cannot be told is written.
+skip_written() {
+    [ -n "$o_written" ] || return 0
+    printf '%s\n' "$o_written" >"$o_own/written"
+    make_filter
+    list --filter-from "$o_own/filter" "$TMP_OUTPUT_DIR" || return 0
+    { cat "$o_own/answer" && sed 's/^[^ ]* / /' "$o_own/answer"; } | shared "$o_own/written" | names >"$o_own/names"
+    mv "$o_own/answer" "$o_own/here"
+    [ -s "$o_own/names" ] || return 0
+    transfer "the output files could not be looked up" list --files-from-raw "$o_own/names" "$o_at" || return 0
+    shared "$o_own/here" <"$o_own/answer" >"$o_own/kept"
+    sed "s/^/output=$o_index /" "$o_own/kept" >>"$o_own/stored"
+    names <"$o_own/kept" | leave_out
+}
+
+list() { call lsf --recursive --files-only --format hsp --hash md5 --separator ' ' "$@"; }
+
+shared() { LC_ALL=C grep -Fxf "$1"; }
+
+names() { LC_ALL=C sed 's/^[^ ]* [^ ]* //'; }
+
+leave_out() { LC_ALL=C sed 's/[].[*^$+?(){}|\\]/\\&/g;s,.*,- /{{&}},' >>"$o_own/left_out"; }
+
+make_filter() { { cat "$o_own/left_out" && printf '%s\n' "$o_filter"; } >"$o_own/filter"; }
+
+# Writes whatever is there. rclone lists what is in the store afterwards, with sums that it has anyway.
 store() {
-    o_how='--checksum --no-traverse'
-    [ "${OSCAR_ATTEMPT:-1}" -gt 1 ] || o_how=--no-check-dest
-    { cat "$o_own/left_out" && printf '%s\n' "$o_filter"; } >"$o_own/filter"
-    # shellcheck disable=SC2086
-    call copy $o_how --filter-from "$o_own/filter" --header-upload "x-amz-meta-oscar-depth: $OSCAR_DEPTH" \
+    make_filter
+    call copy --no-check-dest --filter-from "$o_own/filter" --header-upload "x-amz-meta-oscar-depth: $OSCAR_DEPTH" \
         --log-level INFO --stats-log-level DEBUG --dest-after - --format hsp --separator ' ' \
         "$TMP_OUTPUT_DIR" "$o_at" || { note_copied; return 1; }
     sed "s/^/output=$o_index /" "$o_own/answer" >>"$o_own/stored"
@@ -262,7 +286,7 @@ note_copied() {
     if [ -s "$o_own/copied" ]; then
         awk 'NR == FNR { copied[$0]; next } { name = $0; sub(/^[^ ]* [^ ]* /, "", name) } name in copied' \
             "$o_own/copied" "$o_own/answer" | sed "s/^/output=$o_index /" >>"$o_own/stored"
-        sed 's/[].[*^$+?(){}|\\]/\\&/g;s,.*,- /{{&}},' "$o_own/copied" >>"$o_own/left_out"
+        leave_out <"$o_own/copied"
     fi
     sed -n 's/.*Replacing invalid UTF-8 characters in \(".*"\)$/the name \1 is not UTF-8;/p' "$o_own/errors" |
         sort -u >"$o_own/odd"

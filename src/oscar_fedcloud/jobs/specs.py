@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.config import Config
@@ -17,8 +17,9 @@ from oscar_fedcloud.jobs.environment import (
     remote_name,
     secret_environment,
     service_environment,
+    written_environment,
 )
-from oscar_fedcloud.model import Credential, JobSpec, LaunchError, Provider, Run, job_name
+from oscar_fedcloud.model import Credential, JobSpec, LaunchError, Provider, Run, StoredObject, job_name
 from oscar_fedcloud.providers.foreign import foreign_provider
 
 
@@ -29,10 +30,17 @@ def job_spec(
     attempt: int,
     settings: RunnerSettings,
     stores: Mapping[str, Mapping[str, str]],
+    written: Sequence[StoredObject] = (),
 ) -> JobSpec:
-    """The Job of one attempt. stores: by provider id, the rclone variables of each store that its runner talks to."""
+    """The Job of one attempt.
+
+    stores: by provider id, the rclone variables of each store that its runner talks to. written: what earlier attempts
+    of the run are recorded to have written.
+    """
     job = job_name(service.name, run.id, attempt)
     constant = service_environment(service, settings)
+    varying = event_environment(service, run, attempt, job, settings)
+    places = output_places(service, run.event)
     return JobSpec(
         job=job,
         service=service,
@@ -40,14 +48,14 @@ def job_spec(
         script=service.script.encode("utf-8", "surrogateescape"),
         run=run,
         attempt=attempt,
-        env=constant | event_environment(service, run, attempt, job, settings),
+        env=constant | varying | written_environment(written, places),
         secrets=secret_environment(service, stores),
         memory=service.memory_bytes,
         cpu=service.cpu_cores,
         timeout=float(service.timeout),
         image=service.image,
         constant=constant,
-        outputs=output_places(service, run.event),
+        outputs=places,
     )
 
 
@@ -66,8 +74,11 @@ class Specs:
             node=socket.gethostname(),
         )
 
-    def make(self, run: Run, attempt: int) -> JobSpec:
-        """The Job of one attempt. Raises LaunchError when the service or one of its keys is gone."""
+    def make(self, run: Run, attempt: int, written: Sequence[StoredObject]) -> JobSpec:
+        """The Job of one attempt of a run that has written these objects before.
+
+        Raises LaunchError when the service or one of its keys is gone.
+        """
         entry = self.catalogue.entries.get(run.service)
         if entry is None:
             raise LaunchError(f"service {run.service} does not exist any more")
@@ -75,7 +86,7 @@ class Specs:
         keys = self.catalogue.store.keys(run.service)
         needed = providers_of(service, run, self.settings)
         stores = {provider_id: self._remote(service, provider_id, keys) for provider_id in needed}
-        return job_spec(service, str(entry.revision), run, attempt, self.settings, stores)
+        return job_spec(service, str(entry.revision), run, attempt, self.settings, stores, written)
 
     def _remote(self, service: Service, provider_id: str, keys: Mapping[str, Credential]) -> dict[str, str]:
         """The rclone variables of one store: the service's own key at a configured one, else what its FDL says."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from oscar_fedcloud.jobs.slots import Slots
 from oscar_fedcloud.ledger import BadValue, Ledger, LedgerUnavailable
-from oscar_fedcloud.model import Attempt, AttemptState, Completion, JobSpec, Launcher, LaunchError, Run
+from oscar_fedcloud.model import Attempt, AttemptState, Completion, JobSpec, Launcher, LaunchError, Run, StoredObject
 from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import Troubles, doubled, in_words, is_cancelled
 
@@ -35,7 +35,7 @@ class Starts:
         ledger: Ledger,
         launcher: Launcher,
         troubles: Troubles,
-        spec: Callable[[Run, int], JobSpec],
+        spec: Callable[[Run, int, Sequence[StoredObject]], JobSpec],
         failed: Callable[[Completion], None],
         slots: Slots,
     ) -> None:
@@ -64,7 +64,7 @@ class Starts:
 
     async def _start(self, run: Run, attempt: Attempt) -> None:
         try:
-            await self._launch(attempt.job, self.spec(await self._with_record(run), attempt.number))
+            await self._launch(attempt.job, self.spec(*await self._read(run, attempt)))
             if attempt.job in self._cancelled:
                 await self.launcher.cancel(attempt.job)
         except (Exception, asyncio.CancelledError) as error:
@@ -76,15 +76,22 @@ class Starts:
                 reason = f"the job could not be made: {in_words(error)}"
             self.failed(Completion(attempt.job, AttemptState.LAUNCH_FAILED, None, reason))
 
-    async def _with_record(self, run: Run) -> Run:
-        """Return the run with its event's record, which the ledger leaves out where it is large. Raises BadValue."""
-        while not run.event.record:
+    async def _read(self, run: Run, attempt: Attempt) -> tuple[Run, int, Sequence[StoredObject]]:
+        """Return the run with its event's record, the attempt's number, and what the attempts before it wrote.
+
+        The ledger leaves a record out where it is large. Raises BadValue.
+        """
+        while True:
             try:
-                return await asyncio.to_thread(self.ledger.record_of, run)
+                if not run.event.record:
+                    run = await asyncio.to_thread(self.ledger.record_of, run)
+                if attempt.number == 1:
+                    return run, attempt.number, ()
+                written = await asyncio.to_thread(self.ledger.written, run.id, attempt.number)
+                return run, attempt.number, written
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable, the start of a job waits", job=run.id, error=str(error))
                 await asyncio.sleep(_LEDGER_PAUSE)
-        return run
 
     async def _launch(self, job: str, spec: JobSpec) -> None:
         """Start the Job. One that fails unexpectedly is started again, since it may be there; in the end it must go."""

@@ -261,6 +261,10 @@ class Ledger:
         """Return what an attempt (None for the last one) wrote, in order, behind the first ``after`` objects."""
         return self._read(outputs.of_run, run_id, attempt, after, limit)
 
+    def written(self, run_id: str, before: int) -> list[StoredObject]:
+        """Return what the attempts of a run before that number wrote, each object as it was last written."""
+        return self._read(outputs.written, run_id, before)
+
     def origin(self, run: Run) -> Run | None:
         """Return the run that wrote the input of this one, or None when no recorded run did."""
         return self._read(chain.origin, run)

@@ -39,6 +39,21 @@ def of_run(connection: Connection, run_id: str, attempt: int | None, after: int,
     return [output_of(row) for row in connection.execute(query)]
 
 
+def written(connection: Connection, run_id: str, before: int) -> list[StoredObject]:
+    """Return what the attempts with a smaller number wrote, each object as last written, at most ``MAX_OUTPUTS``."""
+    query = (
+        select(outputs)
+        .join(runs, runs.c.seq == outputs.c.run_seq)
+        .where(runs.c.id == run_id, outputs.c.number < before)
+        .order_by(outputs.c.number.desc(), outputs.c.position)
+        .limit(bounds.MAX_OUTPUTS)
+    )
+    found: dict[tuple[str, str, str], StoredObject] = {}
+    for item in map(output_of, connection.execute(query)):
+        found.setdefault((item.provider, item.bucket, item.key), item)
+    return list(found.values())
+
+
 def output_of(row: AnyRow) -> StoredObject:
     """The object in a row of ``outputs``."""
     size = bounds.number(row.size, 0, bounds.MAX_NUMBER)

@@ -61,7 +61,7 @@ class Daemon:
         self.ledger, self.launcher, self.limits = ledger, SlowLauncher(), limits
         site = Site(
             policy=lambda name: Policy(limits[name], Retry(), "") if name in limits else None,
-            spec=lambda run, attempt: f"{run.service}/{run.event.key}",  # type: ignore[arg-type, return-value]
+            spec=lambda run, attempt, written: f"{run.service}/{run.event.key}",  # type: ignore[arg-type, return-value]
             on_changed_input=lambda event: None,
             on_end=lambda: None,
         )

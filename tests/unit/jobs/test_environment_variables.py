@@ -18,8 +18,9 @@ from oscar_fedcloud.jobs.environment import (
     remote_name,
     secret_environment,
     service_environment,
+    written_environment,
 )
-from oscar_fedcloud.model import Run, RunState, StorageEvent, Via
+from oscar_fedcloud.model import OutputPlace, Run, RunState, StorageEvent, StoredObject, Via
 
 SETTINGS = RunnerSettings("/bin/rclone", "minio.default", "logs", 1000, 60.0, "node-1")
 EVENT = StorageEvent(
@@ -90,6 +91,28 @@ def test_a_storage_event() -> None:
     assert {name: found[name] for name in expected} == expected
     assert json.loads(found["EVENT"]) == {"Records": [json.loads(EVENT.record)]}
     assert found["OSCAR_OUTPUT_0_FILTER"].startswith("+ /{{")
+
+
+def test_what_earlier_attempts_wrote_is_listed_by_output() -> None:
+    places = (OutputPlace("minio.default", "b", "out"), OutputPlace("minio.default", "b"), OutputPlace("s3.x", "b"))
+    written = [
+        StoredObject("minio.default", "b", "out/a b\n.txt", 3, "0" * 32),
+        StoredObject("minio.default", "b", "other", 2**40),
+        StoredObject("minio.default", "b", "out/no size", None, "1" * 32),
+        StoredObject("minio.default", "c", "out/of no output", 3, "2" * 32),
+    ]
+    assert written_environment(written, places) == {
+        "OSCAR_OUTPUT_0_WRITTEN": f"{'0' * 32} 3 a b\u240a.txt",
+        "OSCAR_OUTPUT_1_WRITTEN": f"{'0' * 32} 3 out/a b\u240a.txt\n {2**40} other",
+    }
+    assert variables(make_service())["OSCAR_OUTPUT_1_WRITTEN"] == ""
+
+
+def test_a_list_that_is_too_long_for_a_variable_is_cut() -> None:
+    written = [StoredObject("minio.default", "b", f"{number:01000}", 3) for number in range(200)]
+    (listed,) = written_environment(written, [OutputPlace("minio.default", "b")]).values()
+    assert len(listed) <= 64 * 1024
+    assert listed.split("\n")[-1] == f" 3 {listed.count(chr(10)):01000}"
 
 
 def test_file_stage_in_means_the_opposite() -> None:

@@ -64,6 +64,19 @@ def test_each_attempt_has_its_own(ledger: Ledger) -> None:
     assert ledger.outputs(run.id) == ledger.outputs(run.id, 2) == list(written("whole"))
 
 
+def test_what_the_attempts_before_wrote_is_told_as_last_written(ledger: Ledger) -> None:
+    run, other = queue(ledger, event("a"), event("b"))
+    finish(ledger, *begin(ledger, other), outputs=written("of another run"))
+    changed = replace(written("twice")[0], etag="newer")
+    for outputs in (written("twice", "once"), (), (changed,)):
+        (attempt,) = begin(ledger, stored(ledger, run.id))
+        finish(ledger, attempt, RunState.QUEUED, outputs=outputs)
+    assert ledger.written(run.id, 1) == []
+    assert ledger.written(run.id, 3) == list(written("twice", "once"))
+    assert ledger.written(run.id, 4) == [changed, *written("once")]
+    assert ledger.written("no such run", 4) == []
+
+
 def test_the_end_that_comes_second_records_nothing(ledger: Ledger) -> None:
     (run,) = queue(ledger, event())
     (attempt,) = begin(ledger, run)
