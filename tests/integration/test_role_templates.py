@@ -196,3 +196,22 @@ def test_the_disk_of_jobs_can_be_limited(tmp_path: Path, limit: object, found: i
     (tmp_path / "launcher.j2").write_text("{{ __invoker_launcher | to_json }}")
     text = rendered(tmp_path, "invoker", str(tmp_path / "launcher.j2"), invoker_job_disk_limit=limit)
     assert yaml.safe_load(text).get("disk_limit") == found
+
+
+def invoker_settings(folder: Path, **variables: Any) -> Any:
+    """Return what the daemon's settings become."""
+    return yaml.safe_load(
+        rendered(folder, "invoker", "invoker.yml.j2", role_path="", __invoker_access_key={}, **variables)
+    )
+
+
+def test_bounds_of_the_invoker_have_variables_of_their_own(tmp_path: Path) -> None:
+    found = invoker_settings(tmp_path, invoker_max_pending=2**30, invoker_callback_networks=["10.20.0.0/16"])
+    assert (found["max_pending"], found["callback_networks"]) == (2**30, ["10.20.0.0/16"])
+
+
+def test_what_is_as_by_default_stays_out_of_the_settings(tmp_path: Path) -> None:
+    """So that a new version of the role restarts nothing; ``invoker_settings`` goes over all variables."""
+    found = invoker_settings(tmp_path, invoker_settings={"max_pending": 7})
+    assert found["max_pending"] == 7
+    assert "callback_networks" not in found

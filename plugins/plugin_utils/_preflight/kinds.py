@@ -105,6 +105,7 @@ KINDS: tuple[tuple[re.Pattern[str], Callable[[Any], bool], str], ...] = tuple(
         (r".*_memory_max", _matches(_MEMORY), "an amount such as 2G, a share such as 50%, or infinity"),
         (r".*_token_lifetime|service_account_lifetime", _is_number(600, 10**9), "at least 600 seconds"),
         (r".*_disk_limit", _is_number(0, 10**18), "a number of bytes, or 0 for no limit"),
+        (r"invoker_max_pending", _is_number(0, 10**18), "a number of bytes, or 0 for twice the largest body"),
         (r".*_pids_limit", _is_number(1, 10**9, besides=(-1,)), "a number above 0, or -1 for no limit"),
         (r"firewall_(ssh|public)_ports\[\d+\]", _is_number(1, 65535), "a port from 1 to 65535"),
         (r"(port_survey|firewall)_.*[._](ports|tcp|udp)\[\d+\]", _is_port_range, "a port or a range such as 7000-7020"),

@@ -110,6 +110,8 @@ BAD = [
     ("autoscaler_memory_max", "lots", " is 'lots'; it must be an amount such as 2G, a share such as 50%, or infinity."),
     ("autoscaler_watchdog", -1, " is -1; it must be a number that is not negative."),
     ("invoker_job_disk_limit", "20Gi", " is '20Gi'; it must be a number of bytes, or 0 for no limit."),
+    ("invoker_max_pending", -1, " is -1; it must be a number of bytes, or 0 for twice the largest body."),
+    ("invoker_callback_networks", ["10.0.0.1"], "[0] is '10.0.0.1'; it must be a network such as 192.0.2.0/24."),
     ("invoker_token_lifetime", 60, " is 60; it must be at least 600 seconds."),
     ("service_account_lifetime", 60, " is 60; it must be at least 600 seconds."),
     ("minio_address", "9000", " is '9000'; it must be an address and a port such as 127.0.0.1:8080."),
