@@ -226,8 +226,8 @@ class Launcher(Protocol):
     async def acknowledge(self, job: str) -> None:
         """The ledger holds the completion: what the launcher kept of it may be removed."""
 
-    def log(self, job: str, tail: int | None = None) -> Iterator[bytes] | None:
-        """Chunks of the Job's log while the launcher still has it, else None."""
+    def log(self, job: str, offset: int = 0) -> LogPart | None:
+        """The Job's log behind an offset in bytes while the launcher still has it, else None."""
 
     def waiting(self, job: str) -> tuple[str, str] | None:
         """Return why a started Job does not run yet, as (code, detail), or None. From memory, without a request."""
@@ -255,6 +255,18 @@ class Prefix:
 
     bucket: str
     prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """A part of a log in chunks.
+
+    Attributes:
+        end: the offset at which the log goes on behind it, None when that is not known before it is read.
+    """
+
+    chunks: Iterator[bytes]
+    end: int | None
 
 
 class Provider(Protocol):

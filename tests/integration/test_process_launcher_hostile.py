@@ -82,8 +82,8 @@ async def test_the_launcher_lives(launcher: ProcessLauncher, store: Store, scrip
     assert completion.state is AttemptState.SUCCEEDED or completion.reason
     assert completion.exit_code is None or 0 <= completion.exit_code <= 255
     launcher.progress(job.job)
-    chunks = launcher.log(job.job)
-    assert chunks is None or len(b"".join(chunks)) < 10**6
+    log = launcher.log(job.job)
+    assert log is None or len(b"".join(log.chunks)) < 10**6
     again = ProcessLauncher(launcher.root, CONFIG)
     assert await again.adopt([job.job]) <= {job.job}
     await asyncio.wait_for(launcher.acknowledge(job.job), 20)

@@ -83,11 +83,11 @@ def alive(pid: str) -> bool:
         return False
 
 
-def log_of(launcher: ProcessLauncher, job: str, tail: int | None = None) -> str:
-    """A Job's log."""
-    chunks = launcher.log(job, tail)
-    assert chunks is not None
-    return b"".join(chunks).decode()
+def log_of(launcher: ProcessLauncher, job: str, offset: int = 0) -> str:
+    """A Job's log behind an offset."""
+    found = launcher.log(job, offset)
+    assert found is not None
+    return b"".join(found.chunks).decode()
 
 
 def command_lines() -> list[bytes]:

@@ -27,7 +27,17 @@ from oscar_fedcloud.core import Core
 from oscar_fedcloud.core_types import Change
 from oscar_fedcloud.fdl import Service, from_document
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import AttemptState, Completion, Credential, JobSpec, Prefix, RunState, StorageEvent, Via
+from oscar_fedcloud.model import (
+    AttemptState,
+    Completion,
+    Credential,
+    JobSpec,
+    LogPart,
+    Prefix,
+    RunState,
+    StorageEvent,
+    Via,
+)
 from oscar_fedcloud.threads import Threads
 
 T = TypeVar("T")
@@ -317,8 +327,8 @@ class MemoryLauncher:
     async def acknowledge(self, job: str) -> None:
         self.ended.pop(job, None)
 
-    def log(self, job: str, tail: int | None = None) -> Iterator[bytes] | None:
-        return iter([b"log\n"]) if job in self.specs else None
+    def log(self, job: str, offset: int = 0) -> LogPart | None:
+        return LogPart(iter([b"log\n"[offset:]]), 4) if job in self.specs else None
 
     def waiting(self, job: str) -> tuple[str, str] | None:
         return None

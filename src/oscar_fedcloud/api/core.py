@@ -14,7 +14,7 @@ from oscar_fedcloud.core_types import Answers, Change, Declared, Plan
 from oscar_fedcloud.jobs.shapes import BacklogRow
 from oscar_fedcloud.jobs.waits import Wait, Waiting
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import Prefix, Run, StorageEvent
+from oscar_fedcloud.model import LogPart, Prefix, Run, StorageEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -89,8 +89,13 @@ class Requests(Protocol):
     async def replay_dead_letter(self, letter: int) -> int:
         """Record a dead letter's events, drop the letter, and say how many there were. Raises NotFound, BadEvent."""
 
-    def log(self, run_id: str, attempt: int | None, tail: int | None) -> Iterator[bytes] | None:
-        """Chunks of an attempt's log (None = the latest attempt; tail = only that many last lines), or None. Blocks."""
+    def log(
+        self, run_id: str, attempt: int | None, tail: int | None = None, offset: int | None = None
+    ) -> LogPart | None:
+        """An attempt's log (None = the latest attempt), or None. Blocks.
+
+        tail: only that many last lines. offset: only what is behind that many bytes.
+        """
 
     async def why(self, bucket: str, key: str, service: str, limit: int, after: str) -> Answers:
         """What became of an object, for each service concerned ("" = all). Raises ValueError for a bad cursor."""

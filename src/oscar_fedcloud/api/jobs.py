@@ -23,6 +23,7 @@ from oscar_fedcloud.model import Attempt, Run, RunState
 from oscar_fedcloud.providers.dialects import Dialect, unwrap
 
 JOB_HEADER = "X-Oscar-Job-Id"
+LOG_HEADER = "Log-Offset"
 NO_SYNCHRONOUS = "synchronous invocation is not available on this server"
 
 
@@ -135,17 +136,23 @@ async def get_log(call: Call) -> Response:
     """The log of an attempt, by default of the latest."""
     attempt = call.optional_number("attempt", 1, 1_000_000)
     tail = call.optional_number("tail", 0, 1_000_000)
+    offset = call.optional_number("offset", 0, 10**15)
+    if tail is not None and offset is not None:
+        raise invalid("query.tail", tail, "tail and offset exclude each other", "give one of them")
     run = await the_run(call)
-    return await log_answer(call, run.id, attempt, tail)
+    return await log_answer(call, run.id, attempt, tail, offset)
 
 
-async def log_answer(call: Call, run_id: str, attempt: int | None, tail: int | None) -> Response:
-    """A log as text. Raises NotFound when there is none."""
-    chunks = await asyncio.to_thread(call.core.requests.log, run_id, attempt, tail)
-    if chunks is None:
+async def log_answer(
+    call: Call, run_id: str, attempt: int | None, tail: int | None = None, offset: int | None = None
+) -> Response:
+    """A log as text, with the offset at which it goes on. Raises NotFound when there is none."""
+    found = await asyncio.to_thread(call.core.requests.log, run_id, attempt, tail, offset)
+    if found is None:
         which = "" if attempt is None else f" of attempt {attempt}"
         raise NotFound(f"job {run_id} has no log{which}")
-    return StreamingResponse(chunks, media_type="text/plain; charset=utf-8")
+    headers = {} if found.end is None else {LOG_HEADER: str(found.end)}
+    return StreamingResponse(found.chunks, headers=headers, media_type="text/plain; charset=utf-8")
 
 
 async def cancel_job(call: Call) -> Response:
@@ -223,6 +230,7 @@ _LIST = (
 _LOG = (
     Parameter("attempt", "number of the attempt, by default the latest", "integer"),
     Parameter("tail", "only so many lines at the end", "integer"),
+    Parameter("offset", "only what is behind so many bytes; Log-Offset of an answer says where to go on", "integer"),
 )
 _OUTPUTS = (
     Parameter("attempt", "number of the attempt, by default the latest", "integer"),

@@ -76,7 +76,7 @@ def _time(seconds: float) -> str:
 async def get_job_log(call: Call) -> Response:
     """The whole log of a job as text."""
     run, attempt = await _find(call)
-    return await log_answer(call, run.id, attempt, None)
+    return await log_answer(call, run.id, attempt)
 
 
 async def delete_log(call: Call) -> Response:

@@ -121,7 +121,7 @@ class Wait(Struct, frozen=True):
         str,
         Meta(
             description="service_limit, site_limit, key_turn, backoff, service_not_ready, key_pending, store_away, "
-            "no_node, machine_coming or starting"
+            "no_node, machine_coming, ledger_unavailable or starting"
         ),
     ]
     detail: Annotated[str, Meta(description="the same in words, with the numbers")]

@@ -145,7 +145,8 @@ async def _run(spec: JobSpec, folder: Path, store: Store) -> tuple[Completion, b
     try:
         await launcher.start(spec)
         completion = await anext(launcher.completions())
-        return completion, b"".join(launcher.log(spec.job) or ())
+        log = launcher.log(spec.job)
+        return completion, b"".join(log.chunks) if log else b""
     except LaunchError as error:
         raise TryError(str(error)) from error
     finally:

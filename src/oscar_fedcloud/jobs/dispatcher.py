@@ -81,6 +81,7 @@ class Dispatcher:
         self.site = site
         self.max_running = max_running
         self.troubles = troubles or Troubles()
+        self.ledger_trouble = ""  # why the ledger failed in the last round
         self.slots = Slots()
         self.ends = Ends(ledger, launcher, self.slots, self.troubles, site.policy, self._on_end)
         self.starts = Starts(ledger, launcher, self.troubles, site.spec, self.ends.begin, self.slots)
@@ -145,9 +146,11 @@ class Dispatcher:
                     await self._look_for_begun()
                 self._unsure = True  # until the round is over
                 self._unsure = not await self._round()
+                self.ledger_trouble = ""
                 if not self._unsure:
                     await self._rest()
             except LedgerUnavailable as error:
+                self.ledger_trouble = str(error)
                 log.warning("ledger unavailable, dispatching pauses", error=str(error))
                 await asyncio.sleep(_LEDGER_PAUSE)
 

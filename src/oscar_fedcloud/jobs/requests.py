@@ -20,7 +20,7 @@ from oscar_fedcloud.jobs.waits import Wait
 from oscar_fedcloud.jobs.why import Facts, answers
 from oscar_fedcloud.jsontext import to_json
 from oscar_fedcloud.ledger import Ledger, Trace, trace_cursor
-from oscar_fedcloud.model import EventOutcome, Launcher, Recording, Run, StorageEvent, Via, digest, run_id
+from oscar_fedcloud.model import EventOutcome, Launcher, LogPart, Recording, Run, StorageEvent, Via, digest, run_id
 from oscar_fedcloud.providers.dialects import unwrap
 from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.registry import Stores
@@ -133,18 +133,25 @@ class Requests:
         self.dispatcher.wake([run.service])
         return run
 
-    def log(self, run_id: str, attempt: int | None, tail: int | None) -> Iterator[bytes] | None:
-        """Chunks of an attempt's log (None = the last one's), from the launcher while it has it, then from the store.
+    def log(
+        self, run_id: str, attempt: int | None, tail: int | None = None, offset: int | None = None
+    ) -> LogPart | None:
+        """An attempt's log (None = the last one's), from the launcher while it has it, then from the store. Blocks.
 
-        tail: only so many lines of its end. Blocks.
+        tail: only so many lines of its end. offset: only what is behind so many bytes.
         """
         run = self.ledger.run(run_id)
         chosen = [item for item in self.ledger.attempts(run_id) if attempt in (None, item.number)]
         if run is None or not chosen:
             return None
         job = chosen[-1].job
-        chunks = self.launcher.log(job) or self.site.read(self.config.log_bucket, log_path(run.service, job))
-        return chunks if chunks is None or tail is None else _last_lines(chunks, tail)
+        found = self.launcher.log(job, offset or 0)
+        if found is None:
+            chunks = self.site.read(self.config.log_bucket, log_path(run.service, job))
+            if chunks is None:
+                return None
+            found = LogPart(chunks, None) if offset is None and tail is None else _rest(chunks, offset or 0)
+        return found if tail is None else replace(found, chunks=_last_lines(found.chunks, tail))
 
     async def why(self, bucket: str, key: str, service: str = "", limit: int = 0, after: str = "") -> Answers:
         """Why a file did or did not run, for one service or ("") for all, newest revision first.
@@ -175,6 +182,12 @@ class Requests:
             facts = replace(facts, buckets=frozenset(provider.buckets()))
             facts = replace(facts, exists=provider.stat(bucket, key) is not None)
         return replace(facts, note=provider.why(bucket, key))
+
+
+def _rest(chunks: Iterable[bytes], offset: int) -> LogPart:
+    """What a stored log has behind an offset; it is bounded, so it may be held at once."""
+    whole = b"".join(chunks)
+    return LogPart(iter([whole[offset:]]), max(offset, len(whole)))
 
 
 def _last_lines(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:

@@ -62,6 +62,7 @@ class Waits:
             holder=self.dispatcher.holder,
             launching=lambda run: _job(run) in launching,
             told=self._told,
+            ledger=self.dispatcher.ledger_trouble,
         )
 
     def _told(self, run: Run) -> tuple[str, str] | None:

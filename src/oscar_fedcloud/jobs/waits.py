@@ -29,6 +29,7 @@ class Cause(StrEnum):
     STORE_AWAY = "store_away"
     NO_NODE = "no_node"
     MACHINE_COMING = "machine_coming"
+    LEDGER_UNAVAILABLE = "ledger_unavailable"
     STARTING = "starting"
 
 
@@ -74,6 +75,7 @@ class SiteFacts:
         holder: the id of the job that runs for the same service and key, or "".
         launching: whether the Job of this run's current attempt has not been handed to the launcher yet.
         told: what the launcher says of a started Job that does not run yet, as code and detail.
+        ledger: why the ledger cannot record that a job begins, or "".
     """
 
     now: float
@@ -83,6 +85,7 @@ class SiteFacts:
     holder: Callable[[Run], str]
     launching: Callable[[Run], bool]
     told: Callable[[Run], tuple[str, str] | None]
+    ledger: str = ""
 
 
 def wait_of(run: Run, site: SiteFacts) -> Wait | None:
@@ -147,6 +150,8 @@ def _limit(service: ServiceFacts, site: SiteFacts) -> Wait:
         return Wait(
             Cause.SITE_LIMIT, f"waits for a free place: the site runs {site.running:,} of {site.max_running:,} jobs"
         )
+    if site.ledger:
+        return Wait(Cause.LEDGER_UNAVAILABLE, f"a place is free, but no job can begin: {site.ledger}")
     return Wait(Cause.STARTING, "a place is free, it starts in a moment")
 
 

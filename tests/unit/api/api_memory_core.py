@@ -23,6 +23,7 @@ from oscar_fedcloud.model import (
     AttemptState,
     Completion,
     EventOutcome,
+    LogPart,
     Prefix,
     Recording,
     Run,
@@ -270,12 +271,12 @@ class MemoryCore:
             raise NotFound(f"job {run} does not exist")
         return found
 
-    def log(self, run: str, attempt: int | None, tail: int | None) -> Iterator[bytes] | None:
+    def log(self, run: str, attempt: int | None, tail: int | None = None, offset: int | None = None) -> LogPart | None:
         body = self.logs.get((run, attempt or self._run(run).attempts))
         if body is None:
             return None
-        lines = body.splitlines(keepends=True)
-        return iter(lines if tail is None else lines[max(0, len(lines) - tail) :])
+        lines = body[offset or 0 :].splitlines(keepends=True)
+        return LogPart(iter(lines if tail is None else lines[max(0, len(lines) - tail) :]), len(body))
 
     async def why(self, bucket: str, key: str, service: str, limit: int, after: str) -> Answers:
         self.ledger.explain(bucket, key, limit, after)

@@ -227,6 +227,20 @@ class TestLog:
         assert (await admin.get(f"{url}?attempt=3")).status_code == 404
         assert (await admin.get(f"{url}?attempt=0")).status_code == 422
 
+    async def test_what_is_behind_an_offset(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+        run = core.begin(await add(), log=b"one\n")
+        url = f"/v2/jobs/{run.id}/log"
+        first = await admin.get(f"{url}?offset=0")
+        assert (first.text, first.headers["log-offset"]) == ("one\n", "4")
+        assert (await admin.get(f"{url}?offset=4")).text == ""
+        core.logs[run.id, 1] += b"two\n"
+        second = await admin.get(url, params={"offset": first.headers["log-offset"]})
+        assert (second.text, second.headers["log-offset"]) == ("two\n", "8")
+        last = await admin.get(f"{url}?tail=1")
+        assert (last.text, last.headers["log-offset"]) == ("two\n", "8")
+        for query in ("offset=-1", "offset=x", "offset=1&tail=1"):
+            assert (await admin.get(f"{url}?{query}")).status_code == 422
+
     async def test_a_job_that_has_none(self, admin: httpx.AsyncClient, add: Add) -> None:
         run = await add()
         assert (await admin.get(f"/v2/jobs/{run.id}/log")).status_code == 404

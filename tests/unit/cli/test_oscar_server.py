@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
+import httpx
 import pytest
 from parts.paged import paged_server
 
+from oscar_fedcloud.cli.oscar.commands import logs
 from oscar_fedcloud.cli.oscar.contexts import Context
 from oscar_fedcloud.cli.oscar.errors import Unreachable
 from oscar_fedcloud.cli.oscar.http import Http
@@ -42,6 +45,39 @@ def test_lists_are_read_to_their_last_page() -> None:
         assert list(server.all_objects("data", "")) == named
         assert server.outputs({"id": "abc", "outputs": named[:3], "outputs_total": 7}) == named
         assert len(asked) == 3 * len(lists)
+
+
+class GrowingLog:
+    """A job whose log gets a line for each look, until it ends. ``served``: bytes of its answers."""
+
+    def __init__(self, lines: int) -> None:
+        self.left, self.log, self.served = lines, b"", 0
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/log"):
+            state = "running" if self.left else "succeeded"
+            return httpx.Response(200, json={"id": "abc", "state": state, "reason": "", "attempts": 1})
+        self.log += f"line {self.left}\n".encode()
+        self.left = max(0, self.left - 1)
+        query = request.url.params
+        lines = int(query.get("tail", len(self.log)))
+        part = self.log[int(query.get("offset", 0)) :].splitlines(keepends=True)[-lines:]
+        self.served += sum(map(len, part))
+        return httpx.Response(200, content=b"".join(part), headers={"Log-Offset": str(len(self.log))})
+
+
+@pytest.mark.parametrize("tail", [None, 1])
+def test_a_log_that_is_followed_is_sent_once(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes], tail: int | None
+) -> None:
+    job = GrowingLog(5)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with server_at("http://oscar.example.org") as server:
+        server.http._client = httpx.Client(transport=httpx.MockTransport(job.answer))
+        logs._follow(SimpleNamespace(server=server), {"id": "abc"}, None, tail)
+    assert job.left == 0
+    assert capfdbinary.readouterr().out == job.log
+    assert job.served == len(job.log)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.jobs.launchers.kubernetes import endings, troubles
+from oscar_fedcloud.jobs.launchers.kubernetes.launcher import KubernetesLauncher
 from oscar_fedcloud.jobs.launchers.kubernetes.objects import OUTPUTS, Job, Pod
 from oscar_fedcloud.jobs.launchers.kubernetes.watcher import Watcher
 from oscar_fedcloud.jobs.launchers.result import Result
@@ -151,3 +153,14 @@ def test_why_a_pod_does_not_run_yet() -> None:
     assert found({"nodeName": "n"}, containerStatuses=[waiting]) == ("starting", "image i cannot be pulled: no")
     assert found({}) == ("starting", "its Pod waits for the scheduler")
     assert found({"nodeName": "n"})[1].startswith("node n ")
+
+
+@pytest.mark.parametrize(("offset", "sent"), [(0, b"one\ntwo\n"), (4, b"two\n"), (8, b""), (100, b"one\ntwo\n")])
+def test_what_a_node_sent_before_is_left_out_and_a_log_that_was_begun_anew_is_not(offset: int, sent: bytes) -> None:
+    live = msgspec.convert({**pod(), "status": {"phase": "Running"}}, Pod)
+    watcher = SimpleNamespace(pods={"j": live}, read_log=lambda pod: b"one\ntwo\n")
+    launcher: Any = SimpleNamespace(watcher=watcher, client=SimpleNamespace(wait=lambda answer: answer))
+    found = KubernetesLauncher.log(launcher, "j", offset)
+    assert found is not None
+    assert (b"".join(found.chunks), found.end) == (sent, 8)
+    assert KubernetesLauncher.log(launcher, "other", offset) is None

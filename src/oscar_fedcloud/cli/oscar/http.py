@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
+Answer = tuple[bytes, Mapping[str, str]]  # body and headers
 
 PROBLEM = "application/problem+json"
 CONNECTIONS = 16
@@ -85,10 +86,14 @@ class Http:
 
     def bytes(self, method: str, path: str, **options: Any) -> bytes:
         """Return the body of the answer to a request. Raises CommandError."""
+        return self.answer(method, path, **options)[0]
 
-        def ask() -> bytes:
+    def answer(self, method: str, path: str, **options: Any) -> Answer:
+        """Return body and headers of the answer to a request. Raises CommandError."""
+
+        def ask() -> Answer:
             with self.stream(method, path, **options) as answer:
-                return answer.read()
+                return answer.read(), answer.headers
 
         return self.repeated(ask) if method == "GET" else ask()
 

@@ -185,7 +185,13 @@ class LegacyServer(Server):
             found = self.http.bytes("GET", f"/system/logs/{segment(job['service'])}/{segment(job_id)}")
         except Missing:
             return None
-        return found if tail is None else b"".join(found.splitlines(keepends=True)[-tail:] if tail else [])
+        return found if tail is None else _last_lines(found, tail)
+
+    def log_behind(self, job_id: str, attempt: int, offset: int, tail: int | None = None) -> tuple[bytes, int]:
+        """Return what the log of a job has behind an offset, and its end. Such a server sends it whole."""
+        whole = self.log(job_id) or b""
+        begin = offset if tail is None else len(whole) - len(_last_lines(whole, tail))
+        return whole[begin:], max(offset, len(whole))
 
     def act(self, job_id: str, verb: str) -> Json:
         """End a job by removing it, which is all that such a server can do with one."""
@@ -261,6 +267,10 @@ class LegacyServer(Server):
         """Return what the health check says."""
         self.http.bytes("GET", "/health")
         return {"ready": True, "parts": {}}
+
+
+def _last_lines(log: bytes, count: int) -> bytes:
+    return b"".join(log.splitlines(keepends=True)[-count:] if count else [])
 
 
 def _view(document: Json) -> Json:

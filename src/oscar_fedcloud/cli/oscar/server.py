@@ -149,8 +149,21 @@ class Server:
 
     def log(self, job_id: str, attempt: int | None = None, tail: int | None = None) -> bytes | None:
         """Return the log of an attempt, or None while there is none. Raises Missing for an unknown job."""
+        found = self._log(job_id, attempt=attempt, tail=tail)
+        return found and found[0]
+
+    def log_behind(self, job_id: str, attempt: int, offset: int, tail: int | None = None) -> tuple[bytes, int]:
+        """Return what the log of an attempt has behind an offset, and the offset at which it goes on.
+
+        tail: only so many lines of its end, whatever the offset.
+        """
+        where = {"offset": offset} if tail is None else {"tail": tail}
+        body, headers = self._log(job_id, attempt=attempt, **where) or (b"", {})
+        return body, int(headers.get("Log-Offset") or offset + len(body))
+
+    def _log(self, job_id: str, **query: int | None) -> tuple[bytes, Mapping[str, str]] | None:
         try:
-            return self.http.bytes("GET", f"/v2/jobs/{segment(job_id)}/log", query={"attempt": attempt, "tail": tail})
+            return self.http.answer("GET", f"/v2/jobs/{segment(job_id)}/log", query=query)
         except Missing:
             self.job(job_id)
             return None

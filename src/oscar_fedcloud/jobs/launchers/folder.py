@@ -35,7 +35,7 @@ from oscar_fedcloud.jobs.launchers import files
 from oscar_fedcloud.jobs.launchers.joblog import read_log
 from oscar_fedcloud.jobs.launchers.outputs import LIST_MAX, parse_outputs
 from oscar_fedcloud.jobs.launchers.result import RESULT_MAX, Result, parse_result, plain
-from oscar_fedcloud.model import AttemptState, Completion, OutputPlace, StoredObject
+from oscar_fedcloud.model import AttemptState, Completion, LogPart, OutputPlace, StoredObject
 
 _KEPT = ("started", "status", "log")  # what an acknowledged Job leaves until it is pruned
 _STATUS_MAX, _SPEC_MAX, _PROGRESS_MAX = 64 * 1024, 1024 * 1024, 4096  # bytes
@@ -188,9 +188,9 @@ class JobFolder:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
 
-    def log(self, tail: int | None) -> Iterator[bytes] | None:
-        """The log in chunks, or None when there is none."""
-        return read_log(str(self.path), tail) if files.is_regular(self.path / "log") else None
+    def log(self, offset: int) -> LogPart | None:
+        """The log behind an offset in bytes, or None when there is none."""
+        return LogPart(*read_log(str(self.path), offset)) if files.is_regular(self.path / "log") else None
 
     def shim_log(self) -> str:
         """What the shim itself had to say, for a reason."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from . import files
 
@@ -55,19 +55,41 @@ def _path(folder: str, part: int) -> str:
     return f"{folder}/log.{part}" if part else f"{folder}/log"
 
 
-def read_log(folder: str, tail: int | None = None) -> Iterator[bytes]:
-    """The log in chunks, or its last ``tail`` bytes."""
-    parts = sorted(int(name[4:]) for name in os.listdir(folder) if name.startswith("log.") and name[4:].isdigit())
-    paths = [path for path in (_path(folder, part) for part in (0, *parts)) if files.is_regular(path)]
-    skip = 0 if tail is None else max(0, sum(os.path.getsize(path) for path in paths) - tail)
-    for index, path in enumerate(paths):
-        if index == 1 and parts[0] > 1 and not skip:
+def read_log(folder: str, offset: int = 0) -> tuple[Iterator[bytes], int]:
+    """The log behind an offset in chunks, and the offset at which it goes on.
+
+    Offsets count what was written, also what is no longer kept; ``_GAP`` stands in place of that.
+    """
+    numbers = sorted(int(name[4:]) for name in os.listdir(folder) if name.startswith("log.") and name[4:].isdigit())
+    sizes = {part: _size(folder, part) for part in (0, *numbers)}
+    quarter = max(1, sizes[0] // 2)  # as CappedLog has it: where there are parts, the first is full
+    starts = {part: sizes[0] + (part - 1) * quarter if part else 0 for part in sizes}
+    last = max(sizes)
+    return _chunks(folder, offset, sizes, starts), starts[last] + sizes[last]
+
+
+def _size(folder: str, part: int) -> int:
+    path = _path(folder, part)
+    return os.lstat(path).st_size if files.is_regular(path) else 0
+
+
+def _chunks(folder: str, offset: int, sizes: Mapping[int, int], starts: Mapping[int, int]) -> Iterator[bytes]:
+    known = 0  # up to where nothing is missing
+    for part, size in sizes.items():
+        if starts[part] > known and starts[part] > offset:
             yield _GAP
-        with contextlib.suppress(PermissionError):
-            if (opened := files.open_regular(path)) is None:  # a part may have been let go meanwhile
-                continue
-            with open(opened, "rb") as file:
-                file.seek(skip)
-                skip = max(0, skip - os.fstat(file.fileno()).st_size)
-                while chunk := file.read(_CHUNK):
-                    yield chunk
+        known = starts[part] + size
+        skip = max(0, offset - starts[part])
+        if skip < size:
+            yield from _read(_path(folder, part), skip, size - skip)
+
+
+def _read(path: str, skip: int, size: int) -> Iterator[bytes]:
+    with contextlib.suppress(PermissionError):
+        if (opened := files.open_regular(path)) is None:  # a part may have been let go meanwhile
+            return
+        with open(opened, "rb") as file:
+            file.seek(skip)
+            while chunk := file.read(min(_CHUNK, size)):
+                size -= len(chunk)
+                yield chunk

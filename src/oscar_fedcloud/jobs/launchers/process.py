@@ -26,7 +26,7 @@ from oscar_fedcloud.jobs.launchers.container import Engine, find_engine
 from oscar_fedcloud.jobs.launchers.engine import EngineWatch
 from oscar_fedcloud.jobs.launchers.folder import JobFolder, folder_size, remove_tree
 from oscar_fedcloud.jobs.launchers.plan import RUNNER, Machine, plan_job
-from oscar_fedcloud.model import AttemptState, Completion, JobSpec, LaunchError
+from oscar_fedcloud.model import AttemptState, Completion, JobSpec, LaunchError, LogPart
 
 _SHIM = "import sys; sys.path.append(sys.argv[1]); from launchers.shim import main; main(sys.argv[2])"
 _POLL = 0.25  # s between looks at Jobs whose shim is not our child
@@ -100,9 +100,9 @@ class ProcessLauncher:
             self._pruned = time.monotonic()
             self._kept = await asyncio.to_thread(self._prune)
 
-    def log(self, job: str, tail: int | None = None) -> Iterator[bytes] | None:
-        """Chunks of the Job's log (its last ``tail`` bytes) while the launcher still has it, else None."""
-        return self._folder(job).log(tail)
+    def log(self, job: str, offset: int = 0) -> LogPart | None:
+        """The Job's log behind an offset in bytes while the launcher still has it, else None."""
+        return self._folder(job).log(offset)
 
     def waiting(self, job: str) -> tuple[str, str] | None:
         """Nothing: a Job on this machine runs as soon as it is started."""

@@ -54,23 +54,16 @@ def _follow(app: App, job: dict[str, Any], attempt: int | None, tail: int | None
             if current:
                 note(f"--- attempt {number} ---")
             current, shown = number, 0
-        log = (app.server.log(job_id, number) if number else None) or b""
-        if shown == 0 and tail is not None and log:
-            shown, tail = _start_of_end(log, tail), None
-        _write(log[shown:])
-        shown = max(shown, len(log))
+        if number:
+            log, shown = app.server.log_behind(job_id, number, shown, tail)
+            tail = None if shown else tail
+            _write(log)
         if over:
             break
         told = _tell_wait(job, told)
         time.sleep(min(max((time.monotonic() - began) * SHARE, SHORTEST), LONGEST))
     words = f": {reason(job)}" if reason(job) else ""
     note(f"--- job {job_id} {job['state']}{words} ---")
-
-
-def _start_of_end(log: bytes, lines: int) -> int:
-    """Return where the last lines of a log begin."""
-    kept = log.splitlines(keepends=True)[-lines:] if lines else []
-    return len(log) - sum(map(len, kept))
 
 
 def _tell_wait(job: dict[str, Any], told: str) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -24,7 +24,7 @@ from oscar_fedcloud.jobs.launchers.kubernetes.template import (
 from oscar_fedcloud.jobs.launchers.kubernetes.tools import ToolsProbe
 from oscar_fedcloud.jobs.launchers.kubernetes.watcher import Watcher
 from oscar_fedcloud.kube import KubeClient, KubeError, KubeUnavailable
-from oscar_fedcloud.model import Completion, JobSpec, LaunchError, event_id
+from oscar_fedcloud.model import Completion, JobSpec, LaunchError, LogPart, event_id
 
 log = structlog.get_logger(__name__)
 
@@ -139,8 +139,11 @@ class KubernetesLauncher:
     def _needed(self) -> set[str]:
         return {job.metadata.labels.get(REVISION_LABEL, "") for job in self.watcher.jobs.values()}
 
-    def log(self, job: str, tail: int | None = None) -> Iterator[bytes] | None:
-        """The log of a Job that runs now (its last ``tail`` bytes), from its node. Called from threads."""
+    def log(self, job: str, offset: int = 0) -> LogPart | None:
+        """The log of a Job that runs now, behind an offset in bytes, from its node. Called from threads.
+
+        A node sends a log from its beginning only. One that is shorter than the offset has been begun anew there.
+        """
         pod = self.watcher.pods.get(job)
         if pod is None or pod.ended or pod.status.phase == "Pending":
             return None
@@ -148,7 +151,7 @@ class KubernetesLauncher:
             content = self.client.wait(self.watcher.read_log(pod))
         except KubeError:
             return None
-        return iter([content if tail is None else content[max(0, len(content) - tail) :]])
+        return LogPart(iter([content[offset if offset <= len(content) else 0 :]]), len(content))
 
     def waiting(self, job: str) -> tuple[str, str] | None:
         """Why a started Job does not run yet: a code and the details. From the watch, without a request."""
