@@ -126,6 +126,10 @@ GOOD = 'echo good >"$TMP_OUTPUT_DIR/good"; cd "$TMP_OUTPUT_DIR";'
         ("ln -s /no/such/file dangling", "dangling is a link to nothing"),
         ("mkfifo pipe", "pipe is neither a file nor a folder"),
         ("mkdir deep; mkfifo 'deep/a pipe'", "deep/a pipe is neither"),
+        (
+            'ln -s /no a; touch "$(printf "b-\\351")"',
+            'output a is a link to nothing; the name "b-\\xe9" is not UTF-8',
+        ),
     ],
 )
 def test_what_cannot_be_stored_is_named_and_the_rest_is_stored(
@@ -136,6 +140,7 @@ def test_what_cannot_be_stored_is_named_and_the_rest_is_stored(
     ended = run(spec_of(minio, service(GOOD + leave, output=output), minio.put("in/odd", b"x")), shell)
     assert (ended.code, ended.phase) == (120, "stage_out")
     assert named in ended.reason
+    assert ended.reason[-1] not in "; "
     assert minio.names(f"{folder}/") == [f"{folder}/good"]
     assert {each.key for each in ended.outputs} == {f"{folder}/good"}
 

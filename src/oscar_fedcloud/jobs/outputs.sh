@@ -15,7 +15,7 @@ refuse() {
 }
 
 leave_out() { # leave_out PATH WHY
-    printf 'output %s %s;' "${1#"$o_output/"}" "$2" | tr '[:cntrl:]' ' ' >>"$o_own/unfit"
+    printf 'output %s %s' "${1#"$o_output/"}" "$2" | tr '[:cntrl:]' ' ' >>"$o_own/unfit"
     echo >>"$o_own/unfit"
     case $1 in "$o_output"/*) rm -f "$1" ;; esac
 }

@@ -234,8 +234,10 @@ stage_out() {
             end 120 "the output files could not be stored (output $o_index): $(why)"
         o_index=$((o_index + 1))
     done
-    [ ! -s "$o_own/unfit" ] || end 120 "not stored: $(head -n 3 "$o_own/unfit" | tr '\n' ' ' | head -c 900)"
+    [ ! -s "$o_own/unfit" ] || end 120 "not stored: $(joined "$o_own/unfit")"
 }
+
+joined() { head -n 3 "$1" | sed '$!s/$/;/' | tr '\n' ' ' | head -c 900 | sed 's/[; ]*$//'; } # the first reasons of a file
 
 check_outputs() { # links, pipes and the like: rare, and looked at before anything is copied
     [ -z "$(command -v find)" ] || find "$TMP_OUTPUT_DIR" ! -type f ! -type d \
@@ -288,7 +290,7 @@ note_copied() {
             "$o_own/copied" "$o_own/answer" | sed "s/^/output=$o_index /" >>"$o_own/stored"
         leave_out <"$o_own/copied"
     fi
-    sed -n 's/.*Replacing invalid UTF-8 characters in \(".*"\)$/the name \1 is not UTF-8;/p' "$o_own/errors" |
+    sed -n 's/.*Replacing invalid UTF-8 characters in \(".*"\)$/the name \1 is not UTF-8/p' "$o_own/errors" |
         sort -u >"$o_own/odd"
     [ ! -s "$o_own/odd" ] || { cat "$o_own/odd" >>"$o_own/unfit" && echo '- {{(?s).*\x{fffd}.*}}' >>"$o_own/left_out"; }
 }
