@@ -139,10 +139,19 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         wanted = cache and self.get_option("cache")
         if wanted and key in self._cache:
             return self._cache[key]
-        vms = [vm for each in self._infrastructures() for vm in self._read(each)]
+        vms = self._vms()
         if self.get_option("cache"):
             self._cache[key] = vms
         return vms
+
+    def _vms(self):
+        try:
+            return [vm for each in self._infrastructures() for vm in self._read(each)]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # of an answer in another form
+            url = self.get_option("url")
+            raise AnsibleError(
+                f"What answers at {url} is not IM: its answer lacks what is expected: {error!r}"
+            ) from error
 
     def _add(self, name, vm):
         if vm["im_state"] not in self.get_option("states"):
@@ -188,7 +197,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             raise AnsibleError(f"IM answered {error.code} to {url}: {_message(error)}") from error
         except (URLError, OSError, HTTPException) as error:
             raise AnsibleError(f"IM does not answer at {url}: {to_native(error)}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AnsibleError(f"What answers at {url} is not IM: {to_native(error)}") from error
 
     def _credentials(self):

@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -111,6 +111,13 @@ def object_path(bucket: str, key: str) -> str:
     return path("v2", "buckets", bucket, "objects") + "/" + quote(key.encode("utf-8", "surrogateescape"))
 
 
+class _Answer(dict):
+    """An object of an answer; a member that it must have and lacks is an error of the server."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise OscarError(f"the server's answer has no {name!r}; endpoint must be the base URL of the API")
+
+
 class Client:
     """One server, and the identity by which it is asked."""
 
@@ -180,12 +187,18 @@ class Client:
         if not body.strip():
             return None, answered
         try:
-            return json.loads(body), answered
-        except ValueError as error:
-            raise OscarError(
-                f"{self.endpoint} answered {method} {where} by something that is not JSON; "
-                "endpoint must be the base URL of the API"
-            ) from error
+            found = json.loads(body, object_hook=_Answer)
+        except (ValueError, RecursionError) as error:
+            raise self._unusable(method, where, "is not JSON") from error
+        if not isinstance(found, _Answer):
+            raise self._unusable(method, where, "is no JSON object")
+        return found, answered
+
+    def _unusable(self, method: str, where: str, what: str) -> OscarError:
+        return OscarError(
+            f"{self.endpoint} answered {method} {where} by something that {what}; "
+            "endpoint must be the base URL of the API"
+        )
 
     def text(self, where: str, **query: Any) -> str:
         """The body of the answer to GET, as text."""
@@ -305,6 +318,14 @@ def _problem(content_type: str, body: bytes) -> dict[str, Any] | None:
         return None
     try:
         problem = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return problem if isinstance(problem, dict) else None
+    if not isinstance(problem, dict):
+        return None
+    errors = problem.get("errors")
+    told = errors if isinstance(errors, list) else []
+    return {**problem, "errors": [error for error in told if _is_error(error)]}
+
+
+def _is_error(error: Any) -> bool:
+    return isinstance(error, dict) and all(isinstance(error.get(name, ""), str) for name in ("path", "message", "hint"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +170,25 @@ def test_the_cache_spares_im(oldest: Inventory, site: str, im: ImServer, tmp_pat
 )
 def test_what_is_wrong_is_said(oldest: Inventory, settings: dict[str, Any], words: str) -> None:
     assert words in oldest.error(**settings).replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "answer", ["[]", "5", '{"uri-list": [{}]}', '{"uri-list": [{"uri": "a/vms/x"}]}', "[" * 100_000]
+)
+def test_what_is_not_im_is_one_sentence(oldest: Inventory, answer: str) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        told = oldest.error(url=f"http://127.0.0.1:{server.server_address[1]}")
+        server.shutdown()
+    assert "is not IM" in told
+    assert "Traceback" not in told

@@ -12,7 +12,7 @@ from oscar_fedcloud.autoscaler.model import NAMESPACE, NodeView, Shape, Taint
 from oscar_fedcloud.autoscaler.names import POOL_LABEL
 from oscar_fedcloud.autoscaler.objects import Condition, Node
 from oscar_fedcloud.autoscaler.pods import Pod
-from oscar_fedcloud.autoscaler.quantities import add, available
+from oscar_fedcloud.autoscaler.quantities import add, offered
 from oscar_fedcloud.autoscaler.shapes import intern
 
 _PROTECTED = {"cluster-autoscaler.kubernetes.io/scale-down-disabled": "true", "karpenter.sh/do-not-disrupt": "true"}
@@ -35,7 +35,7 @@ class NodeState:
     def set_node(self, node: Node, now: float) -> bool:
         """Take over the node's object; True if where Pods may go changed."""
         before, self.view = self.view, view_of(node)
-        self.allocatable = available(node.status.allocatable or {})
+        self.allocatable = offered(node.status.allocatable or {})
         self._changed(now)
         return before is None or (before.ready, before.schedulable) != (self.view.ready, self.view.schedulable)
 

@@ -39,8 +39,19 @@ def requested(amounts: Amounts) -> dict[str, int]:
 
 
 def available(amounts: Amounts) -> dict[str, int]:
-    """What is there, rounded down."""
+    """What is there, rounded down. Raises ValueError when one of them is no quantity."""
     return {name: parse_quantity(value, name, up=False) for name, value in amounts.items()}
+
+
+def offered(amounts: Amounts) -> dict[str, int]:
+    """What a node says that it has, rounded down. A node may say anything; what is no quantity for us counts as 0."""
+    found = {}
+    for name, value in amounts.items():
+        try:
+            found[name] = parse_quantity(value, name, up=False)
+        except ValueError:
+            found[name] = 0
+    return found
 
 
 def add(total: dict[str, int], amounts: Iterable[tuple[str, int]], times: int = 1) -> None:

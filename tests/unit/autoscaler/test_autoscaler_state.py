@@ -54,6 +54,17 @@ def node(name: str = "n1", *, ready: bool = True, **spec: Any) -> Node:
     )
 
 
+@pytest.mark.parametrize("amount", ["1e30", "9" * 5000, "-1", "NaN", "", "many", 1e300])
+def test_a_node_that_says_odd_things_stops_nothing(state: State, amount: str | float) -> None:
+    odd = node("odd")
+    odd.status.allocatable = {"cpu": "2", "example.org/odd": amount}
+    state.node("ADDED", odd)
+    state.node("ADDED", node("good"))
+    views = state.views()
+    assert views["odd"].free == {"cpu": 2000, "example.org/odd": 0}
+    assert views["good"].free["cpu"] == 3920
+
+
 def template(cpu: str, **spec: Any) -> dict[str, Any]:
     return {"containers": [{"resources": {"requests": {"cpu": cpu}}}], **spec}
 

@@ -16,7 +16,7 @@ from oscar_fedcloud.jobs.launchers.kubernetes import endings, troubles
 from oscar_fedcloud.jobs.launchers.kubernetes.launcher import KubernetesLauncher
 from oscar_fedcloud.jobs.launchers.kubernetes.objects import OUTPUTS, Job, Pod
 from oscar_fedcloud.jobs.launchers.kubernetes.watcher import Watcher
-from oscar_fedcloud.jobs.launchers.result import Result
+from oscar_fedcloud.jobs.launchers.result import Result, parse_result
 from oscar_fedcloud.kube import KubeClient, Resource
 from oscar_fedcloud.model import OutputPlace, StoredObject
 
@@ -164,3 +164,10 @@ def test_what_a_node_sent_before_is_left_out_and_a_log_that_was_begun_anew_is_no
     assert found is not None
     assert (b"".join(found.chunks), found.end) == (sent, 8)
     assert KubernetesLauncher.log(launcher, "other", offset) is None
+
+
+@pytest.mark.parametrize("code", [b"9" * 3000, b"99999999999999999999", b"-1", b"0x1"])
+def test_an_odd_record_in_the_log_bucket_fails_its_attempt(code: bytes) -> None:
+    found = endings.of_record("j", parse_result(b"phase=script\nexit=" + code + b"\n"))
+    assert (found.state, found.exit_code) == ("failed", None)
+    assert "exit code" in found.reason

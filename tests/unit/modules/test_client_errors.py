@@ -133,6 +133,27 @@ def test_an_answer_that_is_not_json_points_to_the_endpoint(serve: Serve) -> None
         Client(url).get("/v2/services")
 
 
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[]", b'"x"', b"5"], ids=["deep", "list", "text", "number"])
+def test_an_answer_that_is_no_object_points_to_the_endpoint(serve: Serve, body: bytes) -> None:
+    url, _ = serve((200, {"Content-Type": "application/json"}, body))
+    with pytest.raises(OscarError, match="endpoint must be the base URL of the API"):
+        Client(url).get("/v2/services")
+
+
+def test_a_member_that_an_answer_lacks_is_named(serve: Serve) -> None:
+    url, _ = serve((200, {"Content-Type": "application/json"}, b'{"jobs": [{"id": "a"}]}'))
+    with pytest.raises(OscarError, match="the server's answer has no 'state'"):
+        Client(url).get("/v2/jobs")["jobs"][0]["state"]
+
+
+@pytest.mark.parametrize("errors", [["x", 3, {"path": 1}], {"a": 1}, "x", 7])
+def test_errors_that_are_none_leave_the_detail(serve: Serve, errors: Any) -> None:
+    body = json.dumps({"title": "t", "detail": "it is wrong", "errors": errors}).encode()
+    url, _ = serve((422, {"Content-Type": "application/problem+json"}, body))
+    with pytest.raises(ApiError, match="it is wrong"):
+        Client(url).get("/v2/services")
+
+
 def test_other_errors_keep_the_servers_text(serve: Serve) -> None:
     url, _ = serve((502, {"Content-Type": "text/html"}, b"<h1>Bad\n gateway</h1>"))
     with pytest.raises(ApiError, match="failed with HTTP status 502: <h1>Bad gateway</h1>"):

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote_plus
 from xml.etree.ElementTree import ParseError
@@ -74,6 +75,16 @@ def test_a_strange_time_leaves_out_its_row_alone(kind: str, moment: str) -> None
     assert isinstance(problem, UnusableRows) or len(found) == 2
 
 
+@pytest.fixture
+def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_utc")
 def test_a_time_without_a_zone_is_utc() -> None:
     (one, other), problem = listed(
         "s3",

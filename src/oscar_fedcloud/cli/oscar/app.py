@@ -121,7 +121,7 @@ def colours(stream: Any) -> bool:
 
 def note(text: str) -> None:
     """Tell a person something that is no result, on standard error."""
-    click.echo(text, err=True)
+    click.echo("\n".join(printable(line) for line in text.split("\n")), err=True)
 
 
 def confirmed(question: str, yes: bool) -> None:

@@ -24,6 +24,8 @@ def authorization(context: Context) -> Callable[[], Mapping[str, str]]:
     if context.oidc_account or context.oidc_refresh_token:
         return AccessToken(context).headers
     if token := context.token or _secret(context, "token_file"):
+        if not (token.isascii() and token.isprintable()):
+            raise WrongUse(f"context {context.name}: the token holds characters that no token has; give it in one line")
         return lambda: {"Authorization": f"Bearer {token}"}
     if password := context.password or _secret(context, "password_file"):
         pair = base64.b64encode(f"{context.username}:{password}".encode()).decode("ascii")
@@ -37,8 +39,8 @@ def _secret(context: Context, name: str) -> str:
         return ""
     try:
         return Path(file).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or ("it is not text" if isinstance(error, ValueError) else error)
         raise WrongUse(f"context {context.name}: {name} {file} cannot be read: {reason}") from error
 
 

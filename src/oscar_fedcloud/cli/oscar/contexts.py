@@ -231,7 +231,7 @@ def add(context: Context, use: bool, environ: Mapping[str, str] = os.environ) ->
     """
 
     def change(document: dict[str, Any]) -> None:
-        document.setdefault("contexts", {})[context.name] = context.stored()
+        document["contexts"] = {**_without(document, context.name), context.name: context.stored()}
         if use or not document.get("current"):
             document["current"] = context.name
 
@@ -252,11 +252,16 @@ def remove(name: str, environ: Mapping[str, str] = os.environ) -> None:
         )
 
     def change(document: dict[str, Any]) -> None:
-        document["contexts"].pop(name)
+        document["contexts"] = _without(document, name)
         if document.get("current") == name:
             document.pop("current")
 
     _edit(config_file(environ), change)
+
+
+def _without(document: Mapping[str, Any], name: str) -> dict[Any, Any]:
+    """Return all contexts of a file but one. Names may stand there as numbers."""
+    return {each: values for each, values in (document.get("contexts") or {}).items() if str(each) != name}
 
 
 def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
+from oscar_fedcloud.cli.oscar import answers
 from oscar_fedcloud.cli.oscar.contexts import Context
 from oscar_fedcloud.cli.oscar.errors import CommandError, Denied, Missing, Unreachable, WrongUse
 
@@ -61,28 +62,39 @@ class Http:
         self.endpoint = context.endpoint
         self._authorization = authorization
         self._worked = False  # a server that never answered is not asked again and again
-        self._client = httpx.Client(
-            verify=_trust(context),
-            timeout=httpx.Timeout(PATIENCE, connect=CONNECT),
-            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-            headers={"Accept": f"application/json, {PROBLEM}, */*", "User-Agent": "oscar"},
-        )
+        trust = _trust(context)
+        try:
+            self._client = httpx.Client(
+                verify=trust,
+                timeout=httpx.Timeout(PATIENCE, connect=CONNECT),
+                limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+                headers={"Accept": f"application/json, {PROBLEM}, */*", "User-Agent": "oscar"},
+            )
+        except (ValueError, httpx.InvalidURL, ImportError) as error:  # of a proxy; each kind has a module of its own
+            raise WrongUse(_no_proxy(error)) from error
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
 
     def json(self, method: str, path: str, **options: Any) -> Any:
-        """Return the JSON answer to a request; None when it is empty. Raises CommandError."""
+        """Return the JSON answer to a request; None when it is empty. Raises CommandError.
+
+        shape: a type of ``answers`` that the answer must have.
+        """
+        shape = options.pop("shape", None)
         body = self.bytes(method, path, **options)
-        if not body.strip():
+        if not body.strip() and shape is None:
             return None
         import json
 
         try:
-            return json.loads(body)
+            found = json.loads(body)
         except (ValueError, RecursionError):
             raise Unreachable(f"{self.endpoint} answered {method} {path} with something that is not JSON") from None
+        if shape is not None and (problem := answers.problem(found, shape)):
+            raise Unreachable(f"{self.endpoint} answered {method} {path} with something unexpected: {problem}")
+        return found
 
     def bytes(self, method: str, path: str, **options: Any) -> bytes:
         """Return the body of the answer to a request. Raises CommandError."""
@@ -178,7 +190,7 @@ def _trust(context: Context) -> ssl.SSLContext | bool:
         return ssl.create_default_context()
     try:
         return ssl.create_default_context(cafile=str(Path(context.ca_file).expanduser()))
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ssl.SSLError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WrongUse(f"context {context.name}: ca_file {context.ca_file} cannot be used: {reason}") from error
 
@@ -201,6 +213,13 @@ def proxy_of(endpoint: str) -> str:
     return proxy.rpartition("@")[2]
 
 
+def _no_proxy(error: Exception) -> str:
+    """Return that a proxy of the environment cannot be used, whichever one it is."""
+    reason = "SOCKS is not supported" if isinstance(error, ImportError) else "it is not an address"
+    names = ", ".join(f"{scheme}_proxy" for scheme in urllib.request.getproxies() if scheme != "no")
+    return f"a proxy of the environment ({names}) cannot be used: {reason}; unset it, or name the host in no_proxy"
+
+
 def _bare(reason: str) -> str:
     """Return the reason without the number of the error."""
     return reason.partition("] ")[2] if reason.startswith("[Errno") else reason
@@ -211,9 +230,13 @@ def _problem(answer: httpx.Response) -> Mapping[str, Any]:
         return {}
     try:
         problem = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return problem if isinstance(problem, dict) else {}
+    if not isinstance(problem, dict):
+        return {}
+    errors = problem.get("errors") or ()
+    told = errors if isinstance(errors, list) else ()
+    return {**problem, "errors": [each for each in told if not answers.problem(each, answers.FieldProblem)]}
 
 
 def _detail(problem: Mapping[str, Any], answer: httpx.Response) -> str:

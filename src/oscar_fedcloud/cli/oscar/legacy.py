@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
-from oscar_fedcloud.cli.oscar.errors import CommandError, Missing, NotOffered, WrongUse
+from oscar_fedcloud.cli.oscar import answers
+from oscar_fedcloud.cli.oscar.errors import CommandError, Missing, NotOffered, Unreachable, WrongUse
 from oscar_fedcloud.cli.oscar.http import Http, segment
 from oscar_fedcloud.cli.oscar.server import Json, Sent, Server
 
@@ -36,8 +37,8 @@ _STATES = {
 def is_oscar(http: Http) -> bool:
     """Return whether an existing OSCAR answers. Raises Denied when it refuses the credentials."""
     try:
-        return "version" in (http.json("GET", "/system/info") or {})
-    except (Missing, TypeError):
+        return not answers.problem(http.json("GET", "/system/info"), answers.Info)
+    except Missing:
         return False
 
 
@@ -59,7 +60,7 @@ class LegacyServer(Server):
 
     def services(self) -> list[Json]:
         """Return all services by name."""
-        found = self.http.json("GET", SERVICES) or []
+        found = self.http.json("GET", SERVICES, shape=list[answers.Named] | None) or []
         return sorted((_view(each) for each in found), key=lambda each: str(each["name"]))
 
     def service(self, name: str) -> Json:
@@ -68,7 +69,7 @@ class LegacyServer(Server):
 
     def _document(self, name: str) -> Json:
         try:
-            found: Json = self.http.json("GET", f"{SERVICES}/{segment(name)}")
+            found: Json = self.http.json("GET", f"{SERVICES}/{segment(name)}", shape=answers.Named)
         except Missing:
             raise Missing(f"service {name} does not exist") from None
         return found
@@ -148,8 +149,11 @@ class LegacyServer(Server):
     def _jobs_of(self, service: str) -> Iterator[Json]:
         page = ""
         while True:
-            answer = self.http.json("GET", f"/system/logs/{segment(service)}", query={"page": page}) or {}
+            where = f"/system/logs/{segment(service)}"
+            answer = self.http.json("GET", where, shape=dict[str, Any] | None, query={"page": page}) or {}
             jobs = answer.get("jobs", answer)  # versions before 3.6.3 answer with the jobs alone
+            if problem := answers.problem(jobs, dict[str, answers.OscarJob] | None):
+                raise Unreachable(f"{self.endpoint} answered GET {where} with something unexpected: {problem}")
             for name, job in (jobs or {}).items():
                 yield _job(service, name, job)
             page = str(answer.get("next_page") or "") if "jobs" in answer else ""
@@ -211,7 +215,8 @@ class LegacyServer(Server):
     def _store(self) -> Store:
         from oscar_fedcloud.cli.oscar.s3 import Store
 
-        return Store((self.http.json("GET", "/system/config") or {}).get("minio_provider") or {})
+        found = self.http.json("GET", "/system/config", shape=answers.Config)
+        return Store(found.get("minio_provider") or {})
 
     def _check_provider(self, provider: str | None) -> None:
         if provider not in (None, "", "minio", "minio.default"):
@@ -279,19 +284,17 @@ def _view(document: Json) -> Json:
     return {"name": document["name"], "revision": "", "status": {"state": "declared", "reason": ""}, "document": shown}
 
 
-def _normalised(document: Mapping[str, Any]) -> Json:
+def _normalised(document: Mapping[str, Any], secrets: bool = True) -> Json:
     from oscar_fedcloud.fdl import FdlError, parse_service, to_document
 
     try:
-        return dict(to_document(parse_service(dict(document), strict=False)))
+        return dict(to_document(parse_service(dict(document), strict=False), secrets=secrets))
     except FdlError as error:
         raise CommandError(f"service {document.get('name')}: {error}") from error
 
 
 def _hidden(document: Mapping[str, Any]) -> Json:
-    from oscar_fedcloud.fdl import parse_service, to_document
-
-    return dict(to_document(parse_service(dict(document), strict=False), secrets=False))
+    return _normalised(document, secrets=False)
 
 
 def _counts(change: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from oscar_fedcloud import __version__
-from oscar_fedcloud.cli.oscar.app import App
+from oscar_fedcloud.cli.oscar.app import App, note
 from oscar_fedcloud.cli.oscar.errors import EXIT_CODES, CommandError
 from oscar_fedcloud.cli.streams import INTERRUPTED, guard
 
@@ -131,7 +131,7 @@ def run(argv: list[str] | None = None) -> int:
         return 2
     except CommandError as error:
         if str(error):
-            click.echo(f"{PROGRAM}: {error}", err=True)
+            note(f"{PROGRAM}: {error}")
         return error.code
     return code if isinstance(code, int) else 0
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+from oscar_fedcloud.cli.oscar import answers
 from oscar_fedcloud.cli.oscar.auth import authorization
 from oscar_fedcloud.cli.oscar.contexts import Context
 from oscar_fedcloud.cli.oscar.errors import CommandError, Missing, NotOffered, Unreachable
@@ -55,14 +56,14 @@ class Server:
         """Close all connections."""
         self.http.close()
 
-    def _get(self, path: str, **query: Any) -> Any:
-        return self.http.json("GET", path, query=query)
+    def _get(self, path: str, shape: Any, **query: Any) -> Any:
+        return self.http.json("GET", path, shape=shape, query=query)
 
-    def _all(self, path: str, items: str, **query: Any) -> Iterator[Json]:
+    def _all(self, path: str, items: str, shape: Any, **query: Any) -> Iterator[Json]:
         """Give all items of a list, page by page."""
         cursor = ""
         while True:
-            page = self._get(path, cursor=cursor, **query)
+            page = self._get(path, shape, cursor=cursor, **query)
             yield from page[items]
             cursor = page.get("cursor") or ""
             if not cursor:
@@ -75,27 +76,30 @@ class Server:
 
     def services(self) -> list[Json]:
         """Return all services by name."""
-        return sorted(self._all("/v2/services", "services", limit=PAGE), key=lambda each: str(each["name"]))
+        return sorted(
+            self._all("/v2/services", "services", answers.Services, limit=PAGE), key=lambda each: str(each["name"])
+        )
 
     def service(self, name: str) -> Json:
         """Return a service. Raises Missing."""
-        found: Json = self._get(f"/v2/services/{segment(name)}")
+        found: Json = self._get(f"/v2/services/{segment(name)}", answers.Service)
         return found
 
     def apply(self, request: Mapping[str, Any], dry_run: bool) -> Json:
         """Declare or remove services, or only return the plan."""
         query = {"dry_run": "true" if dry_run else "false"}
-        answer: Json = self.http.json("POST", "/v2/services:apply", query=query, json=request)
+        answer: Json = self.http.json("POST", "/v2/services:apply", shape=answers.Plan, query=query, json=request)
         return answer
 
     def revisions(self, name: str) -> list[Json]:
         """Return the revisions of a service, newest first."""
-        return list(self._all(f"/v2/services/{segment(name)}/revisions", "revisions", limit=PAGE))
+        return list(self._all(f"/v2/services/{segment(name)}/revisions", "revisions", answers.Revisions, limit=PAGE))
 
     def rollback(self, name: str, revision: int | None) -> Json:
         """Declare an earlier revision again; returns the service."""
         body = {} if revision is None else {"revision": revision}
-        answer: Json = self.http.json("POST", f"/v2/services/{segment(name)}:rollback", json=body)
+        path = f"/v2/services/{segment(name)}:rollback"
+        answer: Json = self.http.json("POST", path, shape=answers.Service, json=body)
         return answer
 
     # jobs
@@ -108,7 +112,7 @@ class Server:
             with body() as file:
                 sized = headers | {"Content-Length": str(os.fstat(file.fileno()).st_size)}
                 path = f"/v2/services/{segment(service)}/jobs"
-                answer: Json = self.http.json("POST", path, content=_chunks(file), headers=sized)
+                answer: Json = self.http.json("POST", path, shape=answers.Job, content=_chunks(file), headers=sized)
                 return answer
 
         return self.http.repeated(send)
@@ -117,7 +121,8 @@ class Server:
         """Give jobs, newest first, page by page."""
         cursor, left = "", limit
         while left is None or left > 0:
-            page = self._get("/v2/jobs", cursor=cursor, limit=PAGE if left is None else min(left, PAGE), **filters)
+            limit = PAGE if left is None else min(left, PAGE)
+            page = self._get("/v2/jobs", answers.Jobs, cursor=cursor, limit=limit, **filters)
             yield from page["jobs"]
             left = None if left is None else left - len(page["jobs"])
             cursor = page["cursor"]
@@ -126,7 +131,7 @@ class Server:
 
     def job(self, job_id: str) -> Json:
         """Return a job with its attempts. Raises Missing."""
-        found: Json = self._get(f"/v2/jobs/{segment(job_id)}")
+        found: Json = self._get(f"/v2/jobs/{segment(job_id)}", answers.JobDetail)
         return found
 
     def find_job(self, name: str) -> Json:
@@ -145,7 +150,7 @@ class Server:
         found: list[Json] = list(job["outputs"])
         if len(found) >= int(job.get("outputs_total") or 0):
             return found
-        return list(self._all(f"/v2/jobs/{segment(str(job['id']))}/outputs", "outputs"))
+        return list(self._all(f"/v2/jobs/{segment(str(job['id']))}/outputs", "outputs", answers.Outputs))
 
     def log(self, job_id: str, attempt: int | None = None, tail: int | None = None) -> bytes | None:
         """Return the log of an attempt, or None while there is none. Raises Missing for an unknown job."""
@@ -170,19 +175,19 @@ class Server:
 
     def act(self, job_id: str, verb: str) -> Json:
         """Cancel, retry or replay a job; returns it."""
-        answer: Json = self.http.json("POST", f"/v2/jobs/{segment(job_id)}:{verb}")
+        answer: Json = self.http.json("POST", f"/v2/jobs/{segment(job_id)}:{verb}", shape=answers.Job)
         return answer
 
     def why(self, bucket: str, key: str, service: str | None) -> Json:
         """Return what became of an object."""
-        found: Json = self._get("/v2/why", bucket=bucket, key=key, service=service)
+        found: Json = self._get("/v2/why", answers.Why, bucket=bucket, key=key, service=service)
         return found
 
     # buckets
 
     def buckets(self, provider: str | None = None) -> list[str]:
         """Return the names of all buckets."""
-        found = self._all("/v2/buckets", "buckets", limit=PAGE, provider=provider)
+        found = self._all("/v2/buckets", "buckets", answers.Buckets, limit=PAGE, provider=provider)
         return sorted(str(each["name"]) for each in found)
 
     def make_bucket(self, name: str, provider: str | None = None) -> None:
@@ -201,12 +206,14 @@ class Server:
     def objects(self, bucket: str, prefix: str, limit: int, provider: str | None = None) -> tuple[list[Json], bool]:
         """Return objects in the order of their keys, and whether there are more."""
         query = {"prefix": prefix, "limit": limit, "provider": provider}
-        page = self._get(f"/v2/buckets/{segment(bucket)}/objects", **query)
+        page = self._get(f"/v2/buckets/{segment(bucket)}/objects", answers.Objects, **query)
         return page["objects"], bool(page["truncated"])
 
     def all_objects(self, bucket: str, prefix: str, provider: str | None = None) -> Iterator[Json]:
         """Give all objects in the order of their keys, page by page."""
-        yield from self._all(f"/v2/buckets/{segment(bucket)}/objects", "objects", prefix=prefix, provider=provider)
+        yield from self._all(
+            f"/v2/buckets/{segment(bucket)}/objects", "objects", answers.Objects, prefix=prefix, provider=provider
+        )
 
     def put(self, bucket: str, key: str, body: Callable[[], BinaryIO], sent: Sent, provider: str | None = None) -> Json:
         """Store an object; returns it. ``sent`` is called with the bytes of each piece."""
@@ -219,7 +226,9 @@ class Server:
                 }
                 where, content = self._object(bucket, key), _chunks(file, sent)
                 query = {"provider": provider}
-                answer: Json = self.http.json("PUT", where, query=query, content=content, headers=headers)
+                answer: Json = self.http.json(
+                    "PUT", where, shape=answers.Stored, query=query, content=content, headers=headers
+                )
                 return answer
 
         return self.http.repeated(send)
@@ -241,12 +250,12 @@ class Server:
 
     def info(self) -> Json:
         """Return what runs at the endpoint."""
-        found: Json = self._get("/system/info")
+        found: Json = self._get("/system/info", dict[str, Any])
         return found
 
     def readiness(self) -> Json:
         """Return which parts of the server work."""
-        found: Json = self.http.json("GET", "/readyz", allow=(503,))
+        found: Json = self.http.json("GET", "/readyz", shape=answers.Readiness, allow=(503,))
         return found
 
 
