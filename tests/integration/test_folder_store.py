@@ -14,14 +14,16 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from parts.disk import fill, small_disk
 from parts.listings import count_pages
 from parts.rclone_s3 import RcloneS3, rclone_binary
 
+from oscar_fedcloud.api.errors import as_api_error
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import Prefix, StorageEvent, Via
 from oscar_fedcloud.providers import make_provider
-from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty
+from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty, StoreFull
 from oscar_fedcloud.providers.folder import FolderProvider
 from oscar_fedcloud.providers.rclone import rclone_path
 from oscar_fedcloud.sources.poll import Poller, Watch
@@ -190,6 +192,25 @@ async def test_a_name_that_is_not_utf8_holds_up_no_other(folder, server) -> None
     assert [event.key for event in sink.events] == ["in/good"]
     bad.unlink()  # the server cannot delete it
     await asyncio.sleep(1.1)
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "6m") as disk, RcloneS3(disk) as server:
+        provider = make(server, "folder")
+        provider.ensure_bucket("data")
+        assert provider.health()["ok"]
+        for size in (10_000_000, 10_000):  # larger than what is free, and when nothing is
+            with pytest.raises(StoreFull, match=rf"'in/a' is not stored in bucket data: .*\({disk}\) is full") as error:
+                provider.put("data", "in/a", bytes(size))
+            assert as_api_error(error.value).status == 507
+            ballast = fill(disk)
+        health = provider.health()
+        assert (health["ok"], str(disk) in health["detail"]) == (False, True)
+        assert "is full" in provider.why("data", "in/a")
+        ballast.unlink()
+        assert provider.health()["ok"]
+        assert provider.put("data", "in/a", b"x").size == 1
+        assert provider.why("data", "in/b") == ""
 
 
 def test_buckets_are_folders(server) -> None:

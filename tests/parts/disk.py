@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small disk of its own for a server's data, which a test fills, breaks and repairs. Needs root and a loop device."""
+"""A small disk of its own for a server's data, which a test fills, breaks and repairs. Needs root.
+
+``Disk`` needs a loop device as well; ``small_disk`` is memory.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 _SIZE = "96M"
 
@@ -59,6 +67,30 @@ class Disk:
         if checked.returncode > 1:  # 1: errors were corrected
             raise RuntimeError(f"e2fsck: {checked.stdout}{checked.stderr}")
         self.mount()
+
+
+@contextmanager
+def small_disk(folder: Path, size: str = "2m") -> Iterator[Path]:
+    """Make a folder with a file system of that size. Skips the test where none can be mounted."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "oscar-test", str(folder)]
+    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("only root can mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Leave no room on the disk of a folder; returns the file that takes it."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return ballast
 
 
 def disks_can_be_mounted(scratch: Path) -> bool:

@@ -21,7 +21,7 @@ from oscar_fedcloud.core_types import Conflict, NotFound, NotStarted
 from oscar_fedcloud.fdl import FdlError, FdlProblem
 from oscar_fedcloud.ledger import BadValue, LedgerUnavailable, StateError, Trouble
 from oscar_fedcloud.model import BadEvent, EventTooLarge
-from oscar_fedcloud.providers.errors import BucketNotEmpty, ProviderError, Refused
+from oscar_fedcloud.providers.errors import BucketNotEmpty, ProviderError, Refused, StoreFull
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +67,7 @@ _STATUS: Mapping[type[Exception], int] = {
     BadEvent: 422,
     BadValue: 422,
     Refused: 422,
+    StoreFull: 507,
     ProviderError: 503,
     StoreError: 503,
     ClientDisconnect: 400,

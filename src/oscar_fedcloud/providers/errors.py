@@ -20,6 +20,10 @@ class BadAnswer(ProviderError):
     """A store answered, but what it said cannot be used. Other questions to it may well be answered."""
 
 
+class StoreFull(ProviderError):
+    """There is no room for what was to be stored; the message names the disk."""
+
+
 class UnusableRows(BadAnswer, ValueError):
     """Some rows of a listing cannot be used; raised behind the last row, so that all others were handed on.
 

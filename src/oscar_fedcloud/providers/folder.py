@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from minio.error import S3Error
 
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.model import Credential, StorageEvent
-from oscar_fedcloud.providers.errors import BucketNotEmpty, ProviderError, Refused
+from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty, ProviderError, Refused, StoreFull
 from oscar_fedcloud.providers.fingerprints import Fingerprints, path_of
 from oscar_fedcloud.providers.listing import Row
 from oscar_fedcloud.providers.revision import Revision
@@ -27,6 +28,7 @@ from oscar_fedcloud.providers.s3 import S3Provider
 # Headers of the request that stored an object; the server shows them until somebody else writes to the file.
 _STORED_WITH = frozenset({"x-amz-date", "x-amz-content-sha256"})
 
+_LITTLE = 1024 * 1024  # bytes: with less than that free, a disk is full
 _CACHED = 1.1  # s after which the server looks at a folder again
 
 
@@ -75,6 +77,33 @@ class FolderProvider(S3Provider):
             return path_of(self.config.root, bucket, key).lstat().st_ctime_ns if self.config.root else 0
         except (OSError, ValueError):  # gone, or a name that the server shows in another form
             return 0
+
+    def put_file(self, bucket: str, key: str, file: BinaryIO, size: int, depth: int = 0) -> StorageEvent:
+        """As for any store. Raises StoreFull as well: the server itself only says that something went wrong."""
+        try:
+            return super().put_file(bucket, key, file, size, depth)
+        except (Refused, BucketMissing):
+            raise
+        except ProviderError as error:
+            if full := self._full(size):
+                raise StoreFull(f"object {key!r} is not stored in bucket {bucket}: {full}") from error
+            raise
+
+    def _full(self, size: int = 0) -> str:
+        """Return which disk has no room for so many bytes more, or ""."""
+        try:
+            disk = os.statvfs(self.config.root) if self.config.root else None
+        except OSError:  # what is wrong with the folder, others say
+            return ""
+        if disk is None or disk.f_bavail * disk.f_frsize >= size + _LITTLE:
+            return ""
+        return f"the disk of storage provider {self.id} ({self.config.root}) is full; make room on it"
+
+    def health(self) -> dict[str, Any]:
+        """Whether the server answers soon and takes our key, and there is room on the disk."""
+        found = super().health()
+        full = self._full() if found["ok"] else ""
+        return {"ok": False, "detail": full} if full else found
 
     def unstorable(self, bucket: str, key: str) -> str:
         """Return why the folder cannot hold a file of that name, or ""."""
@@ -127,7 +156,7 @@ class FolderProvider(S3Provider):
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 return f"{bucket}/{key} is no regular file"
         except (OSError, ValueError):
-            return super().why(bucket, key)
+            return super().why(bucket, key) or self._full()
         age = time.time() - self._changed(bucket, key) / 1e9
         if 0 <= age < self.config.settle and not self._came_through_server(bucket, key):
             return f"the file was changed {age:.0f} s ago; it counts when nobody has for {self.config.settle:g} s"

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from api_memory_core import ODD_KEYS, MemoryCore, as_bytes
 
-from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.providers.errors import ProviderError, StoreFull
 
 
 async def test_the_life_of_a_bucket(admin: httpx.AsyncClient, core: MemoryCore) -> None:
@@ -182,3 +182,13 @@ async def test_a_store_that_is_away(admin: httpx.AsyncClient, core: MemoryCore) 
     answer = await admin.get("/v2/buckets")
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
     assert "minio.default" in answer.json()["detail"]
+
+
+async def test_a_store_that_is_full(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    def full(*_: Any) -> None:
+        raise StoreFull("object 'a' is not stored in bucket pictures: the disk (/data/store) is full; make room on it")
+
+    core.store.ensure_bucket("pictures")
+    core.store.put_file = full  # type: ignore[method-assign, assignment]
+    answer = await admin.put("/v2/buckets/pictures/objects/a", content=b"x")
+    assert (answer.status_code, "/data/store" in answer.json()["detail"]) == (507, True)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ledger_facts import begin, end, event, queue, recording, store, stored
+from parts.disk import fill, small_disk
 from sqlalchemy import make_url
 
 from oscar_fedcloud.api.errors import as_api_error
@@ -22,25 +22,9 @@ from oscar_fedcloud.model import RunState
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "oscar-test", str(folder)]
-    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
-        pytest.skip("only root can mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def _fill(folder: Path) -> Path:
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return ballast
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
 
 
 def _until_refused(ledger: Ledger) -> LedgerUnavailable:
@@ -53,16 +37,16 @@ def _until_refused(ledger: Ledger) -> LedgerUnavailable:
     raise AssertionError("the disk never became full")
 
 
-def test_a_full_disk_is_named_and_survived(small_disk: Path) -> None:
-    ledger = Ledger.open(f"sqlite:///{small_disk}/ledger.db")
+def test_a_full_disk_is_named_and_survived(disk: Path) -> None:
+    ledger = Ledger.open(f"sqlite:///{disk}/ledger.db")
     (run,) = queue(ledger, event("before"))
     (attempt,) = begin(ledger, run)
-    ballast = _fill(small_disk)
+    ballast = fill(disk)
     error = _until_refused(ledger)
     assert error.kind == Trouble.FULL
-    assert f"the disk of the ledger {small_disk}/ledger.db is full: what was acknowledged is kept" in str(error)
+    assert f"the disk of the ledger {disk}/ledger.db is full: what was acknowledged is kept" in str(error)
     answer = as_api_error(error)
-    assert (answer.status, str(small_disk) in answer.detail) == (507, True)
+    assert (answer.status, str(disk) in answer.detail) == (507, True)
     for _ in range(2):
         with pytest.raises(LedgerUnavailable, match="is full"):
             ledger.check()
@@ -79,16 +63,16 @@ def test_a_full_disk_is_named_and_survived(small_disk: Path) -> None:
     ledger.close()
 
 
-def test_a_disk_that_is_read_only_is_named_and_survived(small_disk: Path) -> None:
-    ledger = Ledger.open(f"sqlite:///{small_disk}/ledger.db")
+def test_a_disk_that_is_read_only_is_named_and_survived(disk: Path) -> None:
+    ledger = Ledger.open(f"sqlite:///{disk}/ledger.db")
     (run,) = queue(ledger, event("before"))
     ledger.close()
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(LedgerUnavailable, match="can be read only") as error:
-        Ledger.open(f"sqlite:///{small_disk}/ledger.db")
+        Ledger.open(f"sqlite:///{disk}/ledger.db")
     assert error.value.kind == Trouble.READ_ONLY
-    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
-    ledger = Ledger.open(f"sqlite:///{small_disk}/ledger.db")
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    ledger = Ledger.open(f"sqlite:///{disk}/ledger.db")
     assert stored(ledger, run.id).state is RunState.QUEUED
     assert store(ledger, recording(event("after"))) == [True]
     ledger.close()
