@@ -22,12 +22,13 @@ from minio.versioningconfig import VersioningConfig
 from parts.daemon import eventually
 from parts.site import Site, file_service, running_site
 
+MAX_BODY = 1_000_000  # bytes
 COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running_site(tmp_path_factory.mktemp("flow"), reconcile_interval=1.0) as running:
+    with running_site(tmp_path_factory.mktemp("flow"), reconcile_interval=1.0, max_body=MAX_BODY) as running:
         yield running
 
 
@@ -265,6 +266,30 @@ def test_a_body_by_http_is_staged_like_a_file(site: Site) -> None:
         assert [job["state"] for job in jobs] == ["succeeded"] * 7
         log = client.get(f"/v2/jobs/{answers[0].headers['X-Oscar-Job-Id']}/log").text
     assert "PLAIN TEXT" in log
+
+
+def in_chunks(size: int) -> Iterator[bytes]:
+    """A body whose length no header tells."""
+    for start in range(0, size, 100_000):
+        yield bytes(min(100_000, size - start))
+
+
+def test_what_is_too_large_is_refused_and_leaves_nothing(site: Site) -> None:
+    declare(site, {"name": "large", "image": "none", "script": "true\n"})
+    place = {"bucket": {"name": "large"}, "object": {"key": "in/a", "size": 1, "sequencer": "18EAE6B1867E3AF3"}}
+    record = {"eventSource": "minio:s3", "eventName": "s3:ObjectCreated:Put", "s3": place, "padding": "x" * 64 * 1024}
+    event = json.dumps({"Records": [record]}).encode()
+    with site.daemon.client() as client:
+        for path in ("/v2/services/large/jobs", "/job/large"):
+            refused = client.post(path, content=event)
+            assert (refused.status_code, "at most 65536 are taken" in refused.text) == (413, True)
+            for body in (bytes(MAX_BODY + 1), in_chunks(MAX_BODY + 1), in_chunks(20 * MAX_BODY)):
+                refused = client.post(path, content=body)
+                assert (refused.status_code, str(MAX_BODY) in refused.text) == (413, True), refused.text
+        assert client.get("/v2/jobs?service=large").json()["jobs"] == []
+        assert client.get("/v2/dead-letters").json()["dead_letters"] == []
+        assert client.post("/v2/services/large/jobs", content=in_chunks(MAX_BODY)).status_code == 202
+    assert [job["state"] for job in site.daemon.wait_jobs(1, service="large")] == ["succeeded"]
 
 
 class Receiver(BaseHTTPRequestHandler):
