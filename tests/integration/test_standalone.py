@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from parts.daemon import eventually
+from parts.disk import fill, small_disk
 
 COPY = """#!/bin/sh
 cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"
@@ -236,3 +237,27 @@ def test_a_required_container_engine_that_is_dead_is_said_before_anything_starts
         assert "Cannot connect to the Docker daemon" in run.stderr
         assert "ready" not in run.stdout
         assert not standalone.data.exists()
+
+
+def test_a_full_disk_is_told_by_name_and_survived(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "32m") as disk:
+        server = Standalone(disk / "data")
+        server.start()
+        try:
+            server.declare_copy()
+            with server.client() as client:
+                ballast = fill(disk)
+                for size in (1000, 3_000_000):
+                    refused = client.put("/v2/buckets/copy/objects/in/a", content=bytes(size))
+                    assert (refused.status_code, str(disk) in refused.text) == (507, True), refused.text
+                eventually(lambda: client.get("/readyz").status_code == 503)
+                parts = client.get("/readyz").json()["parts"]
+                assert f"{disk}/data/store" in parts["store minio.default"]["detail"]
+                why = client.get("/v2/why?bucket=copy&key=in/a").json()["answers"]
+                assert f"{disk}/data/store" in why[0]["detail"], why
+                ballast.unlink()
+                eventually(lambda: client.get("/readyz").status_code == 200)
+                assert client.put("/v2/buckets/copy/objects/in/a", content=b"content").status_code == 201
+                eventually(lambda: client.get("/v2/buckets/copy/objects/out/a").content == b"content")
+        finally:
+            assert server.run("stop").returncode == 0

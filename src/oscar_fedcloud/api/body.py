@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -56,7 +57,10 @@ async def read_body(stream: AsyncIterator[bytes], limit: int, folder: Path, room
             else:
                 await asyncio.to_thread(file.write, chunk)
     except BaseException as error:
-        file.close()
+        with suppress(OSError):  # a full disk refuses what is still to be written, too
+            file.close()
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(folder)  # a temporary file has no name of its own
         if isinstance(error, ApiError) and error.status in (429, 503):
             await discard(stream, limit)
         raise
