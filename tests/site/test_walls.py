@@ -131,7 +131,7 @@ def in_etcd(site: Deployed, key: str) -> str:
 
 
 def is_encrypted(site: Deployed, key: str) -> bool:
-    return base64.b64decode(in_etcd(site, key)).startswith(b"k8s:enc:secretbox:v1:oscar:")
+    return base64.b64decode(in_etcd(site, key)).startswith(b"k8s:enc:secretbox:v1:oscar")
 
 
 @pytest.fixture
@@ -155,6 +155,20 @@ def test_secrets_that_are_there_are_written_again(site: Deployed, secret: str) -
     site.play("site", *options)
     assert is_encrypted(site, secret)
     assert changed(site.play("site", *options)) == []
+
+
+@pytest.mark.full
+def test_the_key_of_secrets_is_changed(site: Deployed, secret: str) -> None:
+    before = in_etcd(site, secret)
+    site.play("rotate_secrets", kubernetes_rotate_encryption_key=True)
+    assert is_encrypted(site, secret)
+    name = base64.b64decode(in_etcd(site, secret)).split(b":")[4]
+    assert name != base64.b64decode(before).split(b":")[4]
+    assert "swordfish" in base64.b64decode(site.kubectl("secret looked-at -n oscar")["data"]["word"]).decode()
+    kept = site.ssh(FRONT, "ls /etc/kubernetes/oscar /etc/kubernetes/oscar/api-server")
+    assert "encryption-former.key" not in kept
+    assert kept.count("encryption-") == 1, "settings with the former key are gone, too"
+    assert changed(site.play("site", "--tags", "kubernetes", "--limit", FRONT)) == []
 
 
 def test_the_tokens_of_the_daemons_expire_and_are_renewed(site: Deployed) -> None:
