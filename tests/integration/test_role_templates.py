@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,19 @@ def test_pods_reach_no_ports_of_kubernetes_on_other_hosts(tmp_path: Path) -> Non
     assert "ip daddr 169.254.169.254 drop" in forward
 
 
+def test_one_address_opens_connections_at_a_limited_rate(tmp_path: Path) -> None:
+    text = table(tmp_path, firewall_public_rate=600, firewall_public_burst=50)
+    assert "limit rate over 600/minute burst 50 packets } drop" in text
+    assert "ct state new tcp dport { 443, 80 } jump rates" in text
+    rates = text.partition("chain rates")[2].partition("chain input")[0]
+    assert rates.index("ip saddr 10.0.0.0/24 return") < rates.index("update @clients4"), "hosts of the site have none"
+
+
+@pytest.mark.parametrize("off", [{"firewall_public_rate": 0}, {"firewall_components": ["ssh", "worker"]}])
+def test_the_rate_is_limited_only_where_users_come_in(tmp_path: Path, off: dict[str, Any]) -> None:
+    assert "rates" not in table(tmp_path, **off)
+
+
 def test_what_is_closed_to_pods_can_be_chosen(tmp_path: Path) -> None:
     text = table(tmp_path, firewall_closed_to_pods={"tcp": ["22"]}, firewall_pod_interfaces=[])
     assert "tcp dport { 22 } drop" in text
@@ -176,6 +191,53 @@ def test_secrets_are_read_with_the_key_in_any_case(tmp_path: Path, encrypt: bool
     providers = settings["resources"][0]["providers"]
     assert next(iter(providers[0])) == first
     assert {name for provider in providers for name in provider} == {"secretbox", "identity"}
+
+
+def encoded(text: str) -> dict[str, str]:
+    """Return what Ansible reads of a file."""
+    return {"content": base64.b64encode(text.encode()).decode()}
+
+
+@pytest.mark.parametrize(
+    ("files", "keys"),
+    [
+        (["QUJD\n"], [("oscar", "QUJD")]),
+        (["oscar-a1 REVG\n", "QUJD\n"], [("oscar-a1", "REVG"), ("oscar", "QUJD")]),
+        (["oscar-b2 R0hJ\n", "oscar-a1 REVG\n"], [("oscar-b2", "R0hJ"), ("oscar-a1", "REVG")]),
+        (["QUJD\n", "QUJD\n"], [("oscar", "QUJD")]),  # interrupted before there was a new key
+    ],
+)
+def test_the_former_key_is_read_behind_the_new_one(
+    tmp_path: Path, files: list[str], keys: list[tuple[str, str]]
+) -> None:
+    (tmp_path / "encryption.j2").write_text("{{ __kubernetes_encryption }}")
+    read = dict(zip(("__kubernetes_key_read", "__kubernetes_former_read"), map(encoded, files), strict=False))
+    settings = yaml.safe_load(rendered(tmp_path, "kubernetes", str(tmp_path / "encryption.j2"), **read))
+    found = settings["resources"][0]["providers"][0]["secretbox"]["keys"]
+    assert [(key["name"], key["secret"]) for key in found] == keys
+
+
+def rotate(folder: Path) -> tuple[str, str]:
+    """Change the key in a folder; return the key and the former one."""
+    names = {"__kubernetes_encryption_key_file": folder / "new.key", "__kubernetes_former_key_file": folder / "former"}
+    tasks = yaml.safe_load((ROOT / "roles/kubernetes/tasks/rotate_key.yml").read_text(encoding="utf-8"))
+    for task in tasks:
+        for name in ("owner", "group"):
+            task.get("ansible.builtin.copy", {}).pop(name, None)
+    done = Ansible("newest", folder / "ansible").play(tasks, vars={name: str(path) for name, path in names.items()})
+    assert done.code == 0, done.output
+    return (folder / "new.key").read_text(), (folder / "former").read_text()
+
+
+def test_a_key_is_changed_once_until_the_former_one_is_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "new.key").write_text("QUJD\n")
+    key, former = rotate(tmp_path)
+    assert former == "QUJD\n"
+    assert re.fullmatch("oscar-[a-z0-9]{8} [A-Za-z0-9+/]{43}=", key.strip())
+    assert rotate(tmp_path) == (key, former), "interrupted, and begun again"
+    (tmp_path / "former").write_text(key)  # interrupted when the former key was kept and there was no new one
+    newer, former = rotate(tmp_path)
+    assert (former, newer != key) == (key, True)
 
 
 @pytest.mark.parametrize(

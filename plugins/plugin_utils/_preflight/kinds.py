@@ -107,6 +107,8 @@ KINDS: tuple[tuple[re.Pattern[str], Callable[[Any], bool], str], ...] = tuple(
         (r".*_disk_limit", _is_number(0, 10**18), "a number of bytes, or 0 for no limit"),
         (r"invoker_max_pending", _is_number(0, 10**18), "a number of bytes, or 0 for twice the largest body"),
         (r".*_pids_limit", _is_number(1, 10**9, besides=(-1,)), "a number above 0, or -1 for no limit"),
+        (r"firewall_public_rate", _is_number(0, 10**6), "a number of connections a minute, or 0 for no limit"),
+        (r"firewall_public_burst", _is_number(1, 10**6), "a number of connections above 0"),
         (r"firewall_(ssh|public)_ports\[\d+\]", _is_number(1, 65535), "a port from 1 to 65535"),
         (r"(port_survey|firewall)_.*[._](ports|tcp|udp)\[\d+\]", _is_port_range, "a port or a range such as 7000-7020"),
         (r".*_(timeout|days|watchdog)", _is_number(0, 10**9), "a number that is not negative"),

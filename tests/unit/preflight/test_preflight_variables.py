@@ -97,6 +97,8 @@ BAD = [
         {"tcp": ["10250", "9-1"]},
         ".tcp[1] is '9-1'; it must be a port or a range such as 7000-7020.",
     ),
+    ("firewall_public_rate", -1, " is -1; it must be a number of connections a minute, or 0 for no limit."),
+    ("firewall_public_burst", 0, " is 0; it must be a number of connections above 0."),
     ("kubernetes_pod_pids_limit", 0, " is 0; it must be a number above 0, or -1 for no limit."),
     ("port_survey_public_ports", ["443", "x"], "[1] is 'x'; it must be a port or a range such as 7000-7020."),
     ("port_survey_timeout", "soon", " is 'soon'; it must be a whole number."),
