@@ -284,10 +284,11 @@ class Provider(Protocol):
     def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
         """All records of a notification body. Raises BadEvent."""
 
-    def list(self, where: Prefix, after: str = "") -> Iterable[StorageEvent]:
+    def list(self, where: Prefix, after: str = "", limit: int = 0) -> Iterable[StorageEvent]:
         """The current object of each key, as events (via LISTING). Keys that end in ``/`` are left out.
 
         after: only keys behind this one, in the order of their bytes. The listing begins there.
+        limit: how many of them are wanted, so that the store is not asked for more; 0 = all.
         """
 
     def stat(self, bucket: str, key: str) -> StorageEvent | None:

@@ -208,7 +208,7 @@ class MemoryStore:
     def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
         return []
 
-    def list(self, where: Prefix, after: str = "") -> Iterable[StorageEvent]:
+    def list(self, where: Prefix, after: str = "", limit: int = 0) -> Iterable[StorageEvent]:
         keys = sorted(key for bucket, key in self.objects if bucket == where.bucket and key.startswith(where.prefix))
         return [self.objects[where.bucket, key][0] for key in keys if key > after]
 

@@ -115,7 +115,7 @@ async def list_objects(call: Call) -> Response:
 
 def _page(store: Store, where: Prefix, after: str, limit: int) -> list[StorageEvent]:
     """At most ``limit`` objects whose keys come behind ``after``. Blocks."""
-    found, problem = some_rows(iter(store.list(where, after)), limit)
+    found, problem = some_rows(iter(store.list(where, after, limit)), limit)
     if problem is not None and not isinstance(problem, UnusableRows):
         raise problem
     return found

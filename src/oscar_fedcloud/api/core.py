@@ -27,8 +27,11 @@ class Store(Protocol):
     def id(self) -> str:
         """Provider id, e.g. ``minio.default``."""
 
-    def list(self, where: Prefix, after: str = "") -> Iterable[StorageEvent]:
-        """The current object of each key behind ``after``, as events in the order of the keys' bytes."""
+    def list(self, where: Prefix, after: str = "", limit: int = 0) -> Iterable[StorageEvent]:
+        """The current object of each key behind ``after``, as events in the order of the keys' bytes.
+
+        limit: how many of them are wanted, 0 = all. More may come.
+        """
 
     def ensure_bucket(self, bucket: str) -> bool:
         """Create the bucket if it is missing; True if it was."""

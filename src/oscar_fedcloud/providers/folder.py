@@ -40,8 +40,8 @@ class FolderProvider(S3Provider):
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
-    def _rows(self, bucket: str, prefix: str, after: str) -> Iterator[Row]:
-        return map(self._prints.corrected, super()._rows(bucket, prefix, after))
+    def _rows(self, bucket: str, prefix: str, after: str, limit: int) -> Iterator[Row]:
+        return map(self._prints.corrected, super()._rows(bucket, prefix, after, limit))
 
     def _row(self, bucket: str, key: str) -> Row | None:
         row = super()._row(bucket, key)

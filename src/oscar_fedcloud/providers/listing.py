@@ -63,29 +63,31 @@ class _Bad:
                 self.reasons[key] = reason
 
 
-def objects(client: Minio, bucket: str, prefix: str, after: str = "", page: int = PAGE) -> Iterator[Row]:
+def objects(client: Minio, bucket: str, prefix: str, after: str = "", limit: int = 0) -> Iterator[Row]:
     """The objects whose keys start with ``prefix`` and come behind ``after``, in the order of the keys' bytes.
+
+    limit: how many of them are wanted, so that pages have no more; 0 = all.
 
     Raises what the client raises, ValueError, and behind the last row UnusableRows.
     """
-    return _behind(client, bucket, _unversioned(prefix, page), "start-after", after)
+    return _behind(client, bucket, _unversioned(prefix), "start-after", after, limit)
 
 
-def current_versions(client: Minio, bucket: str, prefix: str, after: str = "", page: int = PAGE) -> Iterator[Row]:
+def current_versions(client: Minio, bucket: str, prefix: str, after: str = "", limit: int = 0) -> Iterator[Row]:
     """The same with the names of versions. A key whose newest version is a delete marker has no object."""
-    return _behind(client, bucket, _versioned(prefix, page), "key-marker", after)
+    return _behind(client, bucket, _versioned(prefix), "key-marker", after, limit)
 
 
-def _behind(client: Minio, bucket: str, query: Query, marker: str, after: str) -> Iterator[Row]:
+def _behind(client: Minio, bucket: str, query: Query, marker: str, after: str, limit: int) -> Iterator[Row]:
     """The rows behind a key, of a listing that begins as near to it as a request, which is UTF-8, can tell."""
     if not after:
-        return _pages(client, bucket, query)
+        return _pages(client, bucket, query, limit)
     prefix, last = str(query["prefix"]), _bytes(after)
     if not after.startswith(prefix) and last > _bytes(prefix):
         return iter(())
     start = _UTF8.match(after)
     began = {**query, marker: start[0]} if start and start[0] else query
-    return (row for row in _pages(client, bucket, began) if _bytes(row.key) > last)
+    return (row for row in _pages(client, bucket, began, limit) if _bytes(row.key) > last)
 
 
 def _bytes(key: str) -> bytes:
@@ -94,27 +96,29 @@ def _bytes(key: str) -> bytes:
 
 def one_object(client: Minio, bucket: str, key: str, versioned: bool = False) -> Row | None:
     """The row of one object, which is the first of those whose keys start with its own. Raises as ``objects``."""
-    query = _versioned(key, 1) if versioned else _unversioned(key, 1)
-    page = _page(client, bucket, query)
+    query = _versioned(key) if versioned else _unversioned(key)
+    page = _page(client, bucket, {**query, "max-keys": "1"})
     if reason := page.bad.get(key):
         raise UnusableRows(bucket, 1, {key: reason})
     return next((row for row in page.rows if row.key == key), None)
 
 
-def _unversioned(prefix: str, page: int) -> Query:
-    return {"list-type": "2", "prefix": prefix, "max-keys": str(page)}
+def _unversioned(prefix: str) -> Query:
+    return {"list-type": "2", "prefix": prefix}
 
 
-def _versioned(prefix: str, page: int) -> Query:
-    return {"versions": "", "prefix": prefix, "max-keys": str(page)}
+def _versioned(prefix: str) -> Query:
+    return {"versions": "", "prefix": prefix}
 
 
-def _pages(client: Minio, bucket: str, query: Query) -> Iterator[Row]:
+def _pages(client: Minio, bucket: str, query: Query, limit: int) -> Iterator[Row]:
     markers: Query = {}
     bad = _Bad()
     for _ in range(_MOST_PAGES):
-        page = _page(client, bucket, {**query, **markers})
+        size = min(PAGE, limit) if limit > 0 else PAGE
+        page = _page(client, bucket, {**query, "max-keys": str(size), **markers})
         yield from page.rows
+        limit -= len(page.rows)
         bad.add(page.bad)
         if not page.more:
             break

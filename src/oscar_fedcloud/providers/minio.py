@@ -45,10 +45,10 @@ class MinioProvider(S3Provider):
         """All new objects that a notification tells of. Raises BadEvent."""
         return parse_notification(self.id, body, via)
 
-    def _rows(self, bucket: str, prefix: str, after: str) -> Iterator[Row]:
+    def _rows(self, bucket: str, prefix: str, after: str, limit: int) -> Iterator[Row]:
         """Current objects. Where there are versions, only a listing of versions shows their names."""
         listing = current_versions if self._versioned(bucket) else objects
-        return listing(self._client, bucket, prefix, after)
+        return listing(self._client, bucket, prefix, after, limit)
 
     def _row(self, bucket: str, key: str) -> Row | None:
         return one_object(self._client, bucket, key, self._versioned(bucket))

@@ -107,11 +107,11 @@ class S3Provider:
         """This store sends no events. Raises BadEvent."""
         raise BadEvent(f"storage provider {self.id} sends no events that we accept")
 
-    def list(self, where: Prefix, after: str = "") -> Iterable[StorageEvent]:
+    def list(self, where: Prefix, after: str = "", limit: int = 0) -> Iterable[StorageEvent]:
         """The current object of each key behind ``after``, as events without depth; no keys that end in ``/``."""
         with self._asking("list", where.bucket):
             try:
-                for row in self._rows(where.bucket, where.prefix, after):
+                for row in self._rows(where.bucket, where.prefix, after, limit):
                     if not row.key.endswith("/"):
                         yield self._event(row)
             except UnusableRows as error:
@@ -221,8 +221,8 @@ class S3Provider:
             log.warning("object cannot be deleted", provider=self.id, bucket=bucket, key=key[0], error=problem[:_SHOWN])
         return len(keys) - len(problems)
 
-    def _rows(self, bucket: str, prefix: str, after: str) -> Iterator[Row]:
-        return objects(self._client, bucket, prefix, after)
+    def _rows(self, bucket: str, prefix: str, after: str, limit: int) -> Iterator[Row]:
+        return objects(self._client, bucket, prefix, after, limit)
 
     def _row(self, bucket: str, key: str) -> Row | None:
         return one_object(self._client, bucket, key)

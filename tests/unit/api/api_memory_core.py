@@ -77,7 +77,7 @@ class MemoryStore:
         self._bucket(bucket)[key] = file.read(size)
         return event(bucket, key, self.content[bucket][key])
 
-    def list(self, where: Prefix, after: str = "") -> Iterator[StorageEvent]:
+    def list(self, where: Prefix, after: str = "", limit: int = 0) -> Iterator[StorageEvent]:
         content = self._bucket(where.bucket)
         for key in sorted(content, key=as_bytes):
             if key.startswith(where.prefix) and as_bytes(key) > as_bytes(after):

@@ -117,6 +117,44 @@ def test_a_listing_that_cannot_be_understood_is_an_error(page: ElementTree.Eleme
 def test_nothing_is_asked_before_it_is_needed() -> None:
     first = element("ListBucketResult", row("a"), IsTruncated="true", NextContinuationToken="token")
     client = Client([first])
-    rows: Iterator[Row] = objects(client, "bucket", "", page=1)
+    rows: Iterator[Row] = objects(client, "bucket", "", limit=1)
     assert next(rows).key == "a"
     assert [one["max-keys"] for one in client.asked] == ["1"]
+
+
+def test_no_more_is_asked_for_than_is_wanted() -> None:
+    def page(*keys: str, token: str = "") -> ElementTree.Element:
+        more = {"IsTruncated": "true", "NextContinuationToken": token} if token else {"IsTruncated": "false"}
+        return element("ListBucketResult", *map(row, keys), **more)
+
+    client = Client([page(*map(str, range(1000)), token="1"), page("x", token="2"), page("y")])
+    assert len(list(objects(client, "bucket", "", limit=1001))) == 1002
+    assert [one["max-keys"] for one in client.asked] == ["1000", "1", "1000"]
+    assert "start-after" not in client.asked[0]
+
+
+ALL = ["in/a", "in/b", "in/b\udcfe", "in/c"]
+
+
+@pytest.mark.parametrize(
+    ("after", "start", "left"),
+    [
+        ("in/b", "in/b", ALL[2:]),
+        ("in/b\udcff", "in/b", ALL[3:]),  # a request cannot name such a key
+        ("in/", "in/", ALL),
+        ("a", "a", ALL),
+    ],
+)
+def test_a_listing_begins_behind_a_key(after: str, start: str, left: list[str]) -> None:
+    """The rows of a store that takes no notice of where it should begin are left out as well."""
+    rows = [row(quote_plus(key, errors="surrogateescape")) for key in ALL]
+    client = Client([element("ListBucketResult", *rows, EncodingType="url", IsTruncated="false")])
+    assert [one.key for one in objects(client, "bucket", "in/", after)] == left
+    assert client.asked[0]["start-after"] == start
+
+
+@pytest.mark.parametrize("after", ["j", "\udcff"])
+def test_behind_the_last_key_of_a_prefix_nothing_is_asked_for(after: str) -> None:
+    client = Client([])
+    assert list(objects(client, "bucket", "in/", after)) == []
+    assert client.asked == []
