@@ -94,6 +94,9 @@ def test_its_jobs_and_logs_are_shown(person: Person, site: ExistingOscar) -> Non
     assert person.oscar("logs", "copy") == "one\ntwo\n"
     assert person.oscar("logs", "copy-2", "--tail", "1") == "two\n"
     person.oscar("logs", "copy-3", code=4)
+    site.logs["copy-1"] = "first\nlast\n"
+    assert person.oscar("logs", "--follow", "copy-1") == "first\nlast\n"
+    assert person.oscar("logs", "--follow", "copy-1", "--tail", "1") == "last\n"
     person.oscar("cancel", "copy-2")
     assert list(site.jobs["copy"]) == ["copy-1"]
 

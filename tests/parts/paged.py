@@ -28,7 +28,12 @@ def paged_server(lists: Mapping[str, tuple[str, Items]], size: int) -> Iterator[
             name, items = lists[where.path]
             begin = int(parse_qs(where.query).get("cursor", ["0"])[0])
             end = begin + size
-            page = {name: items[begin:end], "cursor": str(end) if end < len(items) else "", "total": len(items)}
+            page = {
+                name: items[begin:end],
+                "cursor": str(end) if end < len(items) else "",
+                "total": len(items),
+                "truncated": end < len(items),
+            }
             body = json.dumps(page).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")

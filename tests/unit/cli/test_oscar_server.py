@@ -30,20 +30,22 @@ def server_at(endpoint: str) -> Iterator[Server]:
 def test_lists_are_read_to_their_last_page() -> None:
     names = [f"name-{number}" for number in range(7)]
     named = [{"name": name} for name in names]
-    revisions = [{"revision": str(number)} for number in range(7, 0, -1)]
+    services = [{"name": name, "document": {}} for name in names]
+    revisions = [{"revision": str(number), "changed": "2026-01-01T00:00:00Z"} for number in range(7, 0, -1)]
+    objects = [{"key": name, "bucket": "data", "size": 1, "etag": "", "modified": ""} for name in names]
     lists = {
-        "/v2/services": ("services", named),
+        "/v2/services": ("services", services),
         "/v2/buckets": ("buckets", named),
         "/v2/services/svc/revisions": ("revisions", revisions),
-        "/v2/buckets/data/objects": ("objects", named),
-        "/v2/jobs/abc/outputs": ("outputs", named),
+        "/v2/buckets/data/objects": ("objects", objects),
+        "/v2/jobs/abc/outputs": ("outputs", objects),
     }
     with paged_server(lists, 3) as (url, asked), server_at(url) as server:
         assert [one["name"] for one in server.services()] == names
         assert server.buckets() == names
         assert server.revisions("svc") == revisions
-        assert list(server.all_objects("data", "")) == named
-        assert server.outputs({"id": "abc", "outputs": named[:3], "outputs_total": 7}) == named
+        assert list(server.all_objects("data", "")) == objects
+        assert server.outputs({"id": "abc", "outputs": objects[:3], "outputs_total": 7}) == objects
         assert len(asked) == 3 * len(lists)
 
 
@@ -56,7 +58,8 @@ class GrowingLog:
     def answer(self, request: httpx.Request) -> httpx.Response:
         if not request.url.path.endswith("/log"):
             state = "running" if self.left else "succeeded"
-            return httpx.Response(200, json={"id": "abc", "state": state, "reason": "", "attempts": 1})
+            texts = dict.fromkeys(("service", "reason", "bucket", "key", "revision", "created", "finished"), "")
+            return httpx.Response(200, json={"id": "abc", "state": state, "attempts": 1, **texts})
         self.log += f"line {self.left}\n".encode()
         self.left = max(0, self.left - 1)
         query = request.url.params

@@ -43,9 +43,10 @@ class Service(TypedDict):
 
 
 class Services(TypedDict):
-    """All services."""
+    """A page of services."""
 
     services: list[Service]
+    cursor: NotRequired[str | None]
 
 
 class Change(TypedDict):
@@ -80,9 +81,10 @@ class Revision(TypedDict):
 
 
 class Revisions(TypedDict):
-    """The revisions of a service."""
+    """A page of the revisions of a service."""
 
     revisions: list[Revision]
+    cursor: NotRequired[str | None]
 
 
 class Wait(TypedDict):
@@ -164,9 +166,10 @@ class Why(TypedDict):
 
 
 class Buckets(TypedDict):
-    """All buckets."""
+    """A page of buckets."""
 
     buckets: list[Named]
+    cursor: NotRequired[str | None]
 
 
 class Object(TypedDict):

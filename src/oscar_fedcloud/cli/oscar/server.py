@@ -21,6 +21,7 @@ CHUNK = 256 * 1024
 ACTIVE = ("queued", "running")
 Json = dict[str, Any]
 Sent = Callable[[int], None]
+_OFFSET = re.compile(r"[0-9]{1,18}")
 _JOB_ID = re.compile(r"[0-9a-f]{18}")
 
 
@@ -164,7 +165,8 @@ class Server:
         """
         where = {"offset": offset} if tail is None else {"tail": tail}
         body, headers = self._log(job_id, attempt=attempt, **where) or (b"", {})
-        return body, int(headers.get("Log-Offset") or offset + len(body))
+        end = headers.get("Log-Offset", "")
+        return body, int(end) if _OFFSET.fullmatch(end) else offset + len(body)
 
     def _log(self, job_id: str, **query: int | None) -> tuple[bytes, Mapping[str, str]] | None:
         try:
