@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from oscar_fedcloud.autoscaler import removal
 from oscar_fedcloud.autoscaler.clouds.protocol import CloudError, CloudUnavailable, NoRoom
 from oscar_fedcloud.autoscaler.controller import Controller
+from oscar_fedcloud.autoscaler.health import rests_until
 from oscar_fedcloud.autoscaler.model import Launch, MachineView, Pool
 
 _REASON = "Cluster Autoscaler asked for it"
@@ -33,7 +34,7 @@ class DrivenFleet:
         """Count machines from now on and have them asked for in the background. Raises CloudError."""
         self._check_lead()
         health = self.context.health.get(pool)
-        if health.closed_until > self.context.clock():
+        if rests_until(health, self.context.clock()):
             raise NoRoom(health.reason)
         if not self.controller.actor.launch(Launch(pool, count, _REASON)):
             raise CloudError(f"there is no pool {pool!r}")

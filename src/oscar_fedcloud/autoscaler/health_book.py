@@ -64,9 +64,9 @@ class HealthBook:
                 raise
             return
         try:
-            text = found.get("data", {}).get(_KEY, "{}")
+            text = (found.get("data") or {}).get(_KEY, "{}")
             self._pools = msgspec.json.decode(text, type=dict[str, PoolHealth])
-        except msgspec.MsgspecError as error:
+        except (ValueError, RecursionError) as error:
             log.warning("saved health of pools not understood, all pools count as well", error=str(error))
         self._saved = self._lasting()
 

@@ -20,6 +20,8 @@ from oscar_fedcloud.kube import KubeClient, KubeError, Resource
 
 log = structlog.get_logger(__name__)
 
+_MOST_TRANSITIONS = 2**31 - 1  # what the API takes; a lease may be edited by hand
+
 
 class Lease:
     """Our share in the election. on_change: called with whether we lead, each time that changes.
@@ -82,7 +84,7 @@ class Lease:
         return await self._write(found) if self._may_take(found) else False
 
     def _may_take(self, found: dict[str, Any]) -> bool:
-        spec, version = found.get("spec", {}), found["metadata"]["resourceVersion"]
+        spec, version = found.get("spec") or {}, found["metadata"]["resourceVersion"]
         if spec.get("holderIdentity") in (None, "", self.identity):
             return True
         if self._seen[0] != version:
@@ -92,14 +94,14 @@ class Lease:
     async def _write(self, found: dict[str, Any] | None) -> bool:
         """Write ourselves as the holder over what was found; False when someone else was faster."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        former = (found or {}).get("spec", {})
+        former = (found or {}).get("spec") or {}
         mine = former.get("holderIdentity") == self.identity
         spec = {
             "holderIdentity": self.identity,
             "leaseDurationSeconds": max(1, round(self.duration)),
             "acquireTime": former["acquireTime"] if mine and "acquireTime" in former else now,
             "renewTime": now,
-            "leaseTransitions": former.get("leaseTransitions", 0) + (0 if mine else 1),
+            "leaseTransitions": min((former.get("leaseTransitions") or 0) + (0 if mine else 1), _MOST_TRANSITIONS),
         }
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": MANAGER}, "spec": spec}
         try:
@@ -121,8 +123,9 @@ class Lease:
         self._renewed = -self.duration
         try:
             found = await self.client.get(self._resource, MANAGER)
-            if found["spec"].get("holderIdentity") == self.identity:
-                found["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+            spec = found.get("spec") or {}
+            if spec.get("holderIdentity") == self.identity:
+                found["spec"] = spec | {"holderIdentity": "", "leaseDurationSeconds": 1}
                 await self.client.replace(self._resource, MANAGER, found)
         except KubeError as error:
             log.warning("lease not given back", error=error.message)

@@ -124,12 +124,12 @@ def body_of(view: MachineView, cloud: str) -> dict[str, Any]:
 def view_of(document: Mapping[str, Any]) -> MachineView:
     """The machine that an object describes."""
     metadata, spec, status = document["metadata"], document["spec"], document.get("status") or {}
-    asked = _read(metadata["creationTimestamp"])
+    asked = _read(metadata["creationTimestamp"], 0.0)
     return MachineView(
         name=metadata["name"],
         pool=spec["pool"],
         phase=status.get("phase", "asked"),
-        since=_read(status["since"]) if "since" in status else asked,
+        since=_read(status["since"], asked) if "since" in status else asked,
         asked=asked,
         cloud_id=status.get("cloudId", ""),
         reason=status.get("reason", ""),
@@ -140,5 +140,9 @@ def _written(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _read(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+def _read(text: str, default: float) -> float:
+    """Return a time. What somebody wrote that is none in Python, such as one of the year 0, is the default."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return default

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from oscar_fedcloud.autoscaler.fit import count_fit, kept_away
+from oscar_fedcloud.autoscaler.health import rests_until
 from oscar_fedcloud.autoscaler.model import Limits, MachineView, Pool, PoolHealth, Resources, Shape, Snapshot
 from oscar_fedcloud.autoscaler.names import POOL_LABEL
 from oscar_fedcloud.autoscaler.pack import Bin
@@ -125,8 +126,8 @@ def _own_room(room: Room, snapshot: Snapshot, failing: str) -> tuple[int, str]:
         return 0, f"cloud {pool.cloud} does not answer"
     if failing:
         return 0, failing
-    if health.closed_until > snapshot.now:
-        until = datetime.fromtimestamp(health.closed_until, UTC).strftime("%H:%M:%S")  # the same each time it is told
+    if opens := rests_until(health, snapshot.now):
+        until = datetime.fromtimestamp(opens, UTC).strftime("%H:%M:%S")  # the same each time it is told
         return 0, f"after a failure the pool rests until {until} UTC: {health.reason}"
     left = max(0, pool.max - room.count)
     if health.room is not None and health.room < left:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 from oscar_fedcloud.autoscaler.figures import Figures
+from oscar_fedcloud.autoscaler.health import rests_until
 from oscar_fedcloud.autoscaler.history import History
 from oscar_fedcloud.autoscaler.model import MachineView, NodeView, Pool, Snapshot
 
@@ -86,5 +87,6 @@ class Sampler:
             figures.machines.labels(pool, phase).set(count)
         for name in pools:
             health = snapshot.health.get(name)
-            figures.pool_rests.labels(name).set(max(0.0, health.closed_until - snapshot.now) if health else 0.0)
+            opens = rests_until(health, snapshot.now) if health else 0.0
+            figures.pool_rests.labels(name).set(max(0.0, opens - snapshot.now))
         figures.waiting.set(waiting)

@@ -217,6 +217,17 @@ def test_rests_grow_up_to_a_bound_and_end_with_a_success() -> None:
     assert worked(health) == PoolHealth()
 
 
+@pytest.mark.parametrize("until", [1e300, NOW + 86_400, -1e300])
+def test_a_rest_that_no_right_clock_wrote_is_over(until: float) -> None:
+    found = snapshot([demand(1)], health={"small": PoolHealth(closed_until=until, failures=3, reason="r")})
+    assert launched(decide(found, [pool()])) == {"small": 1}
+
+
+@pytest.mark.parametrize("failures", [-(10**400), -1, 10**400])
+def test_any_number_of_failures_has_a_rest(failures: int) -> None:
+    assert 0 < failed(PoolHealth(failures=failures), NOW, "r").closed_until - NOW <= 1800
+
+
 def test_quota_asked_beforehand() -> None:
     pools = [pool(priority=1), pool("other")]
     health = {"small": with_room(PoolHealth(), 1, "cores: 36 of 40 used")}

@@ -11,8 +11,10 @@ from parts.memory_cloud import Bench
 
 from oscar_fedcloud.autoscaler import launch, sync
 from oscar_fedcloud.autoscaler.clouds.protocol import CloudError, MachineRequest, NoRoom
+from oscar_fedcloud.autoscaler.health import rests_until
 from oscar_fedcloud.autoscaler.model import Launch
 from oscar_fedcloud.autoscaler.names import MACHINES, TOKENS
+from oscar_fedcloud.kube import Resource
 
 
 @pytest.fixture
@@ -216,3 +218,26 @@ async def test_the_quota_is_asked_for_and_counted_in_between(bench: Bench) -> No
     bench.now += 61
     await look.ask_for_room()
     assert bench.context.health.get("small").room == 5
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[" * 100_000, "[]", '{"small": 5}', '{"small": {"closed_until": 1e300, "failures": -7}}']
+)
+async def test_health_that_was_edited_by_hand_closes_no_pool(bench: Bench, text: str) -> None:
+    place = Resource("v1", "configmaps", "oscar")
+    bench.kube.put(place, {"metadata": {"name": "oscar-autoscaler"}, "data": {"pools": text}})
+    await bench.context.health.load()
+    assert rests_until(bench.context.health.get("small"), bench.now) == 0
+    bench.context.health.failed("small", bench.now, "no room")
+    assert rests_until(bench.context.health.get("small"), bench.now) > bench.now
+
+
+@pytest.mark.parametrize("since", ["0000-01-01T00:00:00Z", "2026-01-01T23:59:60Z", "yesterday"])
+async def test_a_machine_that_was_edited_by_hand_is_read(bench: Bench, since: str) -> None:
+    (name,) = await ask(bench, 1)
+    document = bench.kube.has(MACHINES, name)
+    assert document is not None
+    bench.kube.put(MACHINES, {**document, "status": {"phase": "starting", "since": since}})
+    await bench.context.machines.load()
+    found = bench.context.machines.views()[name]
+    assert (found.phase, found.since) == ("starting", found.asked)

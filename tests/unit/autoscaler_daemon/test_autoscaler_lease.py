@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from parts.kube_memory import KubeMemory
 
 from oscar_fedcloud.autoscaler.lease import Lease
+from oscar_fedcloud.kube import Resource
 
 
 class Time:
@@ -105,3 +106,21 @@ async def test_never_do_two_lead(steps: list[tuple[str, float]]) -> None:
         time.now += pause
         await leases[name].attempt()
         assert sum(each.held for each in leases.values()) <= 1
+
+
+@pytest.mark.parametrize(
+    "spec", [None, {}, {"leaseTransitions": 2**31 - 1}, {"holderIdentity": "", "leaseTransitions": None}]
+)
+async def test_a_lease_that_was_edited_by_hand_is_taken_and_given_back(kube: KubeMemory, spec: Any) -> None:
+    resource = Resource("coordination.k8s.io/v1", "leases", "oscar")
+    edited = {"metadata": {"name": "oscar-autoscaler", "resourceVersion": "1"}}
+    kube.put(resource, edited if spec is None else edited | {"spec": spec})
+    one = lease(kube, Time(), "one")
+    await one.attempt()
+    assert one.held
+    found = kube.has(resource, "oscar-autoscaler")
+    assert found is not None
+    assert 0 < found["spec"]["leaseTransitions"] < 2**31
+    kube.put(resource, edited)
+    await one.release()
+    assert not one.held

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -35,6 +35,8 @@ from oscar_fedcloud.autoscaler.clouds.protocol import (
 )
 from oscar_fedcloud.autoscaler.clouds.quota import Quota, room_in
 from oscar_fedcloud.autoscaler.clouds.words import reason
+
+T = TypeVar("T")
 
 
 class ImConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, tag_field="type", tag="im"):
@@ -62,6 +64,18 @@ class ImConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
     def make(self, name: str, cluster: str) -> ImCloud:
         """The cloud of this configuration."""
         return ImCloud(name, self, cluster)
+
+
+class _Made(msgspec.Struct):
+    uri: str
+
+
+class _VmStates(msgspec.Struct):
+    vm_states: dict[str, str]
+
+
+class _State(msgspec.Struct):
+    state: _VmStates
 
 
 class ImCloud:
@@ -173,6 +187,7 @@ class ImCloud:
         self._unsure |= names  # also when we are cancelled
         try:
             answer = await self._im.post(self._here, radl, {"context": "0"}, self._config.change_timeout)
+            made = self._read((answer or {}).get("uri-list", []), list[_Made])
         except CloudUnavailable:
             self._grown = time.monotonic()
             raise
@@ -180,8 +195,14 @@ class ImCloud:
             self._unsure -= names
             raise
         self._unsure -= names
-        numbers = {str(entry["uri"]).rpartition("/")[2] for entry in (answer or {}).get("uri-list", [])}
-        return await self._refused(numbers)
+        return await self._refused({each.uri.rpartition("/")[2] for each in made})
+
+    def _read(self, answer: Any, kind: type[T]) -> T:
+        """Return a part of an answer. Raises CloudUnavailable when it is another one than IM gives."""
+        try:
+            return msgspec.convert(answer, kind)
+        except msgspec.ValidationError as error:
+            raise CloudUnavailable(f"{self.name}: IM's answer cannot be read: {error}") from error
 
     async def _refused(self, numbers: Collection[str]) -> dict[str, str]:
         """Those of the new VMs that could not be launched: name -> why. They are only records, and are removed."""
@@ -195,10 +216,7 @@ class ImCloud:
     async def _states(self) -> dict[str, str]:
         """Number -> IM's state, of all VMs of the infrastructure."""
         answer = await self._im.get(f"{self._here}/state")
-        try:
-            states = msgspec.convert(answer["state"]["vm_states"], dict[str, str])
-        except (TypeError, KeyError, msgspec.ValidationError) as error:
-            raise CloudUnavailable(f"{self.name}: IM's answer about its state cannot be read: {error!r}") from error
+        states = self._read(answer, _State).state.vm_states
         if not states.keys() <= self._seen:
             self._seen |= states.keys()
             self._grown = time.monotonic()
@@ -214,10 +232,11 @@ class ImCloud:
             return known
         settled = not self._posting.locked()
         try:
-            vm = im_radl.read_vm(number, await self._im.get(f"{self._here}/vms/{number}"))
+            answer = await self._im.get(f"{self._here}/vms/{number}")
         except Gone:
             self._known.pop(number, None)
             return None
+        vm = im_radl.read_vm(number, self._read((answer or {}).get("radl") or [], list[dict[str, Any]]))
         if settled and not self._posting.locked() and (vm.address or not vm.cluster):
             self._known[number] = vm
         return vm

@@ -71,9 +71,8 @@ def request(template: ImTemplate, cluster: str, machines: Sequence[MachineReques
     return [*networks, *systems, *configures, {"class": "contextualize", "items": items}, *deploys]
 
 
-def read_vm(vm_id: str, answer: Any) -> VM:
-    """A VM out of what ``GET …/vms/ID`` answers."""
-    entries = answer.get("radl") or [] if isinstance(answer, dict) else []
+def read_vm(vm_id: str, entries: Sequence[Mapping[str, Any]]) -> VM:
+    """A VM out of the RADL that ``GET …/vms/ID`` answers."""
     system: Mapping[str, Any] = next((entry for entry in entries if entry.get("class") == "system"), {})
     tags = dict(part.strip().partition("=")[::2] for part in str(system.get("instance_tags", "")).split(","))
     return VM(

@@ -85,9 +85,12 @@ class ImClient:
         if not response.headers.get("Content-Type", "").startswith("application/json"):
             return None
         try:
-            return msgspec.json.decode(response.content)
-        except msgspec.DecodeError as error:
+            found = msgspec.json.decode(response.content)
+        except (ValueError, RecursionError) as error:
             raise CloudUnavailable(f"{self._name}: IM answered what is not JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise CloudUnavailable(f"{self._name}: IM answered what is no JSON object")
+        return found
 
     @staticmethod
     def _refusal(response: httpx.Response, what: str) -> CloudError:
@@ -119,7 +122,7 @@ def _message(response: httpx.Response) -> str:
     """The sentence in an error's body, which has one of two forms."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return response.text
     return str(body.get("message") or body.get("detail") or body) if isinstance(body, dict) else str(body)
 
