@@ -68,7 +68,14 @@ class Core:
         self.dispatcher = Dispatcher(
             ledger,
             launcher,
-            Site(self._policy, self.specs.make, self._on_changed_input, self._on_end, self._is_current),
+            Site(
+                self._policy,
+                self.specs.make,
+                self._on_changed_input,
+                self._on_end,
+                self._is_current,
+                self.specs.places,
+            ),
             config.max_running,
             self.tasks.troubles,
         )

@@ -214,8 +214,11 @@ class Launcher(Protocol):
     async def start(self, spec: JobSpec) -> None:
         """Start the Job, or adopt it when it already exists. Raises LaunchError when it cannot be started."""
 
-    async def adopt(self, jobs: Sequence[str]) -> set[str]:
-        """Take up Jobs of an earlier life; returns those that exist (running or ended). Their completions follow."""
+    async def adopt(self, jobs: Mapping[str, tuple[OutputPlace, ...]]) -> set[str]:
+        """Take up Jobs of an earlier life; returns those that exist (running or ended). Their completions follow.
+
+        jobs: with where each may have written, for a launcher that has no more than a record left; () if unknown.
+        """
 
     async def cancel(self, job: str) -> None:
         """End the Job; its Completion (CANCELLED) follows. Unknown names are ignored."""

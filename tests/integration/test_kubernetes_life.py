@@ -44,6 +44,13 @@ def declare(site: ClusterSite, name: str, **fields: Any) -> None:
     site.daemon.wait_ready(name)
 
 
+def outputs(site: ClusterSite, job: dict[str, Any]) -> list[str]:
+    """What the API says that a job wrote, as ``bucket/key``."""
+    with site.daemon.client() as client:
+        found = client.get(f"/v2/jobs/{job['id']}/outputs").json()["outputs"]
+    return [f"{each['bucket']}/{each['key']}" for each in found]
+
+
 def name_of(job: dict[str, Any]) -> str:
     return str(job["metadata"]["name"])
 
@@ -96,7 +103,8 @@ def test_a_job_that_vanished_is_lost_unless_it_left_a_record(site: ClusterSite) 
         upload(site, "vanished", f"in/{number}")
     seen, recorded, unseen, unseen_recorded = (name_of(job) for job in site.kubelet.jobs("vanished", 4))
     for name in (recorded, unseen_recorded):
-        upload(site, "oscar-logs", f"vanished/{name}.result", told("done", 0, "done").encode())
+        listed = f"outputs=1\noutput=0 {'0' * 32} 3 of {name}\n"
+        upload(site, "oscar-logs", f"vanished/{name}.result", (told("done", 0, "done") + listed).encode())
     for name in (seen, recorded):
         site.kubelet.delete("jobs", name)
     ended = eventually(lambda: [job for job in site.daemon.jobs(service="vanished") if job["state"] != "running"][1:])
@@ -112,6 +120,8 @@ def test_a_job_that_vanished_is_lost_unless_it_left_a_record(site: ClusterSite) 
     assert states == {"succeeded": 3, "failed": 1}
     (lost,) = [job for job in site.daemon.jobs(service="vanished") if job["state"] == "failed"]
     assert lost["reason"] == "its Job was deleted from the cluster before it ended"
+    listed = {path for job in site.daemon.jobs(service="vanished") for path in outputs(site, job)}
+    assert listed == {f"vanished/out/of {name}" for name in (recorded, unseen_recorded)}
 
 
 def test_a_lost_pod_is_repeated(site: ClusterSite) -> None:

@@ -311,7 +311,7 @@ class MemoryLauncher:
             self.ended[job] = Completion(job, state, code, finished=self.now(), **more)
             self._told.put_nowait(self.ended[job])
 
-    async def adopt(self, jobs: Sequence[str]) -> set[str]:
+    async def adopt(self, jobs: Iterable[str]) -> set[str]:
         return {job for job in jobs if job in self.live or job in self.ended}
 
     async def cancel(self, job: str) -> None:

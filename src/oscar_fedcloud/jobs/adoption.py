@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import structlog
 
-from oscar_fedcloud.model import Launcher
+from oscar_fedcloud.model import Launcher, OutputPlace
 from oscar_fedcloud.unexpected import report
 from oscar_fedcloud.waiting import Troubles, doubled, in_words, is_cancelled
 
@@ -25,13 +25,13 @@ class Adoption:
         self.launcher = launcher
         self.troubles = troubles
 
-    async def of(self, jobs: Sequence[str]) -> tuple[set[str], dict[str, str]]:
-        """Return the Jobs that exist, and why others count as lost.
+    async def of(self, jobs: Mapping[str, tuple[OutputPlace, ...]]) -> tuple[set[str], dict[str, str]]:
+        """Return the Jobs that exist, and why others count as lost. jobs: with where each may have written.
 
         If the launcher fails unexpectedly, each Job is asked for by itself.
         """
         try:
-            return set(await self.launcher.adopt(jobs)) & set(jobs), {}
+            return set(await self.launcher.adopt(jobs)) & jobs.keys(), {}
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
@@ -41,15 +41,15 @@ class Adoption:
                 error,
             )
         lost: dict[str, str] = {}
-        found = {job for job in jobs if await self._one(job, lost)}
+        found = {job for job, places in jobs.items() if await self._one(job, places, lost)}
         return found, lost
 
-    async def _one(self, job: str, lost: dict[str, str]) -> bool:
+    async def _one(self, job: str, places: tuple[OutputPlace, ...], lost: dict[str, str]) -> bool:
         """Return whether the Job exists; note it as lost if that cannot be found out."""
         what, pause, reason = f"adoption of job {job}", _PAUSE, ""
         for _ in range(_TRIES):
             try:
-                found = job in await self.launcher.adopt([job])
+                found = job in await self.launcher.adopt({job: places})
                 self.troubles.clear(what)
                 return found
             except (Exception, asyncio.CancelledError) as error:

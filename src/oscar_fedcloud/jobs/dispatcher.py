@@ -26,10 +26,12 @@ from oscar_fedcloud.jobs.slots import Slots
 from oscar_fedcloud.jobs.starts import Starts
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.model import (
+    Attempt,
     AttemptState,
     Completion,
     JobSpec,
     Launcher,
+    OutputPlace,
     Run,
     RunState,
     StorageEvent,
@@ -49,6 +51,10 @@ _LONGEST_REST = 60.0  # s between looks at the clock, which may have been set
 _CANCEL_PATIENCE = 10.0  # s that the removal of a service waits for its Jobs to be cancelled
 
 
+def _unknown(run: Run, attempt: Attempt) -> tuple[OutputPlace, ...]:
+    return ()
+
+
 async def _never(event: StorageEvent) -> bool:
     return False
 
@@ -60,6 +66,7 @@ class Site:
     policy: of a service that may start Jobs now, else None. spec: the Job of an attempt of a run
     that has written these objects before; raises LaunchError.
     is_current: whether the store has exactly this revision of an object now; raises ProviderError.
+    places: where an attempt may have written, () if nobody knows any more.
     on_changed_input: an input was found changed, so its newer revision must be looked for. on_end: a run ended.
     """
 
@@ -68,6 +75,7 @@ class Site:
     on_changed_input: Callable[[StorageEvent], None]
     on_end: Callable[[], None]
     is_current: Callable[[StorageEvent], Awaitable[bool]] = _never
+    places: Callable[[Run, Attempt], tuple[OutputPlace, ...]] = _unknown
 
 
 class Dispatcher:
@@ -108,7 +116,7 @@ class Dispatcher:
         self.slots.note_ends()
         attempts = await asyncio.to_thread(self.ledger.running)
         waiting = await asyncio.to_thread(self.ledger.services_waiting)
-        found, lost = await self.adoption.of([attempt.job for _, attempt in attempts])
+        found, lost = await self.adoption.of({each[1].job: self.site.places(*each) for each in attempts})
         for run, attempt in self.slots.unknown(attempts):
             self.slots.take(run, attempt)
             if attempt.job in lost:

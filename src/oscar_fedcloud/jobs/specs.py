@@ -19,7 +19,17 @@ from oscar_fedcloud.jobs.environment import (
     service_environment,
     written_environment,
 )
-from oscar_fedcloud.model import Credential, JobSpec, LaunchError, Provider, Run, StoredObject, job_name
+from oscar_fedcloud.model import (
+    Attempt,
+    Credential,
+    JobSpec,
+    LaunchError,
+    OutputPlace,
+    Provider,
+    Run,
+    StoredObject,
+    job_name,
+)
 from oscar_fedcloud.providers.foreign import foreign_provider
 
 
@@ -87,6 +97,13 @@ class Specs:
         needed = providers_of(service, run, self.settings)
         stores = {provider_id: self._remote(service, provider_id, keys) for provider_id in needed}
         return job_spec(service, str(entry.revision), run, attempt, self.settings, stores, written)
+
+    def places(self, run: Run, attempt: Attempt) -> tuple[OutputPlace, ...]:
+        """Where an attempt of an earlier life may have written; () if its service has changed since it began."""
+        entry, service = self.catalogue.entries.get(run.service), self.catalogue.services.get(run.service)
+        if entry is None or service is None or entry.changed > attempt.started:
+            return ()
+        return output_places(service, run.event)
 
     def _remote(self, service: Service, provider_id: str, keys: Mapping[str, Credential]) -> dict[str, str]:
         """The rclone variables of one store: the service's own key at a configured one, else what its FDL says."""

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +65,7 @@ class ProcessLauncher:
             raise LaunchError(f"job {spec.job} could not be started: {error}") from error
         self._watch(spec.job, shim)
 
-    async def adopt(self, jobs: Sequence[str]) -> set[str]:
+    async def adopt(self, jobs: Iterable[str]) -> set[str]:
         """Take up Jobs of an earlier life that began; one that did not is for ``start``, under the same name."""
         found = {job for job in jobs if self._folder(job).started}
         for job in found:

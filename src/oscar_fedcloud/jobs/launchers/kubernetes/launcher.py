@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import structlog
@@ -24,7 +24,7 @@ from oscar_fedcloud.jobs.launchers.kubernetes.template import (
 from oscar_fedcloud.jobs.launchers.kubernetes.tools import ToolsProbe
 from oscar_fedcloud.jobs.launchers.kubernetes.watcher import Watcher
 from oscar_fedcloud.kube import KubeClient, KubeError, KubeUnavailable
-from oscar_fedcloud.model import Completion, JobSpec, LaunchError, LogPart, event_id
+from oscar_fedcloud.model import Completion, JobSpec, LaunchError, LogPart, OutputPlace, event_id
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +99,7 @@ class KubernetesLauncher:
             raise LaunchError(f"a job {spec.job} of another event is in the cluster")
         return True
 
-    async def adopt(self, jobs: Sequence[str]) -> set[str]:
+    async def adopt(self, jobs: Mapping[str, tuple[OutputPlace, ...]]) -> set[str]:
         """Take up Jobs of an earlier life; returns those that exist (running or ended). Their completions follow.
 
         While the cluster does not answer, all of them are taken to exist; one that turns out not to is reported lost.
@@ -111,7 +111,7 @@ class KubernetesLauncher:
                 await self.watcher.synced.wait()
         except TimeoutError:
             log.warning("the cluster does not answer, the daemon starts without its picture", **self.watcher.trouble)
-        return await self.watcher.find(set(jobs))
+        return await self.watcher.find(jobs)
 
     # -- ending ----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,7 +44,7 @@ class Watcher:
         self.event_kind = Resource("v1", "events", config.namespace)
         self.jobs: dict[str, Job] = {}
         self.pods: dict[str, Pod] = {}  # by Job
-        self.places: dict[str, tuple[OutputPlace, ...]] = {}  # where the expected Jobs of this life may write
+        self.places: dict[str, tuple[OutputPlace, ...]] = {}  # where the expected Jobs may write, as the daemon knows
         self.expected: dict[str, float] = {}  # -> since when it is certain that the Job was made, or infinity
         self.synced = asyncio.Event()  # the picture is whole
         self._listed: set[str] = set()
@@ -113,14 +113,18 @@ class Watcher:
         self.expected.pop(job, None)
         self._ending.pop(job, None)
 
-    async def find(self, jobs: set[str]) -> set[str]:
-        """Those of an earlier life that exist, or existed and left a record; their end will be reported."""
-        for job in jobs:
+    async def find(self, jobs: Mapping[str, tuple[OutputPlace, ...]]) -> set[str]:
+        """Those of an earlier life that exist, or existed and left a record; their end will be reported.
+
+        jobs: with where each may have written. A Job that is still there says so itself.
+        """
+        for job, places in jobs.items():
             self.expected[job] = time.monotonic()
+            self.places.setdefault(job, places)
         if not self.synced.is_set():  # it does not answer now; what turns out to be gone is reported then
-            return jobs
+            return set(jobs)
         found = {job for job in jobs if job in self.jobs}
-        missing = sorted(jobs - found)
+        missing = sorted(jobs.keys() - found)
         results = await asyncio.gather(*(asyncio.to_thread(self.records.result, job) for job in missing))
         for job, result in zip(missing, results, strict=True):
             if result.phase or result.problem:
@@ -265,7 +269,7 @@ class Watcher:
 
     async def _add_outputs(self, completion: Completion, listed: bytes) -> Completion:
         job = completion.job
-        places = self.places.get(job) or endings.places_of(self.jobs.get(job))
+        places = endings.places_of(self.jobs.get(job)) or self.places.get(job, ())
         completion = endings.with_outputs(completion, listed, places)
         if len(completion.outputs) < completion.outputs_total:
             more = endings.with_outputs(completion, await asyncio.to_thread(self.records.outputs, job), places)
