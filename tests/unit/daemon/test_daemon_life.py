@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def test_a_job_that_cannot_be_made_ends_with_a_reason(error: Exception, tmp_path
         await site.declare("svc", retry={"infrastructure": 1})
         await site.ready("svc")
 
-        def spec(run: Run, attempt: int) -> JobSpec:
+        def spec(run: Run, attempt: int, written: Sequence[StoredObject]) -> JobSpec:
             raise error
 
         site.core.dispatcher.starts.spec = spec
