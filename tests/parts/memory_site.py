@@ -38,6 +38,7 @@ from oscar_fedcloud.model import (
     StorageEvent,
     Via,
 )
+from oscar_fedcloud.providers import check_keys
 from oscar_fedcloud.threads import Threads
 
 T = TypeVar("T")
@@ -56,11 +57,15 @@ class Garbage:
 
 @dataclass
 class Fault:
-    """What happens to calls of one name. times: how often, None = until it is lifted. match: of which arguments."""
+    """What happens to calls of one name.
+
+    times: how often, None = until it is lifted. match: of which arguments. error: what is raised, of the call's name.
+    """
 
     kind: Kind
     times: int | None = None
     match: Callable[..., bool] = lambda *args, **kwargs: True
+    error: Callable[[str], Exception] = Unexpected
     hits: int = 0
     lifted: threading.Event = field(default_factory=threading.Event)
 
@@ -137,13 +142,13 @@ def _gated_call(gates: Gates, name: str, call: Callable[..., Any], args: Any, kw
     if fault is None:
         return _settled(gates, call(*args, **kwargs))
     if fault.kind == "before":
-        raise Unexpected(name)
+        raise fault.error(name)
     if fault.kind == "hang":
         gates.hold(fault)
         return call(*args, **kwargs)
     result = _settled(gates, call(*args, **kwargs))
     if fault.kind == "after":
-        raise Unexpected(name)
+        raise fault.error(name)
     del result
     return Garbage()
 
@@ -161,13 +166,13 @@ async def _gated_task(gates: Gates, name: str, call: Callable[..., Any], args: A
     if fault is None:
         return await call(*args, **kwargs)
     if fault.kind == "before":
-        raise Unexpected(name)
+        raise fault.error(name)
     if fault.kind == "hang":
         await gates.hold_task(fault)
         return await call(*args, **kwargs)
     await call(*args, **kwargs)
     if fault.kind == "after":
-        raise Unexpected(name)
+        raise fault.error(name)
     return Garbage()
 
 
@@ -180,7 +185,7 @@ async def _gated_stream(
             yield item
             continue
         if fault.kind in ("before", "after"):
-            raise Unexpected(name)
+            raise fault.error(name)
         if fault.kind == "hang":
             await gates.hold_task(fault)
             yield item
@@ -234,6 +239,9 @@ class MemoryStore:
         return iter([found[1]]) if found else None
 
     def why(self, bucket: str, key: str) -> str:
+        return ""
+
+    def key_problem(self) -> str:
         return ""
 
     def remove(self, bucket: str, key: str) -> bool:
@@ -377,19 +385,24 @@ class Site:
             **config,
         )
         self.core: Core
+        self.begun = False  # whether a daemon was put together, so that there is one to stop
 
     async def start(self) -> Core:
         """Begin a life of the daemon."""
-        ledger: Any = Gated(Ledger.open(self.config.ledger_url), "ledger", self.gates)
+        self.begun = False
         stores: dict[str, Any] = {
             SITE: Gated(self.store, "store", self.gates),
             POLLED: Gated(self.polled, "store", self.gates),
         }
+        check_keys(stores)
+        ledger_kind: Any = Gated(Ledger, "ledger", self.gates)
+        ledger: Any = Gated(ledger_kind.open(self.config.ledger_url), "ledger", self.gates)
         launcher: Any = Gated(self.launcher, "launcher", self.gates)
         repository: Any = Gated(FolderStore(self.folder / "services"), "catalogue", self.gates)
         self.core = Core(self.config, ledger, stores, launcher, repository)
         poster: Any = Gated(self.receiver, "receiver", self.gates)
         self.core.callbacks.poster = poster
+        self.begun = True
         await self.core.start()
         return self.core
 

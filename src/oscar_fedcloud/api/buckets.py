@@ -15,7 +15,7 @@ from oscar_fedcloud.api import present, views
 from oscar_fedcloud.api.bucket_use import own_use, users_of
 from oscar_fedcloud.api.call import Call
 from oscar_fedcloud.api.core import Store
-from oscar_fedcloud.api.encoding import answer, encode
+from oscar_fedcloud.api.encoding import answer, begun, encode
 from oscar_fedcloud.api.errors import ApiError, invalid
 from oscar_fedcloud.api.paging import PAGE, cursor_of, named_by, page
 from oscar_fedcloud.api.routing import BYTES, Parameter, Route
@@ -146,7 +146,7 @@ async def get_object(call: Call) -> Response:
     chunks = await _ask(call, _store(call).read, bucket, key) if stageable(key) else None
     if chunks is None:
         raise NotFound(f"bucket {bucket} has no object {key!r}")
-    return StreamingResponse(_streamed(call, chunks), media_type=BYTES)
+    return StreamingResponse(await begun(_streamed(call, chunks)), media_type=BYTES)
 
 
 async def _streamed(call: Call, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:

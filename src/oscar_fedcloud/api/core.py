@@ -92,10 +92,10 @@ class Requests(Protocol):
     async def replay_dead_letter(self, letter: int) -> int:
         """Record a dead letter's events, drop the letter, and say how many there were. Raises NotFound, BadEvent."""
 
-    def log(
+    async def log(
         self, run_id: str, attempt: int | None, tail: int | None = None, offset: int | None = None
     ) -> LogPart | None:
-        """An attempt's log (None = the latest attempt), or None. Blocks.
+        """An attempt's log (None = the latest attempt), or None.
 
         tail: only that many last lines. offset: only what is behind that many bytes.
         """

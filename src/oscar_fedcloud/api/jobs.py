@@ -147,7 +147,7 @@ async def log_answer(
     call: Call, run_id: str, attempt: int | None, tail: int | None = None, offset: int | None = None
 ) -> Response:
     """A log as text, with the offset at which it goes on. Raises NotFound when there is none."""
-    found = await asyncio.to_thread(call.core.requests.log, run_id, attempt, tail, offset)
+    found = await call.core.requests.log(run_id, attempt, tail, offset)
     if found is None:
         which = "" if attempt is None else f" of attempt {attempt}"
         raise NotFound(f"job {run_id} has no log{which}")

@@ -69,14 +69,15 @@ async def get_info(call: Call) -> Response:
 
 async def get_status(call: Call) -> Response:
     """The machine's free resources and the jobs that have not ended."""
-    return answer(await asyncio.to_thread(_status, call))
-
-
-def _status(call: Call) -> dict[str, Any]:
-    counts = call.core.ledger.counts().values()
-    states = {state: sum(count.get(state, 0) for count in counts) for state in (RunState.QUEUED, RunState.RUNNING)}
     stores = call.core.providers
     store = stores.get(DEFAULT_STORE) or next(iter(stores.values()))
+    buckets = await call.core.ask(store.id, store.buckets)
+    return answer(await asyncio.to_thread(_status, call, len(buckets)))
+
+
+def _status(call: Call, buckets: int) -> dict[str, Any]:
+    counts = call.core.ledger.counts().values()
+    states = {state: sum(count.get(state, 0) for count in counts) for state in (RunState.QUEUED, RunState.RUNNING)}
     cores = max(0.0, (os.cpu_count() or 1) - os.getloadavg()[0])
     memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
@@ -98,7 +99,7 @@ def _status(call: Call) -> dict[str, Any]:
                 "states": {"Pending": states[RunState.QUEUED], "Running": states[RunState.RUNNING]},
             },
         },
-        "minio": {"buckets_count": len(store.buckets())},
+        "minio": {"buckets_count": buckets},
     }
 
 

@@ -27,6 +27,8 @@ from oscar_fedcloud.cli.streams import guard
 from oscar_fedcloud.config import Config, ConfigError, load
 from oscar_fedcloud.daemon.wishes import wish_for
 from oscar_fedcloud.ledger.errors import LedgerError
+from oscar_fedcloud.unexpected import report
+from oscar_fedcloud.waiting import in_words
 
 NEW_LEDGER = "if the ledger was lost: begin a new one, for which what is in the inputs now counts as processed"
 _THREADS_END = 3.0  # s that calls under way get to end
@@ -74,6 +76,10 @@ def run(config: Config) -> int:
     except (OSError, LedgerError, ConfigError, StoreError) as error:
         print(f"oscar-invoker: cannot run: {error}", file=sys.stderr)
         return 1
+    except Exception as error:  # whatever it is, the log has where it comes from, and its reader one sentence
+        report(structlog.get_logger(__name__), "the daemon failed", error)
+        print(f"oscar-invoker: cannot run: {in_words(error)}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -91,23 +97,25 @@ async def _serve(config: Config) -> None:
     alive = asyncio.create_task(tell_watchdog(), name="watchdog")
     try:  # a start that is refused, too, closes the ledger: a file that is left open may spoil its restore
         hooks = build_hooks(core)
-        listener = socket.create_server((config.host, config.port), family=address_family(config.host), backlog=2048)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(core, hooks),
-                **server_options(limits_of(config), hooks),
-                loop="none",
-                lifespan="off",
-                proxy_headers=False,
-                access_log=False,
-                log_config=None,
-                timeout_graceful_shutdown=10,
+        with socket.create_server(
+            (config.host, config.port), family=address_family(config.host), backlog=2048
+        ) as listener:
+            server = uvicorn.Server(
+                uvicorn.Config(
+                    create_app(core, hooks),
+                    **server_options(limits_of(config), hooks),
+                    loop="none",
+                    lifespan="off",
+                    proxy_headers=False,
+                    access_log=False,
+                    log_config=None,
+                    timeout_graceful_shutdown=10,
+                )
             )
-        )
-        await core.start()
-        notify_ready()  # the socket listens already: who connects now waits for a moment
-        structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
-        await server.serve(sockets=[listener])
+            await core.start()
+            notify_ready()  # the socket listens already: who connects now waits for a moment
+            structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
+            await server.serve(sockets=[listener])
     finally:
         alive.cancel()
         notify_systemd("STOPPING=1")

@@ -37,7 +37,7 @@ class Tasks:
     """
 
     def __init__(self, troubles: Troubles | None = None) -> None:
-        self.troubles = troubles or Troubles()
+        self.troubles = Troubles() if troubles is None else troubles
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._restarts: Counter[str] = Counter()
 

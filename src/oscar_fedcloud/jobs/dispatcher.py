@@ -88,7 +88,7 @@ class Dispatcher:
         self.launcher = launcher
         self.site = site
         self.max_running = max_running
-        self.troubles = troubles or Troubles()
+        self.troubles = Troubles() if troubles is None else troubles
         self.ledger_trouble = ""  # why the ledger failed in the last round
         self.slots = Slots()
         self.ends = Ends(ledger, launcher, self.slots, self.troubles, site.policy, self._on_end)

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import ParamSpec, TypeVar
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.config import Config
@@ -25,6 +26,9 @@ from oscar_fedcloud.providers.dialects import unwrap
 from oscar_fedcloud.providers.errors import ProviderError
 from oscar_fedcloud.providers.registry import Stores
 from oscar_fedcloud.sources import http
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Requests:
@@ -133,25 +137,36 @@ class Requests:
         self.dispatcher.wake([run.service])
         return run
 
-    def log(
+    async def log(
         self, run_id: str, attempt: int | None, tail: int | None = None, offset: int | None = None
     ) -> LogPart | None:
-        """An attempt's log (None = the last one's), from the launcher while it has it, then from the store. Blocks.
+        """An attempt's log (None = the last one's), from the launcher while it has it, then from the store.
 
-        tail: only so many lines of its end. offset: only what is behind so many bytes.
+        tail: only so many lines of its end. offset: only what is behind so many bytes. Raises ProviderError.
         """
+        job, path = await asyncio.to_thread(self._place_of_log, run_id, attempt)
+        if not job:
+            return None
+        found = await asyncio.to_thread(self.launcher.log, job, offset or 0)
+        if found is None:
+            found = await self.providers.run(self.site.id, self._stored_log, path, offset, tail)
+        if found is None or tail is None:
+            return found
+        return replace(found, chunks=await asyncio.to_thread(_last_lines, found.chunks, tail))
+
+    def _stored_log(self, path: str, offset: int | None, tail: int | None) -> LogPart | None:
+        chunks = self.site.read(self.config.log_bucket, path)
+        if chunks is None:
+            return None
+        return LogPart(chunks, None) if offset is None and tail is None else _rest(chunks, offset or 0)
+
+    def _place_of_log(self, run_id: str, attempt: int | None) -> tuple[str, str]:
+        """The Job of an attempt, and where its log lies in the store; ("", "") if there is none. Blocks."""
         run = self.ledger.run(run_id)
         chosen = [item for item in self.ledger.attempts(run_id) if attempt in (None, item.number)]
         if run is None or not chosen:
-            return None
-        job = chosen[-1].job
-        found = self.launcher.log(job, offset or 0)
-        if found is None:
-            chunks = self.site.read(self.config.log_bucket, log_path(run.service, job))
-            if chunks is None:
-                return None
-            found = LogPart(chunks, None) if offset is None and tail is None else _rest(chunks, offset or 0)
-        return found if tail is None else replace(found, chunks=_last_lines(found.chunks, tail))
+            return "", ""
+        return chosen[-1].job, log_path(run.service, chosen[-1].job)
 
     async def why(self, bucket: str, key: str, service: str = "", limit: int = 0, after: str = "") -> Answers:
         """Why a file did or did not run, for one service or ("") for all, newest revision first.
@@ -160,7 +175,7 @@ class Requests:
         """
         traces, cursor = await asyncio.to_thread(self._traces, bucket, key, limit, after)
         runs = [run for trace in traces for run in trace["runs"]]
-        facts = await asyncio.to_thread(self._facts, bucket, key, bool(traces), self.waits.of(runs))
+        facts = await self._facts(bucket, key, bool(traces), self.waits.of(runs))
         return Answers(tuple(answers(traces, bucket, key, service, facts)), cursor)
 
     def _traces(self, bucket: str, key: str, limit: int, after: str) -> tuple[list[Trace], str]:
@@ -169,19 +184,23 @@ class Requests:
             return traces, ""
         return traces[:limit], trace_cursor(traces[limit - 1])
 
-    def _facts(self, bucket: str, key: str, known: bool, waits: Mapping[str, Wait]) -> Facts:
-        """What is known besides the ledger's traces; the stores are asked only about an object without any. Blocks."""
+    async def _facts(self, bucket: str, key: str, known: bool, waits: Mapping[str, Wait]) -> Facts:
+        """What is known besides the ledger's traces; the stores are asked only about an object without any."""
         services = dict(self.catalogue.services)
         states = dict(self.catalogue.states)
         facts = Facts(services, {name: why for name, (state, why) in states.items() if state != "ready"}, waits=waits)
         if known:
             return facts
         names = {one.storage_provider for item in services.values() for one in item.input if one.bucket == bucket}
-        provider = self.providers.get(next(iter(sorted(names)), self.site.id), self.site)
+        store = self.providers.get(next(iter(sorted(names)), self.site.id), self.site)
+
+        async def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+            return await self.providers.run(store.id, call, *args, **kwargs)
+
         with contextlib.suppress(ProviderError):
-            facts = replace(facts, buckets=frozenset(provider.buckets()))
-            facts = replace(facts, exists=provider.stat(bucket, key) is not None)
-        return replace(facts, note=provider.why(bucket, key))
+            facts = replace(facts, buckets=frozenset(await ask(store.buckets)))
+            facts = replace(facts, exists=await ask(store.stat, bucket, key) is not None)
+        return replace(facts, note=await ask(store.why, bucket, key))
 
 
 def _rest(chunks: Iterable[bytes], offset: int) -> LogPart:

@@ -271,7 +271,9 @@ class MemoryCore:
             raise NotFound(f"job {run} does not exist")
         return found
 
-    def log(self, run: str, attempt: int | None, tail: int | None = None, offset: int | None = None) -> LogPart | None:
+    async def log(
+        self, run: str, attempt: int | None, tail: int | None = None, offset: int | None = None
+    ) -> LogPart | None:
         body = self.logs.get((run, attempt or self._run(run).attempts))
         if body is None:
             return None

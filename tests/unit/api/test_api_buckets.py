@@ -103,6 +103,13 @@ async def test_lists_by_prefix_and_limit(admin: httpx.AsyncClient, core: MemoryC
     assert (await admin.get("/v2/buckets/pictures/objects?limit=0")).status_code == 422
 
 
+@pytest.mark.parametrize("limit", ["0", "100001", "many"])
+async def test_a_page_of_objects_has_bounds(admin: httpx.AsyncClient, limit: str) -> None:
+    answer = await admin.get("/v2/buckets/pictures/objects", params={"limit": limit})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["path"] == "query.limit"
+
+
 async def test_pages_of_any_keys_by_cursor(admin: httpx.AsyncClient, core: MemoryCore) -> None:
     keys = sorted([*ODD_KEYS, *(f"out/{number}" for number in range(22))], key=as_bytes)
     core.store.content["pictures"] = dict.fromkeys(keys, b"x")

@@ -7,7 +7,6 @@ The calls are found by introspection, so that a new one is covered, or fails ``t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 from collections.abc import Awaitable, Iterator
 from dataclasses import replace
@@ -16,62 +15,12 @@ from typing import Any, get_args
 from unittest import mock
 
 import pytest
-from parts.memory_site import POLLED, Kind, MemoryReceiver, Site, on_memory_site
+from fault_walk import AT_START, AT_STOP, BOUNDARIES, BY_REQUEST, CALLS, ENDS_START, ON_LOOP, WALKED, healthy
+from parts.memory_site import POLLED, Kind, Site, on_memory_site
 from structlog.testing import capture_logs
 
-from oscar_fedcloud.catalogue.entries import Store
 from oscar_fedcloud.core_types import Change
-from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import AttemptState, Launcher, Provider, RunState
-
-BOUNDARIES: dict[str, type] = {
-    "store": Provider,
-    "launcher": Launcher,
-    "ledger": Ledger,
-    "catalogue": Store,
-    "receiver": MemoryReceiver,
-}
-# Called only for one request of the API, which answers with the error, or (``reorder``) after a wrong clock: see there.
-BY_REQUEST = {
-    "store.buckets", "store.parse", "store.put_file", "store.read",
-    "launcher.log", "launcher.waiting", "launcher.progress",
-    "store.remove", "store.why", "store.key_problem", "ledger.reorder",
-    "ledger.claim", "ledger.release",
-    "ledger.dead_letter", "ledger.dead_letters", "ledger.drop_dead_letter", "ledger.record_dead_letter",
-    "ledger.counts", "ledger.runs", "ledger.explain", "ledger.replay", "ledger.stats",
-    "ledger.delete_run", "ledger.delete_runs", "ledger.origin", "ledger.chain",
-    "catalogue.history",
-}  # fmt: skip
-# An error at the start ends it with its words, or is logged at the stop: see the tests of both below.
-AT_START = {
-    "ledger.open",
-    "ledger.identity",
-    "ledger.accept",
-    "catalogue.open",
-    "catalogue.load",
-    "catalogue.tasks",
-    "launcher.adopt",
-    "ledger.running",
-}
-AT_STOP = {"ledger.close", "catalogue.close", "launcher.close", "receiver.close"}
-# Answered from memory or by arithmetic, so that they may be called on the event loop.
-ON_LOOP = {
-    "store.rclone_env", "catalogue.keys", "catalogue.report", "catalogue.tasks",
-    "ledger.record", "ledger.record_nowait",
-    "ledger.stats",
-}  # fmt: skip
-
-
-def calls_of(boundary: str) -> set[str]:
-    """The methods of a boundary."""
-    members = vars(BOUNDARIES[boundary]).items()
-    names = {name for name, found in members if inspect.isroutine(found) or isinstance(found, classmethod)}
-    return {f"{boundary}.{name}" for name in names if not name.startswith("_")}
-
-
-CALLS = sorted(set().union(*(calls_of(boundary) for boundary in BOUNDARIES)))
-WALKED = [call for call in CALLS if call not in BY_REQUEST | AT_START | AT_STOP]
-
+from oscar_fedcloud.model import AttemptState, RunState
 
 LARGE = b'{"key": "' + 60_000 * b"x" + b'"}'  # a record that the ledger leaves out of its lists
 
@@ -170,25 +119,6 @@ def test_the_daemon_lives_through(call: str, kind: Kind, tmp_path: Path) -> None
     on_memory_site(tmp_path, story, poll_interval=20.0, listing_interval=50.0, reconcile_interval=50.0)
 
 
-async def healthy(site: Site) -> None:
-    """All work ends, no slot is lost, and every service works again."""
-    await site.until(lambda: all(part["ok"] for part in site.core.readiness().values()), 3000)
-    for name in ("item", "item-polled"):
-        with contextlib.suppress(Exception):
-            await site.declare(name, POLLED if name.endswith("polled") else "minio.default")
-    await site.quiet(6000)
-    site.check_slots()
-    assert all(run.reason or run.state is RunState.SUCCEEDED for run in site.runs())
-    before = len(site.runs(service="steady", states=[RunState.SUCCEEDED]))
-    for name in ("steady", "item"):
-        await site.ready(name)
-        await site.deliver(site.store.upload(name, f"in/after-{site.loop.time()}"))
-    await site.quiet()
-    assert len(site.runs(service="steady", states=[RunState.SUCCEEDED])) == before + 1
-    assert site.runs(service="item", limit=1)[0].state is RunState.SUCCEEDED
-    site.check_slots()
-
-
 @pytest.mark.parametrize("kind", get_args(Kind))
 @pytest.mark.parametrize("call", ["launcher.adopt", "ledger.running", "ledger.services_waiting"])
 def test_jobs_of_an_earlier_life_are_adopted_or_end_with_a_reason(call: str, kind: Kind, tmp_path: Path) -> None:
@@ -250,7 +180,7 @@ def test_what_is_called_on_the_event_loop_answers_from_memory(tmp_path: Path) ->
         await Day(site, "item").spend()
         return {call for call in site.gates.on_loop if not is_task(call)}
 
-    found = on_memory_site(tmp_path, story, poll_interval=20.0)
+    found = on_memory_site(tmp_path, story, poll_interval=20.0) - ENDS_START
     assert found <= ON_LOOP
 
 

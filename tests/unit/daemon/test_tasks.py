@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from structlog.testing import capture_logs
 
 from oscar_fedcloud.daemon.tasks import FIRST_PAUSE, LONGEST_PAUSE, STEADY, Tasks, bounded
 from oscar_fedcloud.waiting import Troubles, in_words, wait
+
+
+@pytest.fixture(autouse=True)
+def _quietly() -> Iterator[None]:
+    with capture_logs():
+        yield
 
 
 async def forever() -> None:

@@ -227,7 +227,7 @@ async def test_a_url_that_is_none_is_a_reason(url: str) -> None:
 
 async def test_a_receiver_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(posting, "TIMEOUT", 0.3)
-    async with receiver(*[b"H"] * 1000, pause=0.05) as (url, _):
+    async with receiver(*[b"H"] * 100, pause=0.05) as (url, _):
         assert "no answer within" in await post(url)
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oscar_fedcloud.providers import listing
 from oscar_fedcloud.providers.listing import Row, current_versions, objects
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -84,6 +85,18 @@ def test_pages_follow_each_other() -> None:
     assert [one.key for one in objects(client, "bucket", "")] == ["a", "b"]
     assert "continuation-token" not in client.asked[0]
     assert client.asked[1] == {**client.asked[0], "continuation-token": "token+1"}
+
+
+def test_a_listing_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "_MOST_PAGES", 3)
+    pages = [
+        element("ListBucketResult", row(f"key{number}"), IsTruncated="true", NextContinuationToken=str(number))
+        for number in range(9)
+    ]
+    client, found = Client(pages), []
+    with pytest.raises(ValueError, match="does not end within 3 pages"):
+        found += objects(client, "bucket", "")
+    assert len(client.asked) == 3
 
 
 def test_pages_of_versions_follow_each_other() -> None:

@@ -56,6 +56,12 @@ def test_a_forged_order_is_never_newer_than_the_current_object(sequencer: str, e
     assert event.revision == "1-abc" or event.order < store.order
 
 
+def test_a_forged_order_of_the_current_version_is_that_of_the_object() -> None:
+    store = Store("minio.default", False, "in/a", revision="v1", order=1_999_999)
+    (event,) = events(body(sequencer="7FFFFFFFFFFFFFFF", versionId="v1"), store)
+    assert (event.revision, event.order) == ("v1", store.order)
+
+
 def test_only_the_store_says_how_large_an_object_is_and_how_deep() -> None:
     store = Store("minio.default", False, "in/a", revision="v1", order=1_999_999)
     forged = body(sequencer="F4240", versionId="v1", size=2**40, eTag="f" * 32)
