@@ -171,6 +171,7 @@ def test_a_stop_is_bounded_whatever_fails(call: str, kind: Kind, tmp_path: Path)
 def test_no_call_is_left_out() -> None:
     left_out = (BY_REQUEST | AT_START | AT_STOP) - set(CALLS)
     assert not left_out, "these are no calls any more"
+    assert len(BY_REQUEST | AT_START | AT_STOP) <= 39, "a new call is walked in a day"
     assert len(WALKED) == len(CALLS) - len(BY_REQUEST | AT_START | AT_STOP)
 
 
