@@ -179,8 +179,8 @@ GROUPS: dict[str, list[Mutation]] = {
             "dispatching does not wait for the ledger",
             CATCH + "test_a_ledger_that_is_away_is_waited_for[ledger.due]",
             "jobs/dispatcher.py",
-            '            except LedgerUnavailable as error:\n                log.warning("ledger unavailable, disp',
-            f'            {NEVER}\n                log.warning("ledger unavailable, disp',
+            "            except LedgerUnavailable as error:\n                self.ledger_trouble",
+            f"            {NEVER}\n                self.ledger_trouble",
         ),
         Mutation(
             "callbacks do not wait for the ledger",
