@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -144,6 +145,25 @@ def test_certificates_of_an_unknown_user_are_named(
     monkeypatch.setenv("OSCAR_CA_FILE", "~nobody-of-that-name/ca.pem")
     assert main(["get"]) == 2
     assert "ca_file ~nobody-of-that-name/ca.pem cannot be used" in capsys.readouterr().err
+
+
+def test_a_service_that_this_program_does_not_understand_is_said(
+    server: Lying, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answer = (200, "application/json", json.dumps({"name": "svc", "document": {"name": "svc"}}).encode())
+    assert main(["put", "s.sh", "svc"]) == 1
+    assert "does not understand the server's document" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--password-stdin", "--token-stdin"])
+def test_an_empty_standard_input_is_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    monkeypatch.setenv("OSCAR_CONFIG", str(tmp_path / "contexts.yml"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert main(["context", "add", "one", "http://one", option]) == 2
+    assert "standard input is empty" in capsys.readouterr().err
+    assert not (tmp_path / "contexts.yml").exists()
 
 
 @pytest.mark.parametrize("before", ["", "contexts:\n", "contexts: []\n", "contexts: {1: {endpoint: 'http://one'}}\n"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oscar_fedcloud.cli.oscar.errors import WrongUse
+from oscar_fedcloud.cli.oscar.errors import CommandError, WrongUse
 from oscar_fedcloud.cli.oscar.text import printable
 
 
@@ -55,11 +55,14 @@ def _below(file: Path) -> Iterator[Upload]:
 def route(uploads: Iterable[Upload], document: Mapping[str, Any], chosen: str | None) -> list[Upload]:
     """Return the uploads with their places: below the first input that takes their name.
 
-    document: the service. chosen: the path of the input to use. Raises WrongUse.
+    document: the service. chosen: the path of the input to use. Raises WrongUse, CommandError.
     """
-    from oscar_fedcloud.fdl import parse_service
+    from oscar_fedcloud.fdl import FdlError, parse_service
 
-    service = parse_service(dict(document), strict=False)
+    try:
+        service = parse_service(dict(document), strict=False)
+    except FdlError as error:
+        raise CommandError(f"this program does not understand the server's document of the service: {error}") from error
     inputs = [each for each in service.input if chosen is None or each.path.strip("/") == chosen.strip("/")]
     paths = ", ".join(each.path for each in service.input) or "none"
     if chosen is not None and not inputs:

@@ -98,6 +98,8 @@ def add_command(
     password = token = ""
     if password_stdin or token_stdin:
         secret = sys.stdin.read().strip()
+        if not secret:
+            raise WrongUse(f"standard input is empty: it must hold the {'password' if password_stdin else 'token'}")
         password, token = (secret, "") if password_stdin else ("", secret)
     elif not any(ways) and is_terminal(sys.stdin):
         password = click.prompt(f"Password of {username}", hide_input=True, err=True)
