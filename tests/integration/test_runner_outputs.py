@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 from parts.daemon import rclone_binary
-from parts.jobs import PROVIDER, SHELLS, Store, run, service, spec_of
+from parts.jobs import PROVIDER, SHELLS, Ended, Store, run, run_of, service, settings, spec_of
 from parts.minio import MinioServer
+from parts.pki import Authority
+from parts.rclone_s3 import RcloneS3
 
-from oscar_fedcloud.model import StoredObject
+from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.jobs.environment import remote_name
+from oscar_fedcloud.jobs.specs import job_spec
+from oscar_fedcloud.model import Credential, StoredObject
+from oscar_fedcloud.providers.rclone import remote_environment
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +224,33 @@ def test_a_folder_made_anew_is_the_output_folder(minio: Store) -> None:
     script = 'rm -rf "$TMP_OUTPUT_DIR"; mkdir "$TMP_OUTPUT_DIR"; echo new >"$TMP_OUTPUT_DIR/new"; chmod 0 "$TMPDIR"'
     assert run(spec_of(minio, service(script), minio.put("in/anew", b"x"))).code == 0
     assert minio.read("out/new") == b"new\n"
+
+
+def test_certificates_are_checked_by_the_settings_of_each_store(minio: Store, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "pki")
+    checks: dict[str, bool | str] = {"any": False, "known": str(authority.certificate), "usual": True}
+    with RcloneS3(tls=authority.issue("store", "store")) as server:
+        (server.folder / "data").mkdir()
+        keys = Credential(server.access_key, server.secret_key)
+        stores = minio.variables()
+        for name, verify in checks.items():
+            config = ProviderConfig(type="s3", endpoint=server.endpoint, verify=verify)
+            stores[f"s3.{name}"] = remote_environment(remote_name(f"s3.{name}"), config, keys)
+
+        def ended(*names: str) -> Ended:
+            told = {"access_key": keys.access_key, "secret_key": keys.secret_key, "region": "r"}
+            of = service(
+                'touch "$TMP_OUTPUT_DIR/x"',
+                output=[{"storage_provider": f"s3.{name}", "path": f"data/{name}"} for name in names],
+                storage_providers={"s3": dict.fromkeys(names, told)},
+            )
+            event = minio.put("in/certificates", b"x")
+            return run(job_spec(of, "1", run_of(of, event), 1, settings(staging_timeout=2.0), stores))
+
+        assert ended("any", "known").code == 0
+        assert sorted(path.parent.name for path in server.folder.rglob("x")) == ["any", "known"]
+        refused = ended("any", "usual", "known")
+        assert refused.code == 120
+        assert "(output 1)" in refused.reason
+        assert "certificate" in refused.reason
+        assert not (server.folder / "data" / "usual").exists()

@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from pathlib import Path
 from minio import Minio
 from parts.ports import free_port
 from parts.server import Server
+
+_ANY_CERTIFICATE = ssl._create_unverified_context()
 
 
 def rclone_binary() -> Path:
@@ -32,15 +35,16 @@ def rclone_binary() -> Path:
 class RcloneS3(Server):
     """One server process on ``folder``; each sub-folder is a bucket. ``start`` and ``stop`` may be repeated.
 
-    The hasher overlay remembers MD5 sums: without it every listing reads every file.
+    The hasher overlay remembers MD5 sums: without it every listing reads every file. tls: certificate and key.
     """
 
-    def __init__(self, folder: Path | str | None = None) -> None:
+    def __init__(self, folder: Path | str | None = None, tls: tuple[Path, Path] | None = None) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="oscar-rclone-"))
         self.folder = Path(folder) if folder else self.scratch / "data"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.tls = tls
+        self.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.access_key, self.secret_key = "oscar", secrets.token_hex(16)
 
     def start(self, timeout: float = 20.0) -> RcloneS3:
@@ -53,6 +57,8 @@ class RcloneS3(Server):
         }
         remote = f':hasher,remote="{self.folder}",hashes=md5,max_age=off,auto_size=1P:'
         command = [str(rclone_binary()), "serve", "s3", remote, "--addr", f"127.0.0.1:{self.port}"]
+        if self.tls:
+            command += ["--cert", str(self.tls[0]), "--key", str(self.tls[1])]
         with (self.scratch / "rclone.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--dir-cache-time", "1s", "--skip-links"], env=environment, stderr=log
@@ -61,7 +67,7 @@ class RcloneS3(Server):
         while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(urllib.error.URLError):
                 try:
-                    urllib.request.urlopen(self.endpoint, timeout=2).close()
+                    urllib.request.urlopen(self.endpoint, timeout=2, context=_ANY_CERTIFICATE).close()
                 except urllib.error.HTTPError as error:
                     error.close()
                 return self
