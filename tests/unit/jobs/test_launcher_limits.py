@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar_fedcloud.jobs.launchers import limits
+from oscar_fedcloud.jobs.launchers.folder import JobFolder
 from oscar_fedcloud.jobs.launchers.joblog import CappedLog, read_log
 
 
@@ -79,6 +80,24 @@ def test_without_the_cpu_controller_there_is_no_share(tmp_path: Path) -> None:
     assert not limits.shares_cpu(str(tmp_path))
     assert not limits.shares_cpu("")
     assert not (Path(limits.make_cgroup(str(tmp_path), "job-1", 0, 1.0)) / "cpu.weight").exists()
+
+
+def test_what_a_long_log_has_lost_is_told_of_where_it_was(tmp_path: Path) -> None:
+    gap = b"\n[the log was too long: a part in the middle is left out]\n"
+    log = CappedLog(str(tmp_path), 8)
+    for part in (b"abcd", b"ef", b"gh", b"ij"):
+        log.write(part)
+    os.close(log._file)
+
+    def behind(offset: int) -> tuple[bytes, int]:
+        chunks, end = read_log(str(tmp_path), offset)
+        return b"".join(chunks), end
+
+    assert behind(2) == (b"cd" + gap + b"ghij", 10)
+    assert behind(5) == (gap + b"ghij", 10)
+    assert behind(7) == (b"hij", 10)
+    assert behind(10) == behind(99) == (b"", 10)
+    assert JobFolder(tmp_path, "none").log(0) is None
 
 
 @given(st.integers(1, 400), st.lists(st.binary(min_size=1, max_size=90), max_size=30))

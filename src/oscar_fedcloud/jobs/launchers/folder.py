@@ -190,7 +190,10 @@ class JobFolder:
 
     def log(self, offset: int) -> LogPart | None:
         """The log behind an offset in bytes, or None when there is none."""
-        return LogPart(*read_log(str(self.path), offset)) if files.is_regular(self.path / "log") else None
+        try:
+            return LogPart(*read_log(str(self.path), offset)) if files.is_regular(self.path / "log") else None
+        except FileNotFoundError:  # pruned meanwhile
+            return None
 
     def shim_log(self) -> str:
         """What the shim itself had to say, for a reason."""

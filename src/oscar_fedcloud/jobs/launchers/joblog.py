@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 
 from . import files
@@ -56,7 +57,7 @@ def _path(folder: str, part: int) -> str:
 
 
 def read_log(folder: str, offset: int = 0) -> tuple[Iterator[bytes], int]:
-    """The log behind an offset in chunks, and the offset at which it goes on.
+    """The log behind an offset in chunks, and the offset at which it goes on. Raises OSError without such a folder.
 
     Offsets count what was written, also what is no longer kept; ``_GAP`` stands in place of that.
     """
@@ -69,8 +70,11 @@ def read_log(folder: str, offset: int = 0) -> tuple[Iterator[bytes], int]:
 
 
 def _size(folder: str, part: int) -> int:
-    path = _path(folder, part)
-    return os.lstat(path).st_size if files.is_regular(path) else 0
+    try:
+        found = os.lstat(_path(folder, part))
+    except OSError:  # let go meanwhile
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _chunks(folder: str, offset: int, sizes: Mapping[int, int], starts: Mapping[int, int]) -> Iterator[bytes]:
