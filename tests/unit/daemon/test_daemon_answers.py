@@ -61,18 +61,18 @@ def test_a_log_is_read_behind_an_offset_also_from_the_store(tmp_path: Path) -> N
         (run,) = site.runs()
         job = job_name("svc", run.id, 1)
 
-        def log(**which: int) -> tuple[bytes, int | None]:
-            found = site.core.requests.log(run.id, None, **which)
+        async def log(**which: int) -> tuple[bytes, int | None]:
+            found = await site.core.requests.log(run.id, None, **which)
             assert found is not None
             return b"".join(found.chunks), found.end
 
-        assert (log(), log(offset=1)) == ((b"log\n", 4), (b"og\n", 4))
+        assert (await log(), await log(offset=1)) == ((b"log\n", 4), (b"og\n", 4))
         del site.launcher.specs[job]
-        assert site.core.requests.log(run.id, None) is None
+        assert await site.core.requests.log(run.id, None) is None
         site.store.put(site.config.log_bucket, log_path("svc", job), b"one\ntwo\n")
-        assert log() == (b"one\ntwo\n", None)
-        assert log(offset=4) == (b"two\n", 8)
-        assert log(offset=20) == (b"", 20)
-        assert log(tail=1) == (b"two\n", 8)
+        assert await log() == (b"one\ntwo\n", None)
+        assert await log(offset=4) == (b"two\n", 8)
+        assert await log(offset=20) == (b"", 20)
+        assert await log(tail=1) == (b"two\n", 8)
 
     on_memory_site(tmp_path, story)
