@@ -56,10 +56,10 @@ class Records:
 async def reported(document: dict[str, Any], job: dict[str, Any], records: Records | None = None) -> Any:
     """The completion of a Job whose Pod looks like this."""
     watcher = Watcher(KubeClient("", ""), KubernetesConfig(), records or Records())
-    watcher.jobs["j"] = msgspec.convert(job, Job)
-    watcher.pods["j"] = msgspec.convert(document, Pod)
-    watcher.expected["j"] = 0.0
-    assert watcher._judge("j")
+    picture = watcher.picture
+    picture.adopt({"j": ()}, 0.0)
+    watcher.carry_out(picture.jobs_listed([msgspec.convert(job, Job)], 0.0))
+    watcher.carry_out(picture.pods_listed([msgspec.convert(document, Pod)], 0.0))
     async for completion in watcher.completions():
         return completion
     return None
@@ -158,7 +158,7 @@ def test_why_a_pod_does_not_run_yet() -> None:
 @pytest.mark.parametrize(("offset", "sent"), [(0, b"one\ntwo\n"), (4, b"two\n"), (8, b""), (100, b"one\ntwo\n")])
 def test_what_a_node_sent_before_is_left_out_and_a_log_that_was_begun_anew_is_not(offset: int, sent: bytes) -> None:
     live = msgspec.convert({**pod(), "status": {"phase": "Running"}}, Pod)
-    watcher = SimpleNamespace(pods={"j": live}, read_log=lambda pod: b"one\ntwo\n")
+    watcher = SimpleNamespace(picture=SimpleNamespace(pods={"j": live}), read_log=lambda pod: b"one\ntwo\n")
     launcher: Any = SimpleNamespace(watcher=watcher, client=SimpleNamespace(wait=lambda answer: answer))
     found = KubernetesLauncher.log(launcher, "j", offset)
     assert found is not None

@@ -51,11 +51,11 @@ class KubernetesLauncher:
         While the API server does not answer, or leaves open what became of the request, the same request is sent again.
         """
         self.watcher.begin()
-        self.watcher.expect(spec.job, spec.outputs)
+        self.watcher.picture.expect(spec.job, spec.outputs)
         try:
             await self._make(spec)
         except LaunchError:
-            self.watcher.forget(spec.job)
+            self.watcher.picture.forget(spec.job)
             raise
         self.watcher.made(spec.job)
 
@@ -125,7 +125,7 @@ class KubernetesLauncher:
 
     async def acknowledge(self, job: str) -> None:
         """The ledger holds the completion. The cluster itself removes the Job after a while (``job_ttl``)."""
-        self.watcher.forget(job)
+        self.watcher.picture.forget(job)
 
     async def collect(self, current: Mapping[str, str]) -> None:
         """Remove ConfigMaps and Secrets of revisions that are neither in ``current`` nor needed by a Job."""
@@ -137,14 +137,14 @@ class KubernetesLauncher:
             log.warning("old revisions were not removed, it will be tried again", error=str(error))
 
     def _needed(self) -> set[str]:
-        return {job.metadata.labels.get(REVISION_LABEL, "") for job in self.watcher.jobs.values()}
+        return {job.metadata.labels.get(REVISION_LABEL, "") for job in self.watcher.picture.jobs.values()}
 
     def log(self, job: str, offset: int = 0) -> LogPart | None:
         """The log of a Job that runs now, behind an offset in bytes, from its node. Called from threads.
 
         A node sends a log from its beginning only. One that is shorter than the offset has been begun anew there.
         """
-        pod = self.watcher.pods.get(job)
+        pod = self.watcher.picture.pods.get(job)
         if pod is None or pod.ended or pod.status.phase == "Pending":
             return None
         try:
@@ -155,7 +155,7 @@ class KubernetesLauncher:
 
     def waiting(self, job: str) -> tuple[str, str] | None:
         """Why a started Job does not run yet: a code and the details. From the watch, without a request."""
-        return self.watcher.waiting(job)
+        return self.watcher.picture.waiting(job)
 
     def progress(self, job: str) -> str:
         """What a Job waits for while it runs, or "". The answer may be some seconds old."""
