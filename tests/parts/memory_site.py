@@ -130,6 +130,8 @@ class Gated:
         if attribute.startswith("_") or not inspect.isroutine(found):
             return found
         gate = f"{name}.{attribute}"
+        if inspect.isasyncgenfunction(inspect.unwrap(found)) and found is not inspect.unwrap(found):
+            return lambda *args, **kwargs: _gated_context(gates, gate, found, args, kwargs)
         if inspect.isasyncgenfunction(found):
             return lambda *args, **kwargs: _gated_stream(gates, gate, found, args, kwargs)
         if inspect.iscoroutinefunction(found):
@@ -142,6 +144,8 @@ def _gated_call(gates: Gates, name: str, call: Callable[..., Any], args: Any, kw
     if fault is None:
         return _settled(gates, call(*args, **kwargs))
     if fault.kind == "before":
+        for work in filter(inspect.iscoroutine, args):
+            work.close()
         raise fault.error(name)
     if fault.kind == "hang":
         gates.hold(fault)
@@ -192,6 +196,21 @@ async def _gated_stream(
         else:
             yield Garbage()
             yield item
+
+
+@contextlib.asynccontextmanager
+async def _gated_context(
+    gates: Gates, name: str, call: Callable[..., Any], args: Any, kwargs: Any
+) -> AsyncIterator[Any]:
+    fault = gates.hit(name, args, kwargs)
+    if fault is not None and fault.kind == "before":
+        raise fault.error(name)
+    if fault is not None and fault.kind == "hang":
+        await gates.hold_task(fault)
+    async with call(*args, **kwargs) as value:
+        if fault is not None and fault.kind == "after":
+            raise fault.error(name)
+        yield Garbage() if fault is not None and fault.kind == "garbage" else value
 
 
 class MemoryStore:
@@ -397,7 +416,7 @@ class Site:
         check_keys(stores)
         ledger_kind: Any = Gated(Ledger, "ledger", self.gates)
         ledger: Any = Gated(ledger_kind.open(self.config.ledger_url), "ledger", self.gates)
-        launcher: Any = Gated(self.launcher, "launcher", self.gates)
+        launcher: Any = Gated(self.make_launcher(), "launcher", self.gates)
         repository: Any = Gated(FolderStore(self.folder / "services"), "catalogue", self.gates)
         self.core = Core(self.config, ledger, stores, launcher, repository)
         poster: Any = Gated(self.receiver, "receiver", self.gates)
@@ -405,6 +424,10 @@ class Site:
         self.begun = True
         await self.core.start()
         return self.core
+
+    def make_launcher(self) -> Any:
+        """The launcher of the next life."""
+        return self.launcher
 
     async def stop(self) -> None:
         """End this life; Jobs go on."""
@@ -490,11 +513,13 @@ def service(name: str, provider: str = SITE, **more: Any) -> Service:
     return from_document(document)
 
 
-def on_memory_site(folder: Path, story: Callable[[Site], Coroutine[Any, Any, T]], **options: Any) -> T:
+def on_memory_site(
+    folder: Path, story: Callable[[Any], Coroutine[Any, Any, T]], kind: type[Site] = Site, **options: Any
+) -> T:
     """Tell a story of a site on virtual time: a daemon is started before, and stopped after."""
 
     async def life(loop: VirtualLoop) -> T:
-        site = Site(folder, loop, **options)
+        site = kind(folder, loop, **options)
         with _counted_threads(loop):
             await site.start()
             try:

@@ -163,7 +163,8 @@ class KubernetesLauncher:
 
     def health(self) -> dict[str, Any]:
         """Whether the cluster is watched: ``{"ok": bool, "detail": str}``."""
-        detail = "; ".join(f"{what}: {why}" for what, why in self.watcher.trouble.items() if why)
+        found = [f"{what}: {why}" for what, why in self.watcher.trouble.items() if why]
+        detail = "; ".join([*found, *filter(None, [self.watcher.tasks.troubles.detail()])])
         if not detail and not self.watcher.synced.is_set():
             detail = "the cluster has not answered yet"
         return {"ok": not detail, "detail": detail}

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from oscar_fedcloud.config import KubernetesConfig
+from oscar_fedcloud.daemon.tasks import Tasks
 from oscar_fedcloud.jobs.launchers.kubernetes import endings, troubles
 from oscar_fedcloud.jobs.launchers.kubernetes.objects import Job, Pod
 from oscar_fedcloud.jobs.launchers.kubernetes.picture import (
@@ -53,7 +54,8 @@ class Watcher:
         self.synced = asyncio.Event()  # the picture is whole
         self.trouble: dict[str, str] = {}  # what is watched -> why that does not work now
         self._ended: asyncio.Queue[Completion] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks = Tasks()  # those that watch, begun again when they fail
+        self._tasks: set[asyncio.Task[None]] = set()  # those about one Job
         self._loop: asyncio.AbstractEventLoop | None = None
         self._progress: dict[str, tuple[float, str]] = {}  # Job -> when its log was looked at, and what it says
 
@@ -62,9 +64,9 @@ class Watcher:
     def begin(self) -> None:
         """Start watching; once."""
         self._loop = asyncio.get_running_loop()
-        if not self._tasks:
-            for work in (self._watch_jobs(), self._watch_pods(), self._sweep_for_ever()):
-                self._spawn(work)
+        for name, work in (("jobs", self._watch_jobs), ("pods", self._watch_pods), ("sweep", self._sweep_for_ever)):
+            if name not in self.tasks:
+                self.tasks.start(name, work)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -75,10 +77,10 @@ class Watcher:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             report(log, "a task of the watcher failed", error)
-            self.trouble["watcher"] = str(error)
 
     async def close(self) -> None:
         """Stop watching."""
+        await self.tasks.close()
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -234,7 +236,9 @@ class Watcher:
                 break
             except KubeError as error:
                 log.warning("a job could not be deleted, it will be tried again", job=name, error=str(error))
-                await asyncio.sleep(_RETRY)
+            except Exception as error:
+                report(log, "a job could not be deleted, it will be tried again", error, job=name)
+            await asyncio.sleep(_RETRY)
         if not there:
             self.carry_out(self.picture.vanished(name))
 
