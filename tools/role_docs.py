@@ -58,7 +58,10 @@ def wanted(root: Path) -> dict[Path, str]:
     """The text that each file must have. Raises Problem for a README without its marks."""
     specs = {file.parents[1].name: _read(file) for file in sorted(root.glob("roles/*/meta/argument_specs.yml"))}
     files = {root / "roles" / role / "README.md": _readme(root, role, specs[role]) for role in specs}
-    parts = [HEADING, *(f"\n## {role}\n\n{_sentence(spec['main'])}\n\n{tables(spec)}" for role, spec in specs.items())]
+    sections = (
+        f"\n## {role}\n\n{_sentence(spec['main'])}\n\n{tables(spec)}" for role, spec in specs.items() if "main" in spec
+    )
+    parts = [HEADING, *sections]
     return {**files, root / "docs" / "variables.md": "".join(parts)}
 
 

@@ -27,7 +27,9 @@ def _specs():
     """The options of each role's main entry point, from its argument specification."""
     files = sorted(ROLES.glob("*/meta/argument_specs.yml"))
     texts = {file.parts[-3]: file.read_text(encoding="utf-8") for file in files}
-    return {role: yaml.safe_load(text)["argument_specs"]["main"].get("options", {}) for role, text in texts.items()}
+    return {
+        role: yaml.safe_load(text)["argument_specs"].get("main", {}).get("options", {}) for role, text in texts.items()
+    }
 
 
 def machine_problems(facts, needs):

@@ -50,7 +50,12 @@ def test_the_ledger_is_there_before_the_invoker(tmp_path: Path) -> None:
 
 def test_the_database_is_made_before_the_ledger_is_loaded() -> None:
     names = [step["name"] for step in steps("restore_ledger_first.yml")]
-    order = ["Make the user of the ledger", "Make its folder", "Make its database", "Restore the ledger"]
+    order = [
+        "Create the user of the ledger",
+        "Create the folder of the ledger",
+        "Create the database of the ledger",
+        "Restore the ledger before the invoker",
+    ]
     assert names == order
 
 

@@ -83,7 +83,7 @@ def assert_nothing_is_left(site: Deployed) -> None:
 def baked(site: Deployed) -> dict[str, object]:
     """An image that the playbook made of a spare machine, and what the site's variables say of it."""
     site.machine("reset", SPARE)
-    site.play("bake_image", image=SPARE, image_pulls=[BUSYBOX])
+    site.play("bake_image", oscar_image=SPARE, oscar_image_pulls=[BUSYBOX])
     site.machine("power-off", "--orderly", SPARE)
     site.machine("image", SPARE, "baked")
     return variables(autoscaler_image_prepared=True, autoscaler_pools=[POOL | {"template": {"image": "baked"}}])

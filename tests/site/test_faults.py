@@ -38,10 +38,10 @@ def test_the_front_end_reboots(site: Deployed) -> None:
 def test_a_worker_leaves_and_joins_while_files_wait(site: Deployed) -> None:
     site.declare(service("moving", f"sleep 5; {COPY}"))
     put_many(site, "moving", 20)
-    site.play("remove_worker", worker=WORKERS[1])
+    site.play("remove_worker", oscar_worker=WORKERS[1])
     assert {node["metadata"]["name"] for node in site.kubectl("nodes")["items"]} == {FRONT, WORKERS[0]}
     site.machine("reset", WORKERS[1])
-    site.play("workers", workers=WORKERS[1])
+    site.play("workers", oscar_workers=WORKERS[1])
     assert {node["metadata"]["name"] for node in site.kubectl("nodes")["items"]} == {FRONT, *WORKERS}
     assert_each_once(site, "moving", 20)
 

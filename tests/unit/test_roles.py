@@ -29,7 +29,7 @@ MAY_BE_UNCHANGED = {
 OUR_MODULES = {file.stem for file in (ROOT / "plugins" / "modules").glob("[a-z]*.py")}
 
 # Downloads without a checksum, with what is checked instead.
-OTHERWISE_CHECKED = {("kubernetes", "Fetch the key"): "the key's fingerprint, before it is trusted"}
+OTHERWISE_CHECKED = {("kubernetes", "Download the repository's key"): "the key's fingerprint, before it is trusted"}
 
 KEYWORDS = {
     "always", "any_errors_fatal", "args", "async", "become", "become_flags", "become_user", "block", "changed_when",
@@ -198,3 +198,51 @@ def test_the_exceptions_are_still_needed() -> None:
     for (role, name), _reason in OTHERWISE_CHECKED.items():
         files = [file for file in FILES if file.parent == ROOT / "roles" / role / "tasks"]
         assert not files or any(task.get("name") == name for file in files for task in tasks_of(file))
+
+
+# Names that say nothing to whoever reads a log: one word, a pronoun instead of what is meant, a statement.
+VAGUE = re.compile(
+    r"\S+|(it|they|them|this|that|these|there|someone|nobody|what|who)\b.*"
+    r"|(know|note|see|look at|ask again|go back|say|tell)\b.*"
+    r"|.*\b(must|it|them|they|him|again|anew|so|itself|themselves)",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["Use it", "Ask again", "Go back", "Know the host", "It must be ready", "Run", "Copy them"]
+)
+def test_vague_names_are_recognised(name: str) -> None:
+    assert VAGUE.fullmatch(name)
+
+
+@in_each_file
+def test_names_of_tasks_stand_alone_in_a_log(file: Path) -> None:
+    names = [str(task.get("name", "")) for task in tasks_of(file)]
+    assert [name for name in names if VAGUE.fullmatch(name)] == []
+
+
+@pytest.mark.parametrize(
+    "role", [role for role in ROLES if (role / "tasks/main.yml").exists()], ids=lambda role: role.name
+)
+def test_tasks_have_the_tag_of_their_role(role: Path) -> None:
+    """So that a part of a role runs by its tag, in any playbook; facts are always gathered. Old names have no tags."""
+    if role.name == "service_account":
+        return
+    for task in load(role / "tasks" / "main.yml"):
+        tags = set(task.get("tags", []))
+        assert tags & {role.name, "always"}, task["name"]
+        assert all(tag == "always" or tag.split("_")[0] == role.name.split("_")[0] for tag in tags), task["name"]
+
+
+@in_each_file
+def test_what_is_included_has_the_tags_of_its_include(file: Path) -> None:
+    """Tags of a dynamic include choose the include alone; what it brings needs them, too."""
+    if file.name != "main.yml" or file.parent.name != "tasks":
+        return
+    for task in tasks_of(file):
+        for module in ("include_tasks", "include_role"):
+            given = task.get(f"ansible.builtin.{module}")
+            if given and "tags" in task:
+                assert isinstance(given, dict), task["name"]
+                assert given.get("apply", {}).get("tags") == task["tags"], task["name"]
