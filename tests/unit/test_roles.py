@@ -7,10 +7,13 @@ import functools
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import jinja2.nodes
 import pytest
 import yaml
 
@@ -246,3 +249,95 @@ def test_what_is_included_has_the_tags_of_its_include(file: Path) -> None:
             if given and "tags" in task:
                 assert isinstance(given, dict), task["name"]
                 assert given.get("apply", {}).get("tags") == task["tags"], task["name"]
+
+
+# What Ansible itself defines.
+MAGIC = re.compile(r"ansible_\w+|inventory_(hostname|dir)|groups|hostvars|play_hosts|playbook_dir|role_path|omit|item")
+FUNCTIONS = {"lookup", "query", "now", "dict"}
+CONDITIONS = ("when", "until", "changed_when", "failed_when", "that")
+
+
+def expressions(value: Any, key: str = "") -> Iterator[str]:
+    """All templates in a YAML document, conditions as templates too."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from expressions(inner, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from expressions(inner, key)
+    elif isinstance(value, str) and key in CONDITIONS and "{{" not in value:
+        yield "{{ " + value + " }}"
+    elif isinstance(value, str) and ("{{" in value or "{%" in value):
+        yield value
+
+
+def names_read(template: str) -> set[str]:
+    with warnings.catch_warnings(
+        action="ignore"
+    ):  # of backslashes in regular expressions, which Ansible takes as they are
+        tree = jinja2.Environment().parse(template)
+    found = list(tree.find_all(jinja2.nodes.Name))
+    own = {name.name for name in found if name.ctx != "load"}
+    own |= {macro.name for macro in tree.find_all(jinja2.nodes.Macro)}
+    return {name.name for name in found if name.ctx == "load"} - own - FUNCTIONS
+
+
+def variables_read(role: Path) -> dict[str, set[str]]:
+    """The variables that each file of a role reads, without those that its tasks give one another."""
+    found = {}
+    for file in sorted(
+        path for part in ("defaults", "vars", "tasks", "handlers") for path in role.glob(f"{part}/*.yml")
+    ):
+        read = {name for text in expressions(load(file)) for name in names_read(text)}
+        tasks = list(tasks_of(file)) if file.parent.name in ("tasks", "handlers") else []
+        given = {name for task in tasks for name in task.get("vars", {})}
+        given |= {str(task.get("loop_control", {}).get("loop_var", "item")) for task in tasks}
+        found[str(file.relative_to(role))] = read - given
+    for file in sorted(role.glob("templates/*.j2")):
+        found[str(file.relative_to(role))] = names_read(file.read_text(encoding="utf-8"))
+    return found
+
+
+@functools.cache
+def documented(role: Path) -> tuple[set[str], str]:
+    """The options of all entry points of a role, and the whole text of its argument specs."""
+    text = (role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
+    entries = yaml.safe_load(text)["argument_specs"].values()
+    return {name for entry in entries for name in entry.get("options", {})}, text
+
+
+@functools.cache
+def facts_of(role: Path) -> set[str]:
+    """What tasks of a role leave behind for others: the names of its facts and results."""
+    tasks = [task for file in role.glob("tasks/*.yml") for task in tasks_of(file)]
+    found = {name for task in tasks for name in task.get("ansible.builtin.set_fact", {})}
+    return found | {task["register"] for task in tasks if "register" in task}
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_argument_specs_name_every_variable_that_a_role_reads(role: Path) -> None:
+    """Its own variables, those of other roles by their specs, and no private variable of another role."""
+    options, text = documented(role)
+    private = f"__{role.name}_"
+    public = set().union(*(documented(other)[0] | facts_of(other) for other in ROLES))
+    public = {name for name in public if not name.startswith("__")}
+    for file, names in variables_read(role).items():
+        strange = {
+            name
+            for name in names - options
+            if not (MAGIC.fullmatch(name) or name.startswith(private) or name in public or f"C({name})" in text)
+        }
+        assert strange == set(), f"{role.name}/{file} reads what no argument spec names"
+
+
+@in_each_file
+def test_task_files_and_templates_of_another_role_are_not_used(file: Path) -> None:
+    """Roles meet at entry points, which argument specs describe."""
+    entries = {role.name: set(load(role / "meta/argument_specs.yml")["argument_specs"]) for role in ROLES}
+    for task in tasks_of(file):
+        for module in ("include_role", "import_role"):
+            given = task.get(f"ansible.builtin.{module}")
+            if given and "{{" not in given["name"]:
+                assert given.get("tasks_from", "main") in entries[given["name"].rpartition(".")[2]], task["name"]
+                assert not given.get("public"), task["name"]
+    assert not re.search(r"role_path ~ '/\.\.|/\.\./roles/", file.read_text(encoding="utf-8"))
