@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COLLECTIONS := $(CURDIR)/$(VENV)/collections
+COLLECTION := $(COLLECTIONS)/ansible_collections/fedcloud/oscar
 export XDG_CACHE_HOME ?= $(HOME)/.cache
 export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 export ANSIBLE_LOCALHOST_WARNING := false
@@ -19,7 +20,7 @@ TIER ?= full
 SITE_PARTS ?= minio kubernetes-api site$(if $(filter smoke,$(TIER)),, upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart stop check parts test test-newest install-test lint sanity site-parts site-up site-status site-down test-site scale-parts test-scale chaos soak molecule bench release clean
+.PHONY: help quickstart stop check parts test test-newest install-test lint docs sanity site-parts site-up site-status site-down test-site scale-parts test-scale chaos soak molecule bench release clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,8 +30,8 @@ $(VENV)/.ansible:
 	@echo "Making $(VENV) with Ansible (once) ..."
 	@"$(PYTHON)" -m venv $(VENV)
 	@$(BIN)/pip install --quiet 'ansible-core>=2.16'
-	@mkdir -p $(COLLECTIONS)/ansible_collections/fedcloud
-	@ln -sfn "$(CURDIR)" $(COLLECTIONS)/ansible_collections/fedcloud/oscar
+	@mkdir -p $(dir $(COLLECTION))
+	@ln -sfn "$(CURDIR)" $(COLLECTION)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.ansible pyproject.toml
@@ -62,13 +63,24 @@ install-test: $(VENV)/.dev  ## install the product as a user does, from nothing,
 	@$(BIN)/pytest -m install tests/integration $(PYTEST_ARGS)
 	@echo "Next: make release"
 
-lint: $(VENV)/.dev  ## ruff, mypy, yamllint, ansible-lint
+lint: $(VENV)/.dev  ## ruff, mypy, yamllint, ansible-lint, antsibull
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --strict
+	cd $(COLLECTION) && PATH="$(CURDIR)/$(BIN):$$PATH" antsibull-changelog lint
+	cd $(COLLECTION) && PATH="$(CURDIR)/$(BIN):$$PATH" antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
 	@echo "Next: make test"
+
+docs: $(VENV)/.dev  ## build the reference of modules, plugins and roles into build/docsite/html
+	@rm -rf build/docsite
+	@mkdir -p build/docsite/rst
+	@PATH="$(CURDIR)/$(BIN):$$PATH" antsibull-docs collection --use-current --squash-hierarchy --fail-on-error \
+		--dest-dir build/docsite/rst fedcloud.oscar
+	@$(BIN)/sphinx-build -q -W --keep-going -b html -C -D project=fedcloud.oscar -D html_title=fedcloud.oscar \
+		-D extensions=sphinx_antsibull_ext -D suppress_warnings=ref.ref,ref.doc build/docsite/rst build/docsite/html
+	@echo "Next: open build/docsite/html/index.html"
 
 sanity: $(VENV)/.dev  ## ansible-test sanity on a copy of the tree
 	@ANSIBLE_TEST=$(CURDIR)/$(BIN)/ansible-test tests/sanity.sh
