@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from oscar_fedcloud.autoscaler.decide import decide
+from oscar_fedcloud.autoscaler.cluster.objects import Node
+from oscar_fedcloud.autoscaler.cluster.pods import Pod
+from oscar_fedcloud.autoscaler.cluster.state import State
 from oscar_fedcloud.autoscaler.model import MachineView, Pool, Rules
 from oscar_fedcloud.autoscaler.names import POOL_LABEL
-from oscar_fedcloud.autoscaler.objects import Node
-from oscar_fedcloud.autoscaler.pods import Pod
-from oscar_fedcloud.autoscaler.state import State
+from oscar_fedcloud.autoscaler.planning.decide import decide
 
 NODES, PODS, SHAPES, ROUNDS, EVENTS_A_SECOND = 1000, 30_000, 20, 300, 100
 GIB = 2**30

@@ -17,9 +17,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from oscar_fedcloud.jsontext import to_json
+from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
+from oscar_fedcloud.domain.jsontext import to_json
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import EventOutcome, Recording, StorageEvent
 
 Result = tuple[float, float, float, float]  # events/s, CPU µs/event, p50 ms, p99 ms
 

@@ -20,13 +20,14 @@ from parts.rclone_s3 import RcloneS3, rclone_binary
 
 from oscar_fedcloud.api.errors import as_api_error
 from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.domain.events import StorageEvent, Via
+from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.model import Prefix, StorageEvent, Via
-from oscar_fedcloud.providers import make_provider
-from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty, StoreFull
-from oscar_fedcloud.providers.folder import FolderProvider
-from oscar_fedcloud.providers.rclone import rclone_path
 from oscar_fedcloud.sources.poll import Poller, Watch
+from oscar_fedcloud.storage.errors import BucketMissing, BucketNotEmpty, StoreFull
+from oscar_fedcloud.storage.folder.store import FolderProvider
+from oscar_fedcloud.storage.rclone import rclone_path
+from oscar_fedcloud.storage.registry import make_provider
 
 ODD_NAMES = [
     "plain.txt",

@@ -17,11 +17,11 @@ from parts.kubelet import ClusterSite, cluster_site, told, upload
 from parts.site import file_service
 
 from oscar_fedcloud.config import KubernetesConfig
-from oscar_fedcloud.jobs.launchers.kubernetes import revisions
-from oscar_fedcloud.jobs.launchers.kubernetes.revisions import Revisions
-from oscar_fedcloud.jobs.launchers.kubernetes.template import Template
-from oscar_fedcloud.jobs.launchers.kubernetes.tools import ToolsProbe
 from oscar_fedcloud.kube import KubeClient
+from oscar_fedcloud.launchers.kubernetes import revision_objects as revisions
+from oscar_fedcloud.launchers.kubernetes.rclone_delivery import ToolsProbe
+from oscar_fedcloud.launchers.kubernetes.revision_objects import Revisions
+from oscar_fedcloud.launchers.kubernetes.template import Template
 
 
 @pytest.fixture(scope="module")

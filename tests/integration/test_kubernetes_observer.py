@@ -13,10 +13,10 @@ import httpx
 import pytest
 from parts.kube import KubeServer
 
-from oscar_fedcloud.autoscaler.backlog import BacklogRow, BacklogUnavailable, Invoker
-from oscar_fedcloud.autoscaler.decide import decide
+from oscar_fedcloud.autoscaler.cluster.backlog import BacklogRow, BacklogUnavailable, Invoker
+from oscar_fedcloud.autoscaler.cluster.observe import Observer
 from oscar_fedcloud.autoscaler.model import Pool, Shape, Snapshot
-from oscar_fedcloud.autoscaler.observe import Observer
+from oscar_fedcloud.autoscaler.planning.decide import decide
 from oscar_fedcloud.kube import KubeClient
 
 PODS, JOBS = "/api/v1/namespaces/default/pods", "/apis/batch/v1/namespaces/default/jobs"

@@ -14,10 +14,10 @@ from parts.kube import NAMESPACE, RBAC, KubeServer
 
 from oscar_fedcloud.catalogue.entries import Entry, InputState, StoreError
 from oscar_fedcloud.catalogue.kubernetes.store import KubernetesStore
-from oscar_fedcloud.core_types import Conflict
+from oscar_fedcloud.domain.services import Conflict
+from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import parse_service, to_document
 from oscar_fedcloud.kube import KubeClient, KubeUnavailable
-from oscar_fedcloud.model import Credential
 
 CRD = RBAC.with_name("crd.yaml")
 PATH = f"/apis/oscar.fedcloud.eu/v1/namespaces/{NAMESPACE}/oscarservices"

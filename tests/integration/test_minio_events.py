@@ -25,9 +25,10 @@ from parts.minio import MinioServer
 from parts.receiver import Delivery, Receiver
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
-from oscar_fedcloud.model import Prefix, StorageEvent
-from oscar_fedcloud.providers import make_provider
-from oscar_fedcloud.providers.minio import MinioProvider
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.stores import Prefix
+from oscar_fedcloud.storage.minio.store import MinioProvider
+from oscar_fedcloud.storage.registry import make_provider
 
 PART = 5 * 1024 * 1024
 ODD_NAMES = [

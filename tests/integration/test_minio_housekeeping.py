@@ -19,11 +19,12 @@ from parts.site import Site, file_service, running_site
 
 from oscar_fedcloud.config import Config, ProviderConfig
 from oscar_fedcloud.daemon.housekeeping import Housekeeping
-from oscar_fedcloud.jobs.environment import job_of_path, log_path
+from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
+from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState, run_id
+from oscar_fedcloud.launchers.runner.environment import job_of_path, log_path
 from oscar_fedcloud.ledger import Ledger, Verdict
-from oscar_fedcloud.model import AttemptState, Completion, EventOutcome, Recording, RunState, StorageEvent, run_id
-from oscar_fedcloud.providers import make_provider
-from oscar_fedcloud.providers.registry import Stores
+from oscar_fedcloud.storage.registry import make_provider
+from oscar_fedcloud.storage.stores import Stores
 
 # The client writes any of these; not every one fits into the XML that deletes many at once.
 ODD = ["svc/\x01x", "svc/\x1f\x7f", "svc/\ufffe", "svc/a\r\nb", "svc/%25 +&<>\"'", "svc/日本", "svc/😀"]

@@ -14,10 +14,10 @@ from parts.ports import free_port
 from parts.receiver import Delivery, Receiver
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
-from oscar_fedcloud.model import Prefix
-from oscar_fedcloud.providers import make_provider
-from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty, ProviderError
-from oscar_fedcloud.providers.minio import MinioProvider
+from oscar_fedcloud.domain.stores import Prefix
+from oscar_fedcloud.storage.errors import BucketMissing, BucketNotEmpty, ProviderError
+from oscar_fedcloud.storage.minio.store import MinioProvider
+from oscar_fedcloud.storage.registry import make_provider
 
 REGION = "valencia-1"
 FAST, DURABLE, OTHER = (f"arn:minio:sqs:{REGION}:{name}:webhook" for name in ("oscarfast", "oscardurable", "other"))

@@ -17,11 +17,11 @@ from parts.minio import MinioServer
 from parts.rclone_s3 import rclone_binary
 
 from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.domain.stores import Credential, Prefix
 from oscar_fedcloud.fdl import Input, Output, Service
-from oscar_fedcloud.model import Credential, Prefix
-from oscar_fedcloud.providers import make_provider
-from oscar_fedcloud.providers.minio import MinioProvider
-from oscar_fedcloud.providers.rclone import rclone_path
+from oscar_fedcloud.storage.minio.store import MinioProvider
+from oscar_fedcloud.storage.rclone import rclone_path
+from oscar_fedcloud.storage.registry import make_provider
 
 ODD_NAMES = [
     "plain.txt",

@@ -16,10 +16,11 @@ from parts.minio import MinioServer
 from parts.rclone_s3 import RcloneS3
 
 from oscar_fedcloud.config import ConfigError, ProviderConfig
+from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Input, Service
-from oscar_fedcloud.model import Credential, Provider
-from oscar_fedcloud.providers import check_keys, make_provider
-from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.registry import check_keys, make_provider
 
 SERVICE = Service(name="svc", input=(Input(storage_provider="s3.site", path="data/in"),))
 

@@ -16,11 +16,12 @@ from parts.minio import MinioServer
 from parts.ports import free_port
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
+from oscar_fedcloud.domain.events import StorageEvent, Via
+from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.model import Prefix, StorageEvent, Via
-from oscar_fedcloud.providers import make_provider
-from oscar_fedcloud.providers.minio import MinioProvider
 from oscar_fedcloud.sources.webhook import Webhook
+from oscar_fedcloud.storage.minio.store import MinioProvider
+from oscar_fedcloud.storage.registry import make_provider
 
 PATH = "/hooks/minio/minio.default"
 

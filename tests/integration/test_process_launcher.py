@@ -14,9 +14,10 @@ from parts.launching import CONFIG, alive, command_lines, content, ended, launch
 from parts.rclone_s3 import RcloneS3
 
 from oscar_fedcloud.config import LauncherConfig
-from oscar_fedcloud.jobs.launchers.container import Engine
-from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
-from oscar_fedcloud.model import AttemptState, LaunchError
+from oscar_fedcloud.domain.runs import AttemptState
+from oscar_fedcloud.launchers.port import LaunchError
+from oscar_fedcloud.launchers.process.container import Engine
+from oscar_fedcloud.launchers.process.launcher import ProcessLauncher
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +252,7 @@ async def test_jobs_in_containers(
     engine.write_text(ENGINE.format(python=sys.executable, calls=str(calls), die=die, oom=oom))
     engine.chmod(0o755)
     found = Engine("docker", str(engine))
-    monkeypatch.setattr("oscar_fedcloud.jobs.launchers.process.find_engine", lambda: found)
+    monkeypatch.setattr("oscar_fedcloud.launchers.process.launcher.find_engine", lambda: found)
     async with launching(tmp_path / "jobs", LauncherConfig(rclone=CONFIG.rclone, container="require")) as launcher:
         job = make_job(store, 'echo made >"$TMP_OUTPUT_DIR/$OSCAR_JOB"; env')
         await launcher.start(job)

@@ -15,9 +15,9 @@ from parts.jobs import PROVIDER, Runner, Store, service, spec_of
 from parts.launching import CONFIG, alive, content, ended, kill_shim, launching, log_of, make_job
 from parts.rclone_s3 import RcloneS3
 
-from oscar_fedcloud.jobs.launchers.folder import JobFolder
-from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
-from oscar_fedcloud.model import AttemptState, StoredObject
+from oscar_fedcloud.domain.runs import AttemptState, StoredObject
+from oscar_fedcloud.launchers.process.job_dir import JobFolder
+from oscar_fedcloud.launchers.process.launcher import ProcessLauncher
 
 FOLDER = 'J="$(dirname "$TMPDIR")"; R="$J/out/result";'
 # The first fault of this kind: a writer that outlives the script, with a number that no ledger can hold.
@@ -133,7 +133,7 @@ async def test_no_second_script_runs_while_the_first_one_lives(
     launcher: ProcessLauncher, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The script lets go of all locks that it can reach, its shim dies, and the launcher is begun again."""
-    monkeypatch.setattr("oscar_fedcloud.jobs.launchers.process._ORPHAN_GRACE", 1.0)
+    monkeypatch.setattr("oscar_fedcloud.launchers.process.launcher._ORPHAN_GRACE", 1.0)
     hold = f"trap '' TERM HUP; echo $$ >{tmp_path}/pid; while :; do sleep 0.1; done"
     job = make_job(
         store, f'for fd in 3 5 9 200; do flock -u $fd; done; setsid sh -c "{hold}" >/dev/null 2>&1 & sleep 60'

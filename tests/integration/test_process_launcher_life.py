@@ -20,14 +20,15 @@ from parts.jobs import Store
 from parts.launching import CONFIG, alive, content, ended, kill_shim, launching, log_of, make_job
 from parts.rclone_s3 import RcloneS3
 
-from oscar_fedcloud.jobs.launchers.folder import JobFolder
-from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
-from oscar_fedcloud.model import AttemptState, JobSpec, LaunchError
+from oscar_fedcloud.domain.runs import AttemptState
+from oscar_fedcloud.launchers.port import JobSpec, LaunchError
+from oscar_fedcloud.launchers.process.job_dir import JobFolder
+from oscar_fedcloud.launchers.process.launcher import ProcessLauncher
 
 INVOKER = """
 import asyncio, pickle, sys
 from pathlib import Path
-from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
+from oscar_fedcloud.launchers.process.launcher import ProcessLauncher
 
 async def main():
     folder, config, specs = pickle.loads(Path(sys.argv[1]).read_bytes())
@@ -112,7 +113,7 @@ async def test_a_killed_shim_is_a_lost_job(launcher: ProcessLauncher, store: Sto
 async def test_what_goes_on_without_its_shim_is_ended(
     launcher: ProcessLauncher, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oscar_fedcloud.jobs.launchers.process._ORPHAN_GRACE", 1.0)
+    monkeypatch.setattr("oscar_fedcloud.launchers.process.launcher._ORPHAN_GRACE", 1.0)
     deaf = f"setsid sh -c 'trap \"\" TERM; echo $$ >{tmp_path}/pid; while :; do sleep 1; done'"
     job = make_job(store, f"trap '' TERM; {deaf}")
     await launcher.start(job)
@@ -177,7 +178,7 @@ async def test_a_job_that_was_made_but_not_begun_is_started(
 
     job = make_job(store, f"echo ran >>{tmp_path}/ran")
     with monkeypatch.context() as before:
-        before.setattr("oscar_fedcloud.jobs.launchers.process._spawn_shim", die)
+        before.setattr("oscar_fedcloud.launchers.process.launcher._spawn_shim", die)
         with pytest.raises(LaunchError, match="killed"):
             await launcher.start(job)
     assert await launcher.adopt([job.job]) == set()
@@ -191,7 +192,7 @@ async def test_a_job_that_is_cancelled_before_it_begins_never_begins(
 ) -> None:
     job = make_job(store, f"echo ran >>{tmp_path}/ran")
     with monkeypatch.context() as before:
-        before.setattr("oscar_fedcloud.jobs.launchers.process._spawn_shim", lambda _: None)
+        before.setattr("oscar_fedcloud.launchers.process.launcher._spawn_shim", lambda _: None)
         await launcher.start(job)
     await launcher.cancel(job.job)
     again = ProcessLauncher(launcher.root, CONFIG)
@@ -211,7 +212,7 @@ async def test_the_timeout_holds_while_no_invoker_runs(launcher: ProcessLauncher
 async def test_a_shim_that_cannot_work_is_no_launch(
     launcher: ProcessLauncher, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oscar_fedcloud.jobs.launchers.process._SHIM", "raise SystemExit('no disk')")
+    monkeypatch.setattr("oscar_fedcloud.launchers.process.launcher._SHIM", "raise SystemExit('no disk')")
     await launcher.start(make_job(store, "true"))
     completion = await ended(launcher)
     assert completion.state is AttemptState.LAUNCH_FAILED

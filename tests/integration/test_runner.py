@@ -16,7 +16,8 @@ from parts.jobs import PROVIDER, SHELLS, Ended, Runner, Store, run, service, spe
 from parts.minio import MinioServer
 from parts.rclone_s3 import RcloneS3
 
-from oscar_fedcloud.model import StorageEvent, StoredObject
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.runs import StoredObject
 
 ODD_NAMES = [
     *["a b.txt", "plus+.txt", "per%20cent", "ütf-8 é", "new\nline", "quo'te\".txt", "$(id)", "`id`", "-dash"],

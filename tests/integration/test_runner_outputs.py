@@ -16,10 +16,11 @@ from parts.pki import Authority
 from parts.rclone_s3 import RcloneS3
 
 from oscar_fedcloud.config import ProviderConfig
-from oscar_fedcloud.jobs.environment import remote_name
-from oscar_fedcloud.jobs.specs import job_spec
-from oscar_fedcloud.model import Credential, StoredObject
-from oscar_fedcloud.providers.rclone import remote_environment
+from oscar_fedcloud.dispatch.specs import job_spec
+from oscar_fedcloud.domain.runs import StoredObject
+from oscar_fedcloud.domain.stores import Credential
+from oscar_fedcloud.launchers.runner.environment import remote_name
+from oscar_fedcloud.storage.rclone import remote_environment
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from minio import Minio, S3Error
 from parts.daemon import eventually
 from parts.site import Site, file_service
 
-from oscar_fedcloud.autoscaler.decide import decide
 from oscar_fedcloud.autoscaler.model import MachineView, NodeView, Pool, Snapshot
+from oscar_fedcloud.autoscaler.planning.decide import decide
 
 COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'
 

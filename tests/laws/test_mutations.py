@@ -52,7 +52,7 @@ MUTATIONS: dict[int, list[Mutation]] = {
         Mutation(
             "restart MinIO for its rules",
             "laws/test_laws.py::test_minio_is_not_restarted_for_a_service",
-            "providers/minio.py",
+            "storage/minio/store.py",
             "                self._client.set_bucket_notification(bucket, wanted)\n",
             "                self._client.set_bucket_notification(bucket, wanted)\n"
             "                self._admin.service_restart()\n",
@@ -62,7 +62,7 @@ MUTATIONS: dict[int, list[Mutation]] = {
         Mutation(
             "give jobs the root key",
             "laws/test_laws.py::test_the_job_holds_no_key_but_its_services_own",
-            "providers/minio.py",
+            "storage/minio/store.py",
             "    def ensure_credential(self, service: Service, known: Credential | None) -> Credential:\n",
             "    def ensure_credential(self, service: Service, known: Credential | None) -> Credential:\n"
             "        return Credential(self.config.access_key, self.config.secret_key)\n",
@@ -72,7 +72,7 @@ MUTATIONS: dict[int, list[Mutation]] = {
         Mutation(
             "stage out whatever the script says",
             "laws/test_laws.py::test_the_exit_code_decides",
-            "jobs/runner.sh",
+            "launchers/runner/runner.sh",
             'run script || end "$o_code" "$(describe_failure)"',
             "run script",
         ),
@@ -99,21 +99,21 @@ MUTATIONS: dict[int, list[Mutation]] = {
         Mutation(
             "remove a node on which a Job runs",
             "laws/test_laws.py::test_the_autoscaler_never_kills_work",
-            "autoscaler/shrink.py",
+            "autoscaler/planning/scale_down.py",
             "    if node.jobs:\n",
             "    if False:\n",
         ),
         Mutation(
             "remove nodes while the API server is away",
             "laws/test_laws.py::test_the_autoscaler_never_kills_work",
-            "autoscaler/plan.py",
+            "autoscaler/planning/placement.py",
             "    if not snapshot.trustworthy:\n",
             "    if False:\n",
         ),
         Mutation(
             "remove a node as soon as it is cordoned",
             "laws/test_laws.py::test_the_autoscaler_never_kills_work",
-            "autoscaler/shrink.py",
+            "autoscaler/planning/scale_down.py",
             "return self._age(machine) >= self.rules.cordon_pause",
             "return True",
         ),

@@ -22,14 +22,17 @@ from parts.minio import MinioServer
 from parts.rclone_s3 import RcloneS3, rclone_binary
 
 from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.dispatch.specs import job_spec
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.runs import Run, RunState, StoredObject, run_id
+from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service, parse_service
-from oscar_fedcloud.jobs.environment import RunnerSettings, remote_name
-from oscar_fedcloud.jobs.launchers.outputs import parse_outputs
-from oscar_fedcloud.jobs.launchers.plan import RUNNER, SCRIPTS
-from oscar_fedcloud.jobs.launchers.result import Result, parse_result
-from oscar_fedcloud.jobs.specs import job_spec
-from oscar_fedcloud.model import Credential, JobSpec, Run, RunState, StorageEvent, StoredObject, run_id
-from oscar_fedcloud.providers.rclone import remote_environment
+from oscar_fedcloud.launchers.port import JobSpec
+from oscar_fedcloud.launchers.process.process_plan import RUNNER, SCRIPTS
+from oscar_fedcloud.launchers.runner.environment import RunnerSettings, remote_name
+from oscar_fedcloud.launchers.runner.outputs import parse_outputs
+from oscar_fedcloud.launchers.runner.result import Result, parse_result
+from oscar_fedcloud.storage.rclone import remote_environment
 
 PROVIDER = "minio.default"
 BASH = Path("/bin/bash").exists()

@@ -18,8 +18,9 @@ from parts.jobs import Store, service, spec_of
 from parts.rclone_s3 import rclone_binary
 
 from oscar_fedcloud.config import LauncherConfig
-from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
-from oscar_fedcloud.model import Completion, JobSpec
+from oscar_fedcloud.domain.runs import Completion
+from oscar_fedcloud.launchers.port import JobSpec
+from oscar_fedcloud.launchers.process.launcher import ProcessLauncher
 
 CONFIG = LauncherConfig(
     rclone=str(rclone_binary()), path=(str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin")

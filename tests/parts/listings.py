@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oscar_fedcloud.providers import listing
+from oscar_fedcloud.storage.s3 import listing
 
 
 def count_pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -10,16 +10,16 @@ from typing import Any
 from parts.kube_memory import KubeMemory
 
 from oscar_fedcloud.autoscaler.clouds.protocol import CloudUnavailable, Machine, MachineRequest, Room
-from oscar_fedcloud.autoscaler.config import Config, PoolConfig
-from oscar_fedcloud.autoscaler.context import Context
-from oscar_fedcloud.autoscaler.events import EventPoster
-from oscar_fedcloud.autoscaler.figures import Figures
-from oscar_fedcloud.autoscaler.health_book import HealthBook
-from oscar_fedcloud.autoscaler.history import History
-from oscar_fedcloud.autoscaler.machines import MachineStore
+from oscar_fedcloud.autoscaler.config.settings import Config, PoolConfig
+from oscar_fedcloud.autoscaler.machines.context import Context
+from oscar_fedcloud.autoscaler.machines.events import EventPoster
+from oscar_fedcloud.autoscaler.machines.machines import MachineStore
+from oscar_fedcloud.autoscaler.machines.pool_health_store import HealthBook
+from oscar_fedcloud.autoscaler.machines.userdata import Cluster
 from oscar_fedcloud.autoscaler.model import MachinePhase, MachineView
 from oscar_fedcloud.autoscaler.names import MACHINES, NODES
-from oscar_fedcloud.autoscaler.userdata import Cluster
+from oscar_fedcloud.autoscaler.reporting.history import History
+from oscar_fedcloud.autoscaler.reporting.metrics import Figures
 from oscar_fedcloud.kube import Resource
 
 NOW = 1_800_000_000.0

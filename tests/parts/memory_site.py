@@ -23,23 +23,16 @@ from parts.virtual_time import VirtualLoop, run_virtually
 
 from oscar_fedcloud.catalogue.store import FolderStore
 from oscar_fedcloud.config import Config, LauncherConfig, ProviderConfig
-from oscar_fedcloud.core import Core
-from oscar_fedcloud.core_types import Change
+from oscar_fedcloud.daemon.invoker import Core
+from oscar_fedcloud.domain.events import StorageEvent, Via
+from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState
+from oscar_fedcloud.domain.services import Change
+from oscar_fedcloud.domain.stores import Credential, Prefix
 from oscar_fedcloud.fdl import Service, from_document
+from oscar_fedcloud.launchers.port import JobSpec, LogPart
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import (
-    AttemptState,
-    Completion,
-    Credential,
-    JobSpec,
-    LogPart,
-    Prefix,
-    RunState,
-    StorageEvent,
-    Via,
-)
-from oscar_fedcloud.providers import check_keys
-from oscar_fedcloud.threads import Threads
+from oscar_fedcloud.runtime.threads import Threads
+from oscar_fedcloud.storage.registry import check_keys
 
 T = TypeVar("T")
 Kind = Literal["before", "after", "hang", "garbage"]

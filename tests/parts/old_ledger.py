@@ -10,7 +10,7 @@ from alembic.config import Config
 from sqlalchemy import text
 
 import oscar_fedcloud.ledger
-from oscar_fedcloud.ledger.engines import writer_engine
+from oscar_fedcloud.ledger.database.engines import writer_engine
 
 _OLD_RUN = """
     INSERT INTO runs (id, event_id, service, provider, bucket, key, revision, event_order, etag, version_id, time,

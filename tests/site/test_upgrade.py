@@ -73,7 +73,7 @@ def test_the_invoker_is_upgraded(site: Deployed, tmp_path: Path) -> None:
 
 def test_an_invoker_that_cannot_run_goes_back(site: Deployed, tmp_path: Path) -> None:
     running = site.ssh(FRONT, "readlink /opt/oscar/current")
-    wheelhouse = another_wheelhouse(tmp_path, "core.py", 'raise OSError("this version cannot run")')
+    wheelhouse = another_wheelhouse(tmp_path, "daemon/invoker.py", 'raise OSError("this version cannot run")')
     run = site.play("upgrade", "--tags", "invoker", invoker_wheelhouse=wheelhouse, invoker_ready_timeout=20, must=False)
     assert run.code != 0
     assert "did not become ready" in run.output

@@ -13,16 +13,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from oscar_fedcloud.api.call import Api
+from oscar_fedcloud.api.context import Api
 from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.errors import respond
 from oscar_fedcloud.api.hints import no_route
-from oscar_fedcloud.api.jobs import JOB_HEADER
-from oscar_fedcloud.api.limits import Limits, LimitsMiddleware
 from oscar_fedcloud.api.metrics import CoreCollector
+from oscar_fedcloud.api.routes import ROUTES
 from oscar_fedcloud.api.routing import serve
-from oscar_fedcloud.api.table import ROUTES
+from oscar_fedcloud.api.v2.jobs import JOB_HEADER
 from oscar_fedcloud.config import Config
+from oscar_fedcloud.server.limits import Limits, LimitsMiddleware
 
 
 def limits_of(config: Config) -> Limits:

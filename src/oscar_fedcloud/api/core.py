@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, ParamSpec, Protocol, TypeVar
 
 from oscar_fedcloud.config import Config
-from oscar_fedcloud.core_types import Answers, Change, Declared, Plan
-from oscar_fedcloud.jobs.shapes import BacklogRow
-from oscar_fedcloud.jobs.waits import Wait, Waiting
+from oscar_fedcloud.dispatch.backlog import BacklogRow
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.explanations import Answers
+from oscar_fedcloud.domain.runs import Run
+from oscar_fedcloud.domain.services import Change, Declared, Plan
+from oscar_fedcloud.domain.stores import Prefix
+from oscar_fedcloud.invocations.wait_reasons import Wait, Waiting
+from oscar_fedcloud.launchers.port import LogPart
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import LogPart, Prefix, Run, StorageEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")

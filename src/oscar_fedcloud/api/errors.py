@@ -14,14 +14,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Scope
 
-from oscar_fedcloud.api import views
-from oscar_fedcloud.api.encoding import encode
+from oscar_fedcloud.api.v2 import views
 from oscar_fedcloud.catalogue.entries import StoreError
-from oscar_fedcloud.core_types import Conflict, NotFound, NotStarted
+from oscar_fedcloud.domain.events import BadEvent, EventTooLarge
+from oscar_fedcloud.domain.services import Conflict, NotFound, NotStarted
 from oscar_fedcloud.fdl import FdlError, FdlProblem
 from oscar_fedcloud.ledger import BadValue, LedgerUnavailable, StateError, Trouble
-from oscar_fedcloud.model import BadEvent, EventTooLarge
-from oscar_fedcloud.providers.errors import BucketNotEmpty, ProviderError, Refused, StoreFull
+from oscar_fedcloud.server.encoding import encode
+from oscar_fedcloud.storage.errors import BucketNotEmpty, ProviderError, Refused, StoreFull
 
 log = structlog.get_logger(__name__)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from starlette.responses import PlainTextResponse, Response
 
-from oscar_fedcloud.api import views
-from oscar_fedcloud.api.auth import Resource, may
-from oscar_fedcloud.api.call import Call
-from oscar_fedcloud.api.encoding import answer
+from oscar_fedcloud.access.auth import Resource, may
+from oscar_fedcloud.api.context import Call
 from oscar_fedcloud.api.routing import TEXT, Route
+from oscar_fedcloud.api.v2 import views
+from oscar_fedcloud.server.encoding import answer
 
 
 async def health(call: Call) -> Response:

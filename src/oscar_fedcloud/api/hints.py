@@ -8,7 +8,7 @@ import re
 from functools import cache
 
 from oscar_fedcloud.api.errors import ApiError
-from oscar_fedcloud.api.table import ROUTES
+from oscar_fedcloud.api.routes import ROUTES
 
 
 def no_route(method: str, path: str) -> ApiError:

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.responses import Response
 
-from oscar_fedcloud.api.call import Call
+from oscar_fedcloud.api.context import Call
 from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.routing import TEXT, Route
 

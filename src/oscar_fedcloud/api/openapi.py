@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from oscar_fedcloud.api import views
 from oscar_fedcloud.api.errors import PROBLEM
 from oscar_fedcloud.api.routing import TEXT, Parameter, Route
+from oscar_fedcloud.api.v2 import views
 
 _REFERENCE = "#/components/schemas/{name}"
 _IDEMPOTENCY = Parameter("Idempotency-Key", "the same request sent again is answered again", place="header")

@@ -7,7 +7,7 @@ import base64
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from oscar_fedcloud.api.call import Call
+from oscar_fedcloud.api.context import Call
 from oscar_fedcloud.api.errors import bad_cursor
 from oscar_fedcloud.api.routing import Parameter
 

@@ -14,12 +14,12 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
-from oscar_fedcloud.api.auth import Kind, Resource, Verb, identify
-from oscar_fedcloud.api.call import Api, Call
+from oscar_fedcloud.access.auth import Kind, Resource, Verb, identify
+from oscar_fedcloud.api.context import Api, Call
 from oscar_fedcloud.api.errors import ApiError, invalid, respond
-from oscar_fedcloud.api.idempotency import MAX_KEY, claimed
-from oscar_fedcloud.api.origin import check_document, check_origin
-from oscar_fedcloud.model import digest
+from oscar_fedcloud.api.v2.idempotency import MAX_KEY, claimed
+from oscar_fedcloud.domain.identity import digest
+from oscar_fedcloud.server.origin import check_document, check_origin
 
 Handler = Callable[[Call], Awaitable[Response]]
 BYTES = "application/octet-stream"

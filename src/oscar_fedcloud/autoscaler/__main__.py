@@ -3,7 +3,7 @@
 
 import sys
 
-from oscar_fedcloud.autoscaler.crd import manifest
+from oscar_fedcloud.autoscaler.machines.crd import manifest
 
 if __name__ == "__main__":
     sys.stdout.write(manifest())

@@ -12,20 +12,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oscar_fedcloud.autoscaler.backlog import Invoker
 from oscar_fedcloud.autoscaler.clouds import build
-from oscar_fedcloud.autoscaler.config import Config
-from oscar_fedcloud.autoscaler.context import Context
+from oscar_fedcloud.autoscaler.cluster.backlog import Invoker
+from oscar_fedcloud.autoscaler.cluster.lease import Lease
+from oscar_fedcloud.autoscaler.cluster.observe import Observer
+from oscar_fedcloud.autoscaler.config.settings import Config
 from oscar_fedcloud.autoscaler.controller import Controller
-from oscar_fedcloud.autoscaler.events import Event, EventPoster
-from oscar_fedcloud.autoscaler.figures import Figures
-from oscar_fedcloud.autoscaler.health_book import HealthBook
-from oscar_fedcloud.autoscaler.history import History
-from oscar_fedcloud.autoscaler.lease import Lease
-from oscar_fedcloud.autoscaler.machines import MachineStore
+from oscar_fedcloud.autoscaler.machines.context import Context
+from oscar_fedcloud.autoscaler.machines.events import Event, EventPoster
+from oscar_fedcloud.autoscaler.machines.machines import MachineStore
+from oscar_fedcloud.autoscaler.machines.pool_health_store import HealthBook
+from oscar_fedcloud.autoscaler.machines.userdata import find_cluster
 from oscar_fedcloud.autoscaler.model import Pool, Rules, Snapshot
-from oscar_fedcloud.autoscaler.observe import Observer
-from oscar_fedcloud.autoscaler.userdata import find_cluster
+from oscar_fedcloud.autoscaler.reporting.history import History
+from oscar_fedcloud.autoscaler.reporting.metrics import Figures
 from oscar_fedcloud.config import ConfigError
 from oscar_fedcloud.kube import KubeClient, KubeUnavailable
 

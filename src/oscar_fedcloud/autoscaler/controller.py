@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from oscar_fedcloud.autoscaler import sync
-from oscar_fedcloud.autoscaler.act import Actor
-from oscar_fedcloud.autoscaler.context import Context
-from oscar_fedcloud.autoscaler.decide import decide
+from oscar_fedcloud.autoscaler.machines import reconcile_clouds as sync
+from oscar_fedcloud.autoscaler.machines.context import Context
+from oscar_fedcloud.autoscaler.machines.executor import Actor
 from oscar_fedcloud.autoscaler.model import Decision, Pool, Snapshot
-from oscar_fedcloud.autoscaler.recording import record
-from oscar_fedcloud.autoscaler.sampler import Sampler
+from oscar_fedcloud.autoscaler.planning.decide import decide
+from oscar_fedcloud.autoscaler.planning.recording import record
+from oscar_fedcloud.autoscaler.reporting.sampler import Sampler
 from oscar_fedcloud.kube import KubeError
 
 if TYPE_CHECKING:
-    from oscar_fedcloud.autoscaler.lease import Lease
-    from oscar_fedcloud.autoscaler.observe import Observer
+    from oscar_fedcloud.autoscaler.cluster.lease import Lease
+    from oscar_fedcloud.autoscaler.cluster.observe import Observer
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ import structlog
 
 from oscar_fedcloud.catalogue.entries import Entry, InputState, Store, input_names
 from oscar_fedcloud.catalogue.matching import Matcher
-from oscar_fedcloud.core_types import Change, Conflict, Declared, NotFound, Plan, PlanItem, ServiceState
+from oscar_fedcloud.domain.services import Change, Conflict, Declared, NotFound, Plan, PlanItem, ServiceState
 from oscar_fedcloud.fdl import (
     FdlError,
     Loop,
@@ -26,9 +26,9 @@ from oscar_fedcloud.fdl import (
     loop_problem,
     to_document,
 )
-from oscar_fedcloud.providers import foreign
-from oscar_fedcloud.unexpected import report
-from oscar_fedcloud.waiting import in_words
+from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.runtime.waiting import in_words
+from oscar_fedcloud.storage import foreign
 
 log = structlog.get_logger(__name__)
 

@@ -11,12 +11,12 @@ from typing import Any
 from oscar_fedcloud.catalogue.catalogue import Catalogue, Write, Written
 from oscar_fedcloud.catalogue.reconciler import Place, Reconciler, places_of
 from oscar_fedcloud.catalogue.rules import Rule
-from oscar_fedcloud.core_types import Change, Plan
+from oscar_fedcloud.dispatch.dispatcher import Dispatcher
+from oscar_fedcloud.domain.services import Change, Plan
+from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.jobs.dispatcher import Dispatcher
-from oscar_fedcloud.model import Credential
-from oscar_fedcloud.providers.errors import BucketMissing
-from oscar_fedcloud.providers.registry import Stores
+from oscar_fedcloud.storage.errors import BucketMissing
+from oscar_fedcloud.storage.stores import Stores
 
 
 class Changes:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.model import Credential
 
 if TYPE_CHECKING:
     from oscar_fedcloud.catalogue.changes import Changes

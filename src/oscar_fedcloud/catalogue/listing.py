@@ -11,11 +11,14 @@ from dataclasses import replace
 import structlog
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.domain.events import StorageEvent, event_id
+from oscar_fedcloud.domain.runs import run_id
+from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import Prefix, Provider, StorageEvent, event_id, run_id
-from oscar_fedcloud.providers.errors import UnusableRows
-from oscar_fedcloud.providers.looking import look_up, some_rows
-from oscar_fedcloud.providers.registry import Stores
+from oscar_fedcloud.storage.errors import UnusableRows
+from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.s3.looking import look_up, some_rows
+from oscar_fedcloud.storage.stores import Stores
 
 log = structlog.get_logger(__name__)
 

@@ -9,10 +9,11 @@ from typing import Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
+from oscar_fedcloud.domain.jsontext import from_json
+from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.fdl import FdlProblem, Service, make_problem, match
-from oscar_fedcloud.jsontext import from_json
-from oscar_fedcloud.model import EventOutcome, Prefix, Recording, StorageEvent
-from oscar_fedcloud.providers.keys import stageable
+from oscar_fedcloud.storage.object_keys import stageable
 
 _SHOWN = 200  # characters of an error of a filter
 

@@ -21,14 +21,15 @@ import structlog
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.catalogue.listing import Lister
-from oscar_fedcloud.core_types import ServiceState
+from oscar_fedcloud.domain.services import ServiceState
+from oscar_fedcloud.domain.stores import Credential, Prefix
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.model import Credential, Prefix, Provider
-from oscar_fedcloud.providers.errors import ProviderError
-from oscar_fedcloud.providers.registry import Stores
-from oscar_fedcloud.unexpected import report
-from oscar_fedcloud.waiting import in_words, wait
+from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.runtime.waiting import in_words, wait
+from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.stores import Stores
 
 log = structlog.get_logger(__name__)
 

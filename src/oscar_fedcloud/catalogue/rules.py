@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from oscar_fedcloud.callbacks.receivers import callback_rule, networks_of
 from oscar_fedcloud.catalogue.matching import filter_rule
 from oscar_fedcloud.fdl import FdlProblem, Service
-from oscar_fedcloud.jobs.receivers import callback_rule, networks_of
 
 Rule = Callable[[Service], Iterator[FdlProblem]]
 

@@ -17,8 +17,8 @@ import msgspec
 import structlog
 
 from oscar_fedcloud.catalogue.entries import Entry, InputState
-from oscar_fedcloud.model import Credential
-from oscar_fedcloud.waiting import in_words
+from oscar_fedcloud.domain.stores import Credential
+from oscar_fedcloud.runtime.waiting import in_words
 
 if TYPE_CHECKING:
     from oscar_fedcloud.catalogue.changes import Changes

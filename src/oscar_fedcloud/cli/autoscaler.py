@@ -14,7 +14,7 @@ from oscar_fedcloud import __version__
 from oscar_fedcloud.cli.streams import guard
 
 if TYPE_CHECKING:
-    from oscar_fedcloud.autoscaler.config import Config
+    from oscar_fedcloud.autoscaler.config.settings import Config
 
 _PROGRAM = "oscar-autoscaler"
 _EXITS = """\
@@ -131,7 +131,7 @@ def _command(
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from oscar_fedcloud.autoscaler.config import load
+    from oscar_fedcloud.autoscaler.config.settings import load
 
     config = load(options.config)
     print(f"{options.config}: {len(config.pools)} pool(s) on {len(config.clouds)} cloud(s), nothing wrong")
@@ -139,8 +139,8 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from oscar_fedcloud.autoscaler.config import load
-    from oscar_fedcloud.cli.service import lock_data, set_up_logging
+    from oscar_fedcloud.autoscaler.config.settings import load
+    from oscar_fedcloud.daemon.process import lock_data, set_up_logging
 
     config = load(options.config)
     set_up_logging(options.log_level)

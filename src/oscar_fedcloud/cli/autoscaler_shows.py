@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 
 from oscar_fedcloud.autoscaler.assembly import Look, look
-from oscar_fedcloud.autoscaler.config import load
-from oscar_fedcloud.autoscaler.decide import decide
-from oscar_fedcloud.autoscaler.explain import explain
-from oscar_fedcloud.autoscaler.machines import MachineStore
+from oscar_fedcloud.autoscaler.config.settings import load
+from oscar_fedcloud.autoscaler.machines.machines import MachineStore
 from oscar_fedcloud.autoscaler.model import Decision, MachineView
-from oscar_fedcloud.autoscaler.recording import record, replay, show_launch, show_refusal, show_removal
-from oscar_fedcloud.autoscaler.whatif import parse_demand, what_if
+from oscar_fedcloud.autoscaler.planning.decide import decide
+from oscar_fedcloud.autoscaler.planning.explain import explain
+from oscar_fedcloud.autoscaler.planning.recording import record, replay, show_launch, show_refusal, show_removal
+from oscar_fedcloud.autoscaler.planning.whatif import parse_demand, what_if
 from oscar_fedcloud.config import ConfigError
 from oscar_fedcloud.kube import KubeClient
 

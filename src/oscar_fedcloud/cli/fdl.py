@@ -13,9 +13,9 @@ from typing import Any
 
 from oscar_fedcloud import __version__
 from oscar_fedcloud.cli.checking import CommandError, Verdict, check, check_all, warning_line
-from oscar_fedcloud.cli.store import StoreError
 from oscar_fedcloud.cli.streams import guard
 from oscar_fedcloud.fdl import FdlProblem, Service, json_schema
+from oscar_fedcloud.standalone.embedded_store import StoreError
 
 VALID, INVALID, NOT_CHECKED = 0, 1, 2  # exit codes of validate
 CODES = "Exit codes: 0 all is well (there may be warnings), 1 problems were found, 2 nothing could be checked."
@@ -68,7 +68,10 @@ def schema(_: argparse.Namespace) -> int:
 
 def try_service(arguments: argparse.Namespace) -> int:
     """Run one file through one service, offline."""
-    from oscar_fedcloud.cli.tryout import TryError, try_file  # it needs the daemon's libraries, which are slow to load
+    from oscar_fedcloud.standalone.tryout import (  # it needs the daemon's libraries, which are slow to load
+        TryError,
+        try_file,
+    )
 
     verdict = check(arguments.fdl)
     if verdict.fdl is None:

@@ -14,7 +14,9 @@ import structlog
 
 from oscar_fedcloud import __version__
 from oscar_fedcloud.catalogue.entries import StoreError
-from oscar_fedcloud.cli.service import (
+from oscar_fedcloud.cli.streams import guard
+from oscar_fedcloud.config import Config, ConfigError, load
+from oscar_fedcloud.daemon.process import (
     address_family,
     end_threads,
     lock_data,
@@ -23,12 +25,10 @@ from oscar_fedcloud.cli.service import (
     set_up_logging,
     tell_watchdog,
 )
-from oscar_fedcloud.cli.streams import guard
-from oscar_fedcloud.config import Config, ConfigError, load
 from oscar_fedcloud.daemon.wishes import wish_for
 from oscar_fedcloud.ledger.errors import LedgerError
-from oscar_fedcloud.unexpected import report
-from oscar_fedcloud.waiting import in_words
+from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.runtime.waiting import in_words
 
 NEW_LEDGER = "if the ledger was lost: begin a new one, for which what is in the inputs now counts as processed"
 _THREADS_END = 3.0  # s that calls under way get to end
@@ -88,8 +88,8 @@ async def _serve(config: Config) -> None:
     import uvicorn
 
     from oscar_fedcloud.api.app import create_app, limits_of
-    from oscar_fedcloud.api.limits import server_options
-    from oscar_fedcloud.assembly import build_core, build_hooks
+    from oscar_fedcloud.daemon.assembly import build_core, build_hooks
+    from oscar_fedcloud.server.limits import server_options
 
     threads = ThreadPoolExecutor(_THREADS, "work")
     asyncio.get_running_loop().set_default_executor(threads)

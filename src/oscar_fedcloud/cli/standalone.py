@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from oscar_fedcloud import __version__
-from oscar_fedcloud.cli.profile import (
+from oscar_fedcloud.cli.streams import guard
+from oscar_fedcloud.daemon.wishes import wish_for
+from oscar_fedcloud.standalone.data_dir import (
     CONTAINER,
     PORT,
     STORE_PORT,
@@ -34,11 +36,9 @@ from oscar_fedcloud.cli.profile import (
     read_json,
     write_private,
 )
-from oscar_fedcloud.cli.status import describe, is_running, locked, print_status, starting
-from oscar_fedcloud.cli.store import StoreError
-from oscar_fedcloud.cli.streams import guard
-from oscar_fedcloud.cli.supervise import Health, Part, Supervisor, rotate
-from oscar_fedcloud.daemon.wishes import wish_for
+from oscar_fedcloud.standalone.embedded_store import StoreError
+from oscar_fedcloud.standalone.status import describe, is_running, locked, print_status, starting
+from oscar_fedcloud.standalone.supervise import Health, Part, Supervisor, rotate
 
 LARGEST = 100_000  # jobs at once
 STOPPED = 3  # exit code of `status`, as init scripts have it
@@ -233,7 +233,7 @@ def _detach(profile: Profile, wanted: Wanted) -> subprocess.Popen[bytes]:
 
 def _check_engine(settings: Settings) -> None:
     """Raise StandaloneError if jobs shall run in containers and nothing here can run one."""
-    from oscar_fedcloud.jobs.launchers.container import find_engine
+    from oscar_fedcloud.launchers.process.container import find_engine
 
     if settings.container == "require" and isinstance(engine := find_engine(), str):
         raise StandaloneError(f"containers are required (--container require), but {engine}")

@@ -16,12 +16,12 @@ import structlog
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.config import Config
-from oscar_fedcloud.jobs.environment import job_of_path
+from oscar_fedcloud.launchers.port import Launcher
+from oscar_fedcloud.launchers.runner.environment import job_of_path
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
-from oscar_fedcloud.model import Launcher
-from oscar_fedcloud.providers.errors import ProviderError
-from oscar_fedcloud.providers.registry import Stores
-from oscar_fedcloud.unexpected import report
+from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.stores import Stores
 
 log = structlog.get_logger(__name__)
 

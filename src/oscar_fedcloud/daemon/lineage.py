@@ -19,7 +19,7 @@ from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.entries import InputState
 from oscar_fedcloud.daemon.wishes import WISH
 from oscar_fedcloud.ledger import Identity, Ledger, LedgerLost
-from oscar_fedcloud.ledger.engines import shown
+from oscar_fedcloud.ledger.database.engines import shown
 
 log = structlog.get_logger(__name__)
 

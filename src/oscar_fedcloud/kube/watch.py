@@ -21,8 +21,8 @@ import structlog
 from oscar_fedcloud.kube.client import KubeClient
 from oscar_fedcloud.kube.errors import KubeError, Status, error_of
 from oscar_fedcloud.kube.resource import Resource
-from oscar_fedcloud.unexpected import report
-from oscar_fedcloud.waiting import in_words
+from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.runtime.waiting import in_words
 
 log = structlog.get_logger(__name__)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The durable memory of the invoker: one row per event, and one per service and revision. See ``Ledger``."""
 
+from oscar_fedcloud.ledger.database.troubles import Trouble
 from oscar_fedcloud.ledger.errors import BadValue, LedgerError, LedgerLost, LedgerUnavailable, StateError
 from oscar_fedcloud.ledger.history import cursor_of
 from oscar_fedcloud.ledger.identity import Identity
@@ -9,7 +10,6 @@ from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter
 from oscar_fedcloud.ledger.requests import Claim
 from oscar_fedcloud.ledger.states import ENDED, allowed
 from oscar_fedcloud.ledger.traces import trace_cursor
-from oscar_fedcloud.ledger.troubles import Trouble
 
 __all__ = [
     "ENDED",

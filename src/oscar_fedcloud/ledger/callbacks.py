@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from oscar_fedcloud.ledger import bounds, cells
+from oscar_fedcloud.domain.runs import Run, RunState
+from oscar_fedcloud.ledger.database.tables import RUN_COLUMNS, callbacks, runs
 from oscar_fedcloud.ledger.records import Callback
-from oscar_fedcloud.ledger.rows import AnyRow, shown_run
-from oscar_fedcloud.ledger.tables import RUN_COLUMNS, callbacks, runs
-from oscar_fedcloud.model import Run, RunState
+from oscar_fedcloud.ledger.values import bounds, cells
+from oscar_fedcloud.ledger.values.rows import AnyRow, shown_run
 
 _LONGEST_URL = 8192  # characters
 _COLUMNS = [column.label(f"callback_{column.name}") for column in callbacks.c]

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
-from oscar_fedcloud.ledger import cells
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.identity import place_id
+from oscar_fedcloud.domain.runs import Run
 from oscar_fedcloud.ledger import runs as life
-from oscar_fedcloud.ledger.dialects import rows_at
+from oscar_fedcloud.ledger.database.dialects import rows_at
+from oscar_fedcloud.ledger.database.tables import attempts, outputs, runs
 from oscar_fedcloud.ledger.outputs import output_of
 from oscar_fedcloud.ledger.records import Chain, Link
-from oscar_fedcloud.ledger.rows import AnyRow, key_bytes
-from oscar_fedcloud.ledger.tables import attempts, outputs, runs
-from oscar_fedcloud.model import Run, StorageEvent, place_id
+from oscar_fedcloud.ledger.values import cells
+from oscar_fedcloud.ledger.values.rows import AnyRow, key_bytes
 
 MAX_RUNS = 1000  # of a chain
 MAX_DEPTH = 64  # links from the run in question to the first or the last of its chain

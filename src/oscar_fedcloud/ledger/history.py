@@ -12,12 +12,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, literal, select, union_all
 
-from oscar_fedcloud.ledger.dialects import rows_at
-from oscar_fedcloud.ledger.rows import PLACE, key_bytes, key_text, shown_run
-from oscar_fedcloud.ledger.seen import CHUNK, chunks, insert_seen, present
+from oscar_fedcloud.domain.identity import place_id
+from oscar_fedcloud.domain.runs import Run, RunState
+from oscar_fedcloud.ledger.baselines import CHUNK, chunks, insert_seen, present
+from oscar_fedcloud.ledger.database.dialects import rows_at
+from oscar_fedcloud.ledger.database.tables import BEGUN, QUEUED, RUN_COLUMNS, attempts, callbacks, events, outputs, runs
 from oscar_fedcloud.ledger.states import ENDED
-from oscar_fedcloud.ledger.tables import BEGUN, QUEUED, RUN_COLUMNS, attempts, callbacks, events, outputs, runs
-from oscar_fedcloud.model import Run, RunState, place_id
+from oscar_fedcloud.ledger.values.rows import PLACE, key_bytes, key_text, shown_run
 
 
 def cursor_of(run: Run) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
-from oscar_fedcloud.ledger.tables import site
+from oscar_fedcloud.ledger.database.tables import site
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,32 +13,24 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import ColumnElement, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from oscar_fedcloud.ledger import (
-    bounds,
-    callbacks,
-    chain,
-    history,
-    identity,
-    letters,
-    outputs,
-    requests,
-    runs,
-    seen,
-    traces,
-    waiting,
-)
-from oscar_fedcloud.ledger.cells import BadRow
-from oscar_fedcloud.ledger.damage import Damage, watched
-from oscar_fedcloud.ledger.engines import is_sqlite, reader_engine, shut, writer_engine
+from oscar_fedcloud.domain.events import Recording, StorageEvent
+from oscar_fedcloud.domain.runs import Attempt, Completion, Run, RunState, StoredObject
+from oscar_fedcloud.ledger import baselines as seen
+from oscar_fedcloud.ledger import callbacks, chain, history, identity, outputs, requests, runs, traces
+from oscar_fedcloud.ledger import dead_letters as letters
+from oscar_fedcloud.ledger import queue as waiting
+from oscar_fedcloud.ledger.database.engines import is_sqlite, reader_engine, shut, writer_engine
+from oscar_fedcloud.ledger.database.integrity import check_file, same_file
+from oscar_fedcloud.ledger.database.schema import ensure_schema
+from oscar_fedcloud.ledger.database.troubles import Trouble, unavailable
 from oscar_fedcloud.ledger.errors import BadValue, LedgerUnavailable, cause_of, is_row_error
 from oscar_fedcloud.ledger.identity import Identity
-from oscar_fedcloud.ledger.intake import Intake
-from oscar_fedcloud.ledger.integrity import check_file, same_file
+from oscar_fedcloud.ledger.recording.intake import Intake
 from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Trace, Verdict
 from oscar_fedcloud.ledger.requests import Claim
-from oscar_fedcloud.ledger.schema import ensure_schema
-from oscar_fedcloud.ledger.troubles import Trouble, unavailable
-from oscar_fedcloud.model import Attempt, Completion, Recording, Run, RunState, StorageEvent, StoredObject
+from oscar_fedcloud.ledger.values import bounds
+from oscar_fedcloud.ledger.values.cells import BadRow
+from oscar_fedcloud.ledger.values.damage import Damage, watched
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from oscar_fedcloud.ledger import bounds, cells
-from oscar_fedcloud.ledger.rows import AnyRow, key_text
-from oscar_fedcloud.ledger.tables import outputs, runs
-from oscar_fedcloud.model import StoredObject, place_id
+from oscar_fedcloud.domain.identity import place_id
+from oscar_fedcloud.domain.runs import StoredObject
+from oscar_fedcloud.ledger.database.tables import outputs, runs
+from oscar_fedcloud.ledger.values import bounds, cells
+from oscar_fedcloud.ledger.values.rows import AnyRow, key_text
 
 
 def add(connection: Connection, run_id: str, number: int, found: Iterable[StoredObject]) -> None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
-from oscar_fedcloud.model import EventOutcome, Run, RunState, StorageEvent
+from oscar_fedcloud.domain.events import EventOutcome, StorageEvent
+from oscar_fedcloud.domain.runs import Run, RunState
 
 
 @dataclass(frozen=True, slots=True)

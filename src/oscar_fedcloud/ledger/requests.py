@@ -8,10 +8,10 @@ from enum import Enum
 
 from sqlalchemy import Connection, delete, func, select
 
-from oscar_fedcloud.ledger import cells
-from oscar_fedcloud.ledger.dialects import insert_new
-from oscar_fedcloud.ledger.tables import requests, runs
-from oscar_fedcloud.model import digest
+from oscar_fedcloud.domain.identity import digest
+from oscar_fedcloud.ledger.database.dialects import insert_new
+from oscar_fedcloud.ledger.database.tables import requests, runs
+from oscar_fedcloud.ledger.values import cells
 
 _LONGEST_REQUEST = 86_400.0  # s from the use of a key to the record of its run
 

@@ -13,16 +13,17 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
 
-from oscar_fedcloud.jsontext import to_json
-from oscar_fedcloud.ledger import bounds, callbacks, cells, outputs
-from oscar_fedcloud.ledger.cells import BadRow
-from oscar_fedcloud.ledger.damage import note
+from oscar_fedcloud.domain.jsontext import to_json
+from oscar_fedcloud.domain.runs import Attempt, AttemptState, Completion, Run, RunState
+from oscar_fedcloud.ledger import callbacks, outputs
+from oscar_fedcloud.ledger.database.tables import QUEUED, RUNNING, WITH_RECORD, attempts, runs
 from oscar_fedcloud.ledger.errors import StateError, cause_of, is_row_error
 from oscar_fedcloud.ledger.records import Verdict
-from oscar_fedcloud.ledger.rows import AnyRow, attempt_of, run_of, shown_run
 from oscar_fedcloud.ledger.states import ENDED, RETRYABLE, allowed
-from oscar_fedcloud.ledger.tables import QUEUED, RUNNING, WITH_RECORD, attempts, runs
-from oscar_fedcloud.model import Attempt, AttemptState, Completion, Run, RunState
+from oscar_fedcloud.ledger.values import bounds, cells
+from oscar_fedcloud.ledger.values.cells import BadRow
+from oscar_fedcloud.ledger.values.damage import note
+from oscar_fedcloud.ledger.values.rows import AnyRow, attempt_of, run_of, shown_run
 
 _LAST_ORDER = 2**63 - 1
 

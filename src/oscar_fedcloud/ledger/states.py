@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from oscar_fedcloud.model import RunState
+from oscar_fedcloud.domain.runs import RunState
 
 ENDED = frozenset(RunState) - {RunState.QUEUED, RunState.RUNNING}
 RETRYABLE = ENDED - {RunState.SUCCEEDED}

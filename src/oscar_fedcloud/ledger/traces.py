@@ -24,12 +24,13 @@ from sqlalchemy import (
     union_all,
 )
 
-from oscar_fedcloud.ledger import cells
+from oscar_fedcloud.domain.events import EventOutcome
+from oscar_fedcloud.domain.identity import place_id
+from oscar_fedcloud.ledger.database.tables import events, runs, seen, small_record
 from oscar_fedcloud.ledger.history import at_place
 from oscar_fedcloud.ledger.records import Trace
-from oscar_fedcloud.ledger.rows import PLACE, AnyRow, key_bytes, shown_event, shown_run
-from oscar_fedcloud.ledger.tables import events, runs, seen, small_record
-from oscar_fedcloud.model import EventOutcome, place_id
+from oscar_fedcloud.ledger.values import cells
+from oscar_fedcloud.ledger.values.rows import PLACE, AnyRow, key_bytes, shown_event, shown_run
 
 _DIGITS = 20  # of an order
 _AT_ONCE = 500  # rows looked up by one statement

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 import structlog
 
+from oscar_fedcloud.domain.events import StorageEvent, Via, event_id
+from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.model import Prefix, StorageEvent, Via, event_id
-from oscar_fedcloud.providers.errors import BucketMissing, ProviderError
-from oscar_fedcloud.providers.looking import Asked, look_up, some_rows
-from oscar_fedcloud.unexpected import report
-from oscar_fedcloud.waiting import in_words, wait
+from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.runtime.waiting import in_words, wait
+from oscar_fedcloud.storage.errors import BucketMissing, ProviderError
+from oscar_fedcloud.storage.s3.looking import Asked, look_up, some_rows
 
 log = structlog.get_logger(__name__)
 

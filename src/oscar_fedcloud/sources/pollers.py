@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from oscar_fedcloud.daemon.tasks import Tasks
-from oscar_fedcloud.model import Prefix, StorageEvent
-from oscar_fedcloud.providers.registry import Stores
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.sources.poll import Known, Poller
+from oscar_fedcloud.storage.stores import Stores
 
 
 class Pollers:

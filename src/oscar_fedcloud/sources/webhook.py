@@ -15,9 +15,10 @@ from typing import Any, Literal, Protocol
 
 import structlog
 
+from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.model import BadEvent, Provider, StorageEvent, Via
-from oscar_fedcloud.unexpected import report
+from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.storage.ports import Provider
 
 log = structlog.get_logger(__name__)
 

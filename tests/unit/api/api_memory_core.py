@@ -14,27 +14,18 @@ from typing import Any, BinaryIO
 import httpx
 
 from oscar_fedcloud.config import Config
-from oscar_fedcloud.core_types import Answer, Answers, Change, Conflict, Declared, NotFound, Plan, PlanItem
+from oscar_fedcloud.dispatch.backlog import BacklogRow, backlog_rows
+from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent, Via
+from oscar_fedcloud.domain.explanations import Answer, Answers
+from oscar_fedcloud.domain.identity import digest
+from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, job_name, run_id
+from oscar_fedcloud.domain.services import Change, Conflict, Declared, NotFound, Plan, PlanItem
+from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.fdl import FdlError, Service, diff_documents, find_loops, loop_problem, to_document
-from oscar_fedcloud.jobs.shapes import BacklogRow, backlog_rows
-from oscar_fedcloud.jobs.waits import ServiceFacts, SiteFacts, Wait, Waiting, summary, waits_of
+from oscar_fedcloud.invocations.wait_reasons import ServiceFacts, SiteFacts, Wait, Waiting, summary, waits_of
+from oscar_fedcloud.launchers.port import LogPart
 from oscar_fedcloud.ledger import Ledger, Verdict
-from oscar_fedcloud.model import (
-    AttemptState,
-    Completion,
-    EventOutcome,
-    LogPart,
-    Prefix,
-    Recording,
-    Run,
-    RunState,
-    StorageEvent,
-    Via,
-    digest,
-    job_name,
-    run_id,
-)
-from oscar_fedcloud.providers.errors import BucketMissing, BucketNotEmpty
+from oscar_fedcloud.storage.errors import BucketMissing, BucketNotEmpty
 
 PASSWORD = "correct horse"
 

@@ -13,9 +13,9 @@ import pytest
 from api_memory_core import PASSWORD, Client, MemoryCore
 
 from oscar_fedcloud.api.app import create_app
-from oscar_fedcloud.api.limits import Limits
 from oscar_fedcloud.config import Config, ProviderConfig
 from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.server.limits import Limits
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,12 @@ from msgspec import structs
 from starlette.types import Receive, Scope, Send
 
 from oscar_fedcloud.api.app import create_app, limits_of
-from oscar_fedcloud.api.encoding import encode
 from oscar_fedcloud.api.errors import as_api_error
-from oscar_fedcloud.core_types import Conflict, NotStarted
+from oscar_fedcloud.domain.events import BadEvent
+from oscar_fedcloud.domain.services import Conflict, NotStarted
 from oscar_fedcloud.ledger import StateError
-from oscar_fedcloud.model import BadEvent
-from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.server.encoding import encode
+from oscar_fedcloud.storage.errors import ProviderError
 
 HOOK = "/hooks/minio/minio.default/fast"
 

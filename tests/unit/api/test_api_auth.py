@@ -11,9 +11,9 @@ import httpx
 import pytest
 from api_memory_core import PASSWORD, Client, MemoryCore
 
-from oscar_fedcloud.api.auth import Identity, Resource, may
+from oscar_fedcloud.access.auth import Identity, Resource, may
+from oscar_fedcloud.api.routes import ROUTES
 from oscar_fedcloud.api.routing import Route
-from oscar_fedcloud.api.table import ROUTES
 from oscar_fedcloud.fdl import parse_service
 
 OPEN = {"/health", "/livez", "/readyz", "/openapi.json"}

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from api_memory_core import ODD_KEYS, MemoryCore, as_bytes
 
-from oscar_fedcloud.providers.errors import ProviderError, StoreFull
+from oscar_fedcloud.storage.errors import ProviderError, StoreFull
 
 
 async def test_the_life_of_a_bucket(admin: httpx.AsyncClient, core: MemoryCore) -> None:

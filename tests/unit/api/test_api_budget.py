@@ -12,9 +12,9 @@ import pytest
 from api_memory_core import PASSWORD, MemoryCore
 
 from oscar_fedcloud.api.app import create_app
-from oscar_fedcloud.api.budget import Budget
 from oscar_fedcloud.api.errors import ApiError
-from oscar_fedcloud.api.limits import Limits
+from oscar_fedcloud.server.budget import Budget
+from oscar_fedcloud.server.limits import Limits
 
 SIZE = 60_000
 

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from api_memory_core import MemoryCore, event
 
+from oscar_fedcloud.api.routes import ROUTES
 from oscar_fedcloud.api.routing import Route
-from oscar_fedcloud.api.table import ROUTES
-from oscar_fedcloud.model import RunState
+from oscar_fedcloud.domain.runs import RunState
 
 CASES = 60  # for each route
 ODD = [

@@ -10,8 +10,8 @@ import httpx
 from api_memory_core import PASSWORD, Client, MemoryCore, event
 
 from oscar_fedcloud.api.app import create_app
+from oscar_fedcloud.domain.runs import RunState
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.model import RunState
 
 
 async def test_the_process_is_alive_whatever_its_parts_do(client: Client, core: MemoryCore) -> None:

@@ -13,8 +13,8 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oscar_fedcloud.api.hot import plain_event
-from oscar_fedcloud.api.limits import Limits, server_options
+from oscar_fedcloud.server.event_fast_path import plain_event
+from oscar_fedcloud.server.limits import Limits, server_options
 
 PATH = "/hooks/minio/minio.default/durable"
 HEAD = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\n".encode()

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from oscar_fedcloud.api.app import create_app
 from oscar_fedcloud.api.errors import ApiError
-from oscar_fedcloud.api.idempotency import Replies
+from oscar_fedcloud.api.v2.idempotency import Replies
 from oscar_fedcloud.ledger import Claim
 
 KEY = {"Idempotency-Key": "k-1"}

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from api_memory_core import ODD_KEYS, MemoryCore, event
 
-from oscar_fedcloud.model import Run, RunState
+from oscar_fedcloud.domain.runs import Run, RunState
 
 Add = Callable[..., Awaitable[Run]]
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from api_memory_core import MemoryCore
 
-from oscar_fedcloud.api.body import IN_MEMORY, read_body
 from oscar_fedcloud.api.errors import ApiError
+from oscar_fedcloud.server.body import IN_MEMORY, read_body
 
 DOCUMENT = 100_000  # bytes; the fixture's limits
 BODY = 200_000

@@ -10,7 +10,7 @@ import pytest
 from api_memory_core import PASSWORD, Client, MemoryCore
 from msgspec import structs
 
-from oscar_fedcloud.api.table import ROUTES
+from oscar_fedcloud.api.routes import ROUTES
 from oscar_fedcloud.config import parse
 
 TOKEN = "m0nitor"

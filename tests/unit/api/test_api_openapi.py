@@ -14,9 +14,9 @@ from api_memory_core import Client, MemoryCore, event
 from starlette.routing import Route
 
 from oscar_fedcloud.api.app import create_api
-from oscar_fedcloud.api.limits import Limits
-from oscar_fedcloud.api.reference import with_table
-from oscar_fedcloud.model import RunState
+from oscar_fedcloud.api.docs_page import with_table
+from oscar_fedcloud.domain.runs import RunState
+from oscar_fedcloud.server.limits import Limits
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 

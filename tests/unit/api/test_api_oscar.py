@@ -12,7 +12,7 @@ import pytest
 from api_memory_core import MemoryCore, event
 from msgspec import structs
 
-from oscar_fedcloud.model import RunState
+from oscar_fedcloud.domain.runs import RunState
 
 SERVICES = "/system/services"
 

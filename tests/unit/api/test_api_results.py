@@ -10,9 +10,9 @@ import httpx
 import pytest
 from api_memory_core import MemoryCore, event
 
-from oscar_fedcloud.api.present import name_of
+from oscar_fedcloud.api.v2.serializers import name_of
+from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, StoredObject, job_name
 from oscar_fedcloud.ledger import Verdict
-from oscar_fedcloud.model import AttemptState, Completion, Run, RunState, StoredObject, job_name
 
 STORE = "minio.default"
 

@@ -16,7 +16,7 @@ import uvicorn
 from api_memory_core import PASSWORD, MemoryCore
 
 from oscar_fedcloud.api.app import create_app
-from oscar_fedcloud.api.limits import Limits, server_options
+from oscar_fedcloud.server.limits import Limits, server_options
 
 AUTH = b"Authorization: Basic " + b64encode(f"oscar:{PASSWORD}".encode()) + b"\r\n"
 IDLE = 0.4

@@ -12,9 +12,6 @@ from dataclasses import dataclass, field, replace
 
 from scaling import GIB, NOW, pool, shape
 
-from oscar_fedcloud.autoscaler.decide import decide
-from oscar_fedcloud.autoscaler.fit import count_fit
-from oscar_fedcloud.autoscaler.health import failed
 from oscar_fedcloud.autoscaler.model import (
     Decision,
     Demand,
@@ -27,6 +24,9 @@ from oscar_fedcloud.autoscaler.model import (
     Shape,
     Snapshot,
 )
+from oscar_fedcloud.autoscaler.planning.decide import decide
+from oscar_fedcloud.autoscaler.planning.fits import count_fit
+from oscar_fedcloud.autoscaler.planning.pool_health import failed
 
 SCHEDULER_LAG = 4.0  # s for which the scheduler may not know of a cordon
 SHAPES = [shape(1000), shape(3000, 4 * GIB), shape(500, 8 * GIB)]

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 import pytest
 from scaling import GIB, NOW, demand, machine, node, pool, shape, snapshot
 
-from oscar_fedcloud.autoscaler.decide import decide
-from oscar_fedcloud.autoscaler.health import failed, with_room, worked
 from oscar_fedcloud.autoscaler.model import (
     NAMESPACE,
     Demand,
@@ -21,6 +19,8 @@ from oscar_fedcloud.autoscaler.model import (
     Taint,
     Toleration,
 )
+from oscar_fedcloud.autoscaler.planning.decide import decide
+from oscar_fedcloud.autoscaler.planning.pool_health import failed, with_room, worked
 
 
 def launched(decision) -> dict[str, int]:

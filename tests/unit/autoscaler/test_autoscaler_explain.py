@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from scaling import NOW, demand, machine, node, pool, shape, snapshot
 from test_autoscaler_properties import scenes
 
-from oscar_fedcloud.autoscaler.decide import decide
-from oscar_fedcloud.autoscaler.explain import explain
 from oscar_fedcloud.autoscaler.model import Limits, PoolHealth, Rules, Snapshot, Taint
-from oscar_fedcloud.autoscaler.recording import record, replay
-from oscar_fedcloud.autoscaler.whatif import parse_demand, what_if
+from oscar_fedcloud.autoscaler.planning.decide import decide
+from oscar_fedcloud.autoscaler.planning.explain import explain
+from oscar_fedcloud.autoscaler.planning.recording import record, replay
+from oscar_fedcloud.autoscaler.planning.whatif import parse_demand, what_if
 
 FOUR = pool(max=2, price=0.5, watts=100.0)
 GPU = pool("gpu", taints=(Taint("gpu", "yes"),))

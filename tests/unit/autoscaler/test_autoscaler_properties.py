@@ -11,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scaling import NOW, demand, machine, node, pool, shape, snapshot
 
-from oscar_fedcloud.autoscaler.decide import decide
-from oscar_fedcloud.autoscaler.fit import count_fit
 from oscar_fedcloud.autoscaler.model import (
     NAMESPACE,
     Demand,
@@ -25,7 +23,9 @@ from oscar_fedcloud.autoscaler.model import (
     Taint,
 )
 from oscar_fedcloud.autoscaler.model import Toleration as Tolerates
-from oscar_fedcloud.autoscaler.plan import make_plan
+from oscar_fedcloud.autoscaler.planning.decide import decide
+from oscar_fedcloud.autoscaler.planning.fits import count_fit
+from oscar_fedcloud.autoscaler.planning.placement import make_plan
 
 SIDE = 12  # of a node in units of both resources, in the tests of packing
 Sizes = list[tuple[int, int]]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oscar_fedcloud.autoscaler.fit import count_fit, kept_away, untolerated
+from oscar_fedcloud.autoscaler.cluster.pods import Pod
+from oscar_fedcloud.autoscaler.cluster.quantities import available, parse_quantity, requested, show_all
 from oscar_fedcloud.autoscaler.model import Requirement, Shape, Taint, Toleration
-from oscar_fedcloud.autoscaler.pods import Pod
-from oscar_fedcloud.autoscaler.quantities import available, parse_quantity, requested, show_all
+from oscar_fedcloud.autoscaler.planning.fits import count_fit, kept_away, untolerated
 
 
 def decode(spec: dict[str, Any], metadata: dict[str, Any] | None = None, status: dict[str, Any] | None = None) -> Pod:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from scaling import GIB, NOW, demand, machine, node, pool, shape, snapshot
 
-from oscar_fedcloud.autoscaler.decide import decide
 from oscar_fedcloud.autoscaler.model import Decision, Rules, Snapshot
+from oscar_fedcloud.autoscaler.planning.decide import decide
 
 FOUR = pool(idle=300.0)
 LONG = NOW - 301

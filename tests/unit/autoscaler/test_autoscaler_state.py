@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from oscar_fedcloud.autoscaler.backlog import BacklogRow, parse
+from oscar_fedcloud.autoscaler.cluster.backlog import BacklogRow, parse
+from oscar_fedcloud.autoscaler.cluster.objects import DaemonSet, Job, Node
+from oscar_fedcloud.autoscaler.cluster.pods import Pod
+from oscar_fedcloud.autoscaler.cluster.state import State
 from oscar_fedcloud.autoscaler.model import NAMESPACE, Snapshot
-from oscar_fedcloud.autoscaler.objects import DaemonSet, Job, Node
-from oscar_fedcloud.autoscaler.pods import Pod
-from oscar_fedcloud.autoscaler.state import State
 
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
 SERVICE = "oscar.fedcloud.eu/service"

@@ -15,8 +15,9 @@ import yaml
 from parts.kube_memory import KubeMemory
 from parts.memory_cloud import NOW, Bench
 
+from oscar_fedcloud.autoscaler.config.reload import reload
 from oscar_fedcloud.autoscaler.controller import Controller
-from oscar_fedcloud.autoscaler.events import Event, EventPoster
+from oscar_fedcloud.autoscaler.machines.events import Event, EventPoster
 from oscar_fedcloud.autoscaler.model import (
     Decision,
     Demand,
@@ -27,8 +28,7 @@ from oscar_fedcloud.autoscaler.model import (
     Shape,
     Snapshot,
 )
-from oscar_fedcloud.autoscaler.reload import reload
-from oscar_fedcloud.autoscaler.web import create_app
+from oscar_fedcloud.autoscaler.reporting.web import create_app
 from oscar_fedcloud.kube import Resource
 
 

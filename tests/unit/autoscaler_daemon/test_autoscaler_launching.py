@@ -9,11 +9,12 @@ import pytest
 import yaml
 from parts.memory_cloud import Bench
 
-from oscar_fedcloud.autoscaler import launch, sync
 from oscar_fedcloud.autoscaler.clouds.protocol import CloudError, MachineRequest, NoRoom
-from oscar_fedcloud.autoscaler.health import rests_until
+from oscar_fedcloud.autoscaler.machines import launch
+from oscar_fedcloud.autoscaler.machines import reconcile_clouds as sync
 from oscar_fedcloud.autoscaler.model import Launch
 from oscar_fedcloud.autoscaler.names import MACHINES, TOKENS
+from oscar_fedcloud.autoscaler.planning.pool_health import rests_until
 from oscar_fedcloud.kube import Resource
 
 

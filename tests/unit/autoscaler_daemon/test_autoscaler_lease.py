@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parts.kube_memory import KubeMemory
 
-from oscar_fedcloud.autoscaler.lease import Lease
+from oscar_fedcloud.autoscaler.cluster.lease import Lease
 from oscar_fedcloud.kube import Resource
 
 

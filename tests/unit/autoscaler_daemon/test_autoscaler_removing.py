@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from parts.memory_cloud import Bench
 
-from oscar_fedcloud.autoscaler import drain, removal, sync
+from oscar_fedcloud.autoscaler.cluster import drain
+from oscar_fedcloud.autoscaler.machines import reconcile_clouds as sync
+from oscar_fedcloud.autoscaler.machines import removal
 from oscar_fedcloud.autoscaler.names import NODES
 
 NAME = "oscar-small-bbbbb"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from oscar_fedcloud.autoscaler import report
-from oscar_fedcloud.autoscaler.figures import Figures
-from oscar_fedcloud.autoscaler.history import History, Past
 from oscar_fedcloud.autoscaler.model import MachinePhase, MachineView, NodeView, Pool, Snapshot
-from oscar_fedcloud.autoscaler.sampler import Sampler, shares, state_of
+from oscar_fedcloud.autoscaler.reporting import report
+from oscar_fedcloud.autoscaler.reporting.history import History, Past
+from oscar_fedcloud.autoscaler.reporting.metrics import Figures
+from oscar_fedcloud.autoscaler.reporting.sampler import Sampler, shares, state_of
 
 HOUR = 3600.0
 START = 1_800_000_000.0 // HOUR * HOUR

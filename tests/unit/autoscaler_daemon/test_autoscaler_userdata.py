@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parts.pki import Authority
 
-from oscar_fedcloud.autoscaler import names, userdata
-from oscar_fedcloud.autoscaler.config import JoinConfig, PoolConfig, TaintConfig
+from oscar_fedcloud.autoscaler import names
+from oscar_fedcloud.autoscaler.config.settings import JoinConfig, PoolConfig, TaintConfig
+from oscar_fedcloud.autoscaler.machines import userdata
 from oscar_fedcloud.config import ConfigError
 
 ROOT = Path(__file__).parents[3]

@@ -27,9 +27,9 @@ from oscar_fedcloud.catalogue.kubernetes.records import (
 )
 from oscar_fedcloud.catalogue.kubernetes.status import inputs_of, problem_text, status_of
 from oscar_fedcloud.catalogue.rules import document_rules
+from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, parse_service, to_document
-from oscar_fedcloud.jobs.launchers.kubernetes.template import MANAGED
-from oscar_fedcloud.model import Credential
+from oscar_fedcloud.launchers.kubernetes.template import MANAGED
 
 STORES = ("minio.default",)
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

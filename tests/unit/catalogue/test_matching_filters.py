@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from oscar_fedcloud.catalogue.matching import Matcher, filter_rule
+from oscar_fedcloud.domain.events import EventOutcome, StorageEvent
 from oscar_fedcloud.fdl import Input, Service
-from oscar_fedcloud.model import EventOutcome, StorageEvent
 
 DEEP = b"[" * 10_000 + b"]" * 10_000
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import oscar_fedcloud.cli.profile as profile_module
-from oscar_fedcloud.cli.profile import PORT, STORE_PORT, Profile, ProfileError, Settings, Wanted, choose
-from oscar_fedcloud.cli.store import free_port
+import oscar_fedcloud.standalone.data_dir as profile_module
 from oscar_fedcloud.config import load
+from oscar_fedcloud.standalone.data_dir import PORT, STORE_PORT, Profile, ProfileError, Settings, Wanted, choose
+from oscar_fedcloud.standalone.embedded_store import free_port
 
 
 def test_a_new_folder_gets_its_own_keys_which_only_the_owner_reads(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from oscar_fedcloud.cli.service import tell_watchdog
+from oscar_fedcloud.daemon.process import tell_watchdog
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from oscar_fedcloud.cli import supervise
-from oscar_fedcloud.cli.store import free_port, is_listening
-from oscar_fedcloud.cli.supervise import Health, Part, Supervisor, rotate
+from oscar_fedcloud.standalone import supervise
+from oscar_fedcloud.standalone.embedded_store import free_port, is_listening
+from oscar_fedcloud.standalone.supervise import Health, Part, Supervisor, rotate
 
 # Listens on a port, writes to a diary when it begins and when SIGTERM ends it.
 PROGRAM = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.store import FolderStore
-from oscar_fedcloud.core_types import Change
+from oscar_fedcloud.domain.services import Change
 from oscar_fedcloud.fdl import Service, parse_service
 
 INPUT = "minio.default/bucket/in/"

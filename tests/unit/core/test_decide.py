@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oscar_fedcloud.dispatch.decisions import backoff, choose, verdict
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState
 from oscar_fedcloud.fdl import Retry
-from oscar_fedcloud.jobs.decide import backoff, choose, verdict
 from oscar_fedcloud.ledger import Candidate
-from oscar_fedcloud.model import AttemptState, Completion, Run, RunState, StorageEvent
 
 EVENT = StorageEvent("minio.default", "bucket", "in/a", "r1", 1)
 

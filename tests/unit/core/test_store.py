@@ -9,7 +9,7 @@ import pytest
 
 from oscar_fedcloud.catalogue import store as store_module
 from oscar_fedcloud.catalogue.store import Entry, FolderStore, InputState
-from oscar_fedcloud.model import Credential
+from oscar_fedcloud.domain.stores import Credential
 
 
 def entry(revision: int, **document: object) -> Entry:

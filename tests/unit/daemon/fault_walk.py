@@ -9,8 +9,10 @@ import inspect
 from parts.memory_site import POLLED, MemoryReceiver, Site
 
 from oscar_fedcloud.catalogue.entries import Store
+from oscar_fedcloud.domain.runs import RunState
+from oscar_fedcloud.launchers.port import Launcher
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import Launcher, Provider, RunState
+from oscar_fedcloud.storage.ports import Provider
 
 BOUNDARIES: dict[str, type] = {
     "store": Provider,

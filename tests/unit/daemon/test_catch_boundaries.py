@@ -15,13 +15,15 @@ from parts.memory_site import POLLED, SITE, Site, Unexpected, on_memory_site
 from parts.virtual_time import VirtualLoop, run_virtually
 from structlog.testing import capture_logs
 
-from oscar_fedcloud.core_types import Change
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.runs import AttemptState, RunState
+from oscar_fedcloud.domain.services import Change
+from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.model import AttemptState, Prefix, RunState, StorageEvent
-from oscar_fedcloud.providers import registry
-from oscar_fedcloud.providers.errors import ProviderError, UnusableRows
-from oscar_fedcloud.providers.registry import StoreCalls, Stores
-from oscar_fedcloud.threads import Threads
+from oscar_fedcloud.runtime.threads import Threads
+from oscar_fedcloud.storage import stores as registry
+from oscar_fedcloud.storage.errors import ProviderError, UnusableRows
+from oscar_fedcloud.storage.stores import StoreCalls, Stores
 
 LARGE = b'{"key": "' + 60_000 * b"x" + b'"}'  # a record that the ledger leaves out of its lists
 

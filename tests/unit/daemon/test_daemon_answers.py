@@ -11,10 +11,10 @@ import pytest
 from parts.memory_site import Site, on_memory_site
 from structlog.testing import capture_logs
 
-from oscar_fedcloud.jobs.environment import log_path
-from oscar_fedcloud.jobs.waits import Cause
+from oscar_fedcloud.domain.runs import job_name
+from oscar_fedcloud.invocations.wait_reasons import Cause
+from oscar_fedcloud.launchers.runner.environment import log_path
 from oscar_fedcloud.ledger import LedgerUnavailable, Trouble
-from oscar_fedcloud.model import job_name
 
 FULL = "the disk of the ledger /data/ledger.db is full: what was acknowledged is kept"
 

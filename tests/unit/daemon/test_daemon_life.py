@@ -16,13 +16,14 @@ from parts.memory_site import Site, on_memory_site, service
 from parts.virtual_time import VirtualLoop, run_virtually
 from structlog.testing import capture_logs
 
-from oscar_fedcloud.cli.service import end_threads
-from oscar_fedcloud.core_types import Change
+from oscar_fedcloud.daemon.process import end_threads
+from oscar_fedcloud.dispatch.policy import Policy, kept, of_kept
+from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, StoredObject
+from oscar_fedcloud.domain.services import Change
 from oscar_fedcloud.fdl import Retry
-from oscar_fedcloud.jobs.policy import Policy, kept, of_kept
 from oscar_fedcloud.kube import watch
 from oscar_fedcloud.kube.resource import Resource
-from oscar_fedcloud.model import AttemptState, Completion, JobSpec, Run, RunState, StoredObject
+from oscar_fedcloud.launchers.port import JobSpec
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,8 @@ from fault_walk import AT_START, AT_STOP, BOUNDARIES, BY_REQUEST, CALLS, ENDS_ST
 from parts.memory_site import POLLED, Kind, Site, on_memory_site
 from structlog.testing import capture_logs
 
-from oscar_fedcloud.core_types import Change
-from oscar_fedcloud.model import AttemptState, RunState
+from oscar_fedcloud.domain.runs import AttemptState, RunState
+from oscar_fedcloud.domain.services import Change
 
 LARGE = b'{"key": "' + 60_000 * b"x" + b'"}'  # a record that the ledger leaves out of its lists
 

@@ -17,7 +17,7 @@ from parts.memory_site import SITE, Kind, Site, on_memory_site
 from structlog.testing import capture_logs
 
 from oscar_fedcloud.api.app import create_app
-from oscar_fedcloud.model import RunState
+from oscar_fedcloud.domain.runs import RunState
 from oscar_fedcloud.sources.webhook import BODY_LIMIT, Webhook
 
 TOKEN = "token-of-the-hook"

@@ -18,7 +18,7 @@ from oscar_fedcloud.catalogue.store import FolderStore
 from oscar_fedcloud.cli import invoker
 from oscar_fedcloud.config import Config, LauncherConfig, ProviderConfig
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.providers.s3 import S3Provider
+from oscar_fedcloud.storage.s3.store import S3Provider
 
 PARTS: dict[str, type] = {"ledger": Ledger, "catalogue": FolderStore, "store": S3Provider}
 # What was opened before an error comes back can be closed by nobody.

@@ -17,7 +17,7 @@ from parts.virtual_time import VirtualLoop, run_virtually
 from structlog.testing import capture_logs
 
 from oscar_fedcloud.daemon.tasks import FIRST_PAUSE, LONGEST_PAUSE, STEADY, Tasks, bounded
-from oscar_fedcloud.waiting import Troubles, in_words, wait
+from oscar_fedcloud.runtime.waiting import Troubles, in_words, wait
 
 
 @pytest.fixture(autouse=True)

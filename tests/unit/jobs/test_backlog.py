@@ -14,17 +14,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from oscar_fedcloud.autoscaler.backlog import parse
-from oscar_fedcloud.autoscaler.objects import PodSpec
-from oscar_fedcloud.autoscaler.shapes import shape_of
+from oscar_fedcloud.autoscaler.cluster.backlog import parse
+from oscar_fedcloud.autoscaler.cluster.objects import PodSpec
+from oscar_fedcloud.autoscaler.cluster.scheduling_groups import shape_of
 from oscar_fedcloud.config import KubernetesConfig
+from oscar_fedcloud.dispatch.backlog import backlog_rows
+from oscar_fedcloud.dispatch.dispatcher import Dispatcher, Policy, Site
+from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
+from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, job_name
 from oscar_fedcloud.fdl import Retry, Service, from_document
-from oscar_fedcloud.jobs.dispatcher import Dispatcher, Policy, Site
-from oscar_fedcloud.jobs.launchers.kubernetes.template import make_template
-from oscar_fedcloud.jobs.shapes import backlog_rows
-from oscar_fedcloud.jobs.waits import ServiceFacts, SiteFacts, wait_of
+from oscar_fedcloud.invocations.wait_reasons import ServiceFacts, SiteFacts, wait_of
+from oscar_fedcloud.launchers.kubernetes.template import make_template
+from oscar_fedcloud.launchers.port import JobSpec
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import AttemptState, Completion, EventOutcome, JobSpec, Recording, Run, StorageEvent, job_name
 
 
 class SlowLauncher:

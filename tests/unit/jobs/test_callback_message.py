@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 
-from oscar_fedcloud.jobs.callbacks import message
-from oscar_fedcloud.model import Run, RunState, StorageEvent, StoredObject
+from oscar_fedcloud.callbacks.sender import message
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.runs import Run, RunState, StoredObject
 
 
 def test_it_names_what_the_job_wrote() -> None:

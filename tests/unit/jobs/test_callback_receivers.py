@@ -15,13 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oscar_fedcloud.callbacks import posting
+from oscar_fedcloud.callbacks import sender as callbacks
+from oscar_fedcloud.callbacks.posting import Poster
+from oscar_fedcloud.callbacks.receivers import callback_rule, chosen, networks_of, refusal
+from oscar_fedcloud.callbacks.sender import Callbacks
+from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
+from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState, run_id
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.jobs import callbacks, posting
-from oscar_fedcloud.jobs.callbacks import Callbacks
-from oscar_fedcloud.jobs.posting import Poster
-from oscar_fedcloud.jobs.receivers import callback_rule, chosen, networks_of, refusal
 from oscar_fedcloud.ledger import Ledger, Verdict
-from oscar_fedcloud.model import AttemptState, Completion, EventOutcome, Recording, RunState, StorageEvent, run_id
 
 LOOPBACK = networks_of(["127.0.0.0/8"])
 HIDDEN = [

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from oscar_fedcloud.jobs import doubts
-from oscar_fedcloud.jobs.doubts import Doubts
+from oscar_fedcloud.dispatch import doubts
+from oscar_fedcloud.dispatch.doubts import Doubts
+from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
+from oscar_fedcloud.domain.runs import RunState, run_id
 from oscar_fedcloud.ledger import Candidate, Ledger
-from oscar_fedcloud.model import EventOutcome, Recording, RunState, StorageEvent, run_id
-from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.storage.errors import ProviderError
 
 WRONG = StorageEvent("minio.default", "bucket", "key", "wrong", 2**62)
 RIGHT = StorageEvent("minio.default", "bucket", "key", "right", 5)

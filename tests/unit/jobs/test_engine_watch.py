@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from parts.daemon import eventually
 
-import oscar_fedcloud.jobs.launchers.engine as engine_module
-import oscar_fedcloud.jobs.launchers.process as process_module
+import oscar_fedcloud.launchers.process.container_engine as engine_module
+import oscar_fedcloud.launchers.process.launcher as process_module
 from oscar_fedcloud.config import LauncherConfig
-from oscar_fedcloud.jobs.launchers.container import Engine
-from oscar_fedcloud.jobs.launchers.process import ProcessLauncher
+from oscar_fedcloud.launchers.process.container import Engine
+from oscar_fedcloud.launchers.process.launcher import ProcessLauncher
 
 
 async def test_readiness_follows_the_engine_where_containers_are_required(

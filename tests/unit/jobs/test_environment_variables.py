@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from oscar_fedcloud.domain.events import StorageEvent, Via
+from oscar_fedcloud.domain.runs import OutputPlace, Run, RunState, StoredObject
 from oscar_fedcloud.fdl import Service, parse_service
-from oscar_fedcloud.jobs.environment import (
+from oscar_fedcloud.launchers.runner.environment import (
     RunnerSettings,
     event_environment,
     file_name,
@@ -20,7 +22,6 @@ from oscar_fedcloud.jobs.environment import (
     service_environment,
     written_environment,
 )
-from oscar_fedcloud.model import OutputPlace, Run, RunState, StorageEvent, StoredObject, Via
 
 SETTINGS = RunnerSettings("/bin/rclone", "minio.default", "logs", 1000, 60.0, "node-1")
 EVENT = StorageEvent(

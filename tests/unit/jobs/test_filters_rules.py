@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from parts.rclone_s3 import rclone_binary
 
-from oscar_fedcloud.jobs.filters import filter_lines
+from oscar_fedcloud.launchers.runner.filters import filter_lines
 
 # few signs, so that rules and paths meet often; among them all that mean something to rclone, a glob or a regex
 SIGNS = st.sampled_from(

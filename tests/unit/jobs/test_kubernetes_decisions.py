@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar_fedcloud.config import ConfigError, KubernetesConfig, parse
-from oscar_fedcloud.jobs.launchers.kubernetes import endings, troubles
-from oscar_fedcloud.jobs.launchers.kubernetes.objects import Job, Pod
-from oscar_fedcloud.jobs.launchers.kubernetes.template import security
-from oscar_fedcloud.jobs.launchers.kubernetes.variables import variables_file
-from oscar_fedcloud.jobs.launchers.plan import RUNNER
-from oscar_fedcloud.jobs.launchers.result import Result
-from oscar_fedcloud.model import LaunchError
+from oscar_fedcloud.launchers.kubernetes import job_results as endings
+from oscar_fedcloud.launchers.kubernetes import pod_problems as troubles
+from oscar_fedcloud.launchers.kubernetes.env_file import variables_file
+from oscar_fedcloud.launchers.kubernetes.objects import Job, Pod
+from oscar_fedcloud.launchers.kubernetes.template import security
+from oscar_fedcloud.launchers.port import LaunchError
+from oscar_fedcloud.launchers.process.process_plan import RUNNER
+from oscar_fedcloud.launchers.runner.result import Result
 
 VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))) | st.binary().map(
     lambda raw: raw.replace(b"\0", b"").decode("utf-8", "surrogateescape")

@@ -15,10 +15,10 @@ from parts.memory_site import Gated, Kind, Site, on_memory_site
 from structlog.testing import capture_logs
 
 from oscar_fedcloud.config import KubernetesConfig
-from oscar_fedcloud.jobs.launchers.kubernetes.launcher import KubernetesLauncher
-from oscar_fedcloud.jobs.launchers.kubernetes.records import StoreRecords
+from oscar_fedcloud.domain.runs import RunState
 from oscar_fedcloud.kube import KubeClient, KubeUnavailable
-from oscar_fedcloud.model import RunState
+from oscar_fedcloud.launchers.kubernetes.launcher import KubernetesLauncher
+from oscar_fedcloud.launchers.kubernetes.run_records import StoreRecords
 
 CALLS = sorted(name for name, found in vars(KubeClient).items() if inspect.isroutine(found) and name[0] != "_")
 # Of the catalogue and of the autoscaler, whose own tests let them fail; ``close`` is bounded by the stop.

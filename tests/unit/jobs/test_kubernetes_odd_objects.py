@@ -12,13 +12,14 @@ import msgspec
 import pytest
 
 from oscar_fedcloud.config import KubernetesConfig
-from oscar_fedcloud.jobs.launchers.kubernetes import endings, troubles
-from oscar_fedcloud.jobs.launchers.kubernetes.launcher import KubernetesLauncher
-from oscar_fedcloud.jobs.launchers.kubernetes.objects import OUTPUTS, Job, Pod
-from oscar_fedcloud.jobs.launchers.kubernetes.watcher import Watcher
-from oscar_fedcloud.jobs.launchers.result import Result, parse_result
+from oscar_fedcloud.domain.runs import OutputPlace, StoredObject
 from oscar_fedcloud.kube import KubeClient, Resource
-from oscar_fedcloud.model import OutputPlace, StoredObject
+from oscar_fedcloud.launchers.kubernetes import job_results as endings
+from oscar_fedcloud.launchers.kubernetes import pod_problems as troubles
+from oscar_fedcloud.launchers.kubernetes.launcher import KubernetesLauncher
+from oscar_fedcloud.launchers.kubernetes.objects import OUTPUTS, Job, Pod
+from oscar_fedcloud.launchers.kubernetes.watcher import Watcher
+from oscar_fedcloud.launchers.runner.result import Result, parse_result
 
 MD5 = "5d41402abc4b2a76b9719d911017c592"
 PODS = Resource("v1", "pods", "oscar-services")

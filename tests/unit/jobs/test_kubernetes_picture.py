@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from oscar_fedcloud.config import KubernetesConfig
-from oscar_fedcloud.jobs.launchers.kubernetes import endings
-from oscar_fedcloud.jobs.launchers.kubernetes.objects import OUTPUTS, Job, Pod
-from oscar_fedcloud.jobs.launchers.kubernetes.picture import (
+from oscar_fedcloud.domain.runs import OutputPlace
+from oscar_fedcloud.launchers.kubernetes import job_results as endings
+from oscar_fedcloud.launchers.kubernetes.objects import OUTPUTS, Job, Pod
+from oscar_fedcloud.launchers.kubernetes.picture import (
     AddOutputs,
     Check,
     Delete,
@@ -22,7 +23,6 @@ from oscar_fedcloud.jobs.launchers.kubernetes.picture import (
     Report,
     Step,
 )
-from oscar_fedcloud.model import OutputPlace
 
 NOW = 1000.0  # s of the monotonic clock
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oscar_fedcloud.jobs.launchers import limits
-from oscar_fedcloud.jobs.launchers.folder import JobFolder
-from oscar_fedcloud.jobs.launchers.joblog import CappedLog, read_log
+from oscar_fedcloud.launchers.process import limits
+from oscar_fedcloud.launchers.process.job_dir import JobFolder
+from oscar_fedcloud.launchers.process.joblog import CappedLog, read_log
 
 
 class Hierarchy:

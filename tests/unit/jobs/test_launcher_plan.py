@@ -11,10 +11,12 @@ from typing import Literal
 import pytest
 
 from oscar_fedcloud.config import LauncherConfig
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.runs import Run, RunState
 from oscar_fedcloud.fdl import parse_service
-from oscar_fedcloud.jobs.launchers.container import Engine, needs_host_network
-from oscar_fedcloud.jobs.launchers.plan import RUNNER, SCRIPTS, Machine, plan_job
-from oscar_fedcloud.model import JobSpec, LaunchError, Run, RunState, StorageEvent
+from oscar_fedcloud.launchers.port import JobSpec, LaunchError
+from oscar_fedcloud.launchers.process.container import Engine, needs_host_network
+from oscar_fedcloud.launchers.process.process_plan import RUNNER, SCRIPTS, Machine, plan_job
 
 FOLDER = Path("/data/jobs/step-run-1")
 DOCKER = Engine("docker", "/usr/bin/docker")

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from oscar_fedcloud.catalogue.matching import Matcher
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.runs import Run, RunState
 from oscar_fedcloud.fdl import Input, Service
-from oscar_fedcloud.jobs.launchers.container import find_engine
-from oscar_fedcloud.jobs.waits import ServiceFacts, SiteFacts, wait_of
-from oscar_fedcloud.model import Run, RunState, StorageEvent
-from oscar_fedcloud.waiting import Troubles
+from oscar_fedcloud.invocations.wait_reasons import ServiceFacts, SiteFacts, wait_of
+from oscar_fedcloud.launchers.process.container import find_engine
+from oscar_fedcloud.runtime.waiting import Troubles
 
 EVENT = StorageEvent("minio.default", "data", "in/a.txt", "r1", 1)
 

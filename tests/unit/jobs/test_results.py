@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oscar_fedcloud.jobs.launchers.outputs import OUTPUTS_MAX, parse_outputs
-from oscar_fedcloud.jobs.launchers.result import PHASES, RESULT_MAX, Result, parse_result
-from oscar_fedcloud.model import OutputPlace, StoredObject
-from oscar_fedcloud.providers.rclone import key_of, rclone_path
+from oscar_fedcloud.domain.runs import OutputPlace, StoredObject
+from oscar_fedcloud.launchers.runner.outputs import OUTPUTS_MAX, parse_outputs
+from oscar_fedcloud.launchers.runner.result import PHASES, RESULT_MAX, Result, parse_result
+from oscar_fedcloud.storage.rclone import key_of, rclone_path
 
 PLACES = (OutputPlace("minio.default", "results", "out"), OutputPlace("s3.x", "whole"))
 MD5 = "5d41402abc4b2a76b9719d911017c592"

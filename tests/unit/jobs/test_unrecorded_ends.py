@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from oscar_fedcloud.jobs.ends import Ends
-from oscar_fedcloud.jobs.slots import Slots
+from oscar_fedcloud.dispatch.ends import Ends
+from oscar_fedcloud.dispatch.slots import Slots
+from oscar_fedcloud.domain.runs import AttemptState, Completion, Run
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.model import AttemptState, Completion, Run
-from oscar_fedcloud.waiting import Troubles
+from oscar_fedcloud.runtime.waiting import Troubles
 
 
 class FullLedger:

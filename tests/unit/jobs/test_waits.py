@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oscar_fedcloud.jobs.waits import Cause, ServiceFacts, SiteFacts, Wait, summary, wait_of, waits_of
-from oscar_fedcloud.model import Run, RunState, StorageEvent
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.runs import Run, RunState
+from oscar_fedcloud.invocations.wait_reasons import Cause, ServiceFacts, SiteFacts, Wait, summary, wait_of, waits_of
 
 NOW = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
 EVENT = StorageEvent("minio.default", "pictures", "in/a.jpg", "r1", 1)

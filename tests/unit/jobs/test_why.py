@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from oscar_fedcloud.core_types import Answer
+from oscar_fedcloud.domain.events import EventOutcome, StorageEvent
+from oscar_fedcloud.domain.explanations import Answer
+from oscar_fedcloud.domain.runs import Run, RunState
 from oscar_fedcloud.fdl import Service, parse_service
-from oscar_fedcloud.jobs.waits import Wait
-from oscar_fedcloud.jobs.why import Facts, answers
+from oscar_fedcloud.invocations.explain import Facts, answers
+from oscar_fedcloud.invocations.wait_reasons import Wait
 from oscar_fedcloud.ledger import Trace
-from oscar_fedcloud.model import EventOutcome, Run, RunState, StorageEvent
 
 
 def service(name: str, *inputs: str, output: str = "", **more: Any) -> Service:

@@ -8,20 +8,10 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from oscar_fedcloud.jsontext import to_json
+from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
+from oscar_fedcloud.domain.jsontext import to_json
+from oscar_fedcloud.domain.runs import Attempt, AttemptState, Completion, Run, RunState, job_name, run_id
 from oscar_fedcloud.ledger import Ledger, Verdict
-from oscar_fedcloud.model import (
-    Attempt,
-    AttemptState,
-    Completion,
-    EventOutcome,
-    Recording,
-    Run,
-    RunState,
-    StorageEvent,
-    job_name,
-    run_id,
-)
 
 
 def event(key: str = "in/a.jpg", revision: str = "r1", order: int = 1, **more: Any) -> StorageEvent:

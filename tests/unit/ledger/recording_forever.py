@@ -9,8 +9,8 @@ import sys
 
 from ledger_facts import event, recording
 
+from oscar_fedcloud.domain.runs import run_id
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.model import run_id
 
 
 async def record_forever(url: str) -> None:

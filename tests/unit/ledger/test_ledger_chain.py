@@ -8,9 +8,10 @@ import time
 from ledger_facts import begin, event, queue
 from sqlalchemy import create_engine, text
 
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, StoredObject
 from oscar_fedcloud.ledger import Ledger, Verdict
 from oscar_fedcloud.ledger.chain import MAX_DEPTH, MAX_RUNS
-from oscar_fedcloud.model import AttemptState, Completion, Run, RunState, StorageEvent, StoredObject
 
 Wrote = tuple[str, str, int]  # key, eTag and size
 

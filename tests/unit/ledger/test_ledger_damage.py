@@ -12,8 +12,8 @@ import pytest
 from ledger_facts import begin, end, event, ids, queue, recording, run_to, store, stored
 from sqlalchemy import create_engine, text
 
+from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, job_name
 from oscar_fedcloud.ledger import BadValue, Ledger, StateError, Verdict
-from oscar_fedcloud.model import AttemptState, Completion, Run, RunState, job_name
 
 NUMBERS = ("event_order", "size", "depth", "attempts", "script_failures", "infra_failures")
 TIMES = ("not_before", "created", "finished")

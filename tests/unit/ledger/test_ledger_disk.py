@@ -15,10 +15,10 @@ from parts.disk import fill, small_disk
 from sqlalchemy import make_url
 
 from oscar_fedcloud.api.errors import as_api_error
+from oscar_fedcloud.domain.runs import RunState
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable, Trouble
-from oscar_fedcloud.ledger.integrity import check_file
-from oscar_fedcloud.ledger.troubles import trouble_of
-from oscar_fedcloud.model import RunState
+from oscar_fedcloud.ledger.database.integrity import check_file
+from oscar_fedcloud.ledger.database.troubles import trouble_of
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from ledger_facts import begin, end, event, queue, recording, store, stored
 from parts.postgres import PostgresServer
 from sqlalchemy import create_engine, text
 
+from oscar_fedcloud.domain.runs import RunState, run_id
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
-from oscar_fedcloud.model import RunState, run_id
 
 
 def test_what_was_acknowledged_survives_sigkill(url: str) -> None:

@@ -8,8 +8,9 @@ import time
 import pytest
 from ledger_facts import begin, event, ids, queue, recording, run_to, store, stored, unmatched
 
+from oscar_fedcloud.domain.events import EventOutcome, event_id
+from oscar_fedcloud.domain.runs import RunState, run_id
 from oscar_fedcloud.ledger import Ledger, cursor_of
-from oscar_fedcloud.model import EventOutcome, RunState, event_id, run_id
 
 
 def test_runs_newest_first_by_page(ledger: Ledger) -> None:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from ledger_facts import begin, end, event, recording, store
 
+from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.domain.runs import Attempt, RunState, object_id, run_id
 from oscar_fedcloud.ledger import ENDED, Ledger, StateError, allowed
-from oscar_fedcloud.model import Attempt, RunState, StorageEvent, object_id, run_id
 
 SERVICES = ("one", "two")
 EVENTS = [event(key, f"r{order}", order) for key in ("a", "b", "c") for order in (1, 2, 3)]

@@ -10,9 +10,10 @@ import pytest
 from ledger_facts import begin, due, end, event, queue, recording, run_to, store, stored
 from sqlalchemy import Connection
 
-from oscar_fedcloud.ledger import Ledger, waiting
-from oscar_fedcloud.ledger.rows import AnyRow
-from oscar_fedcloud.model import RunState
+from oscar_fedcloud.domain.runs import RunState
+from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.ledger import queue as waiting
+from oscar_fedcloud.ledger.values.rows import AnyRow
 
 
 def test_oldest_revision_first_up_to_the_limit(ledger: Ledger) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ledger_facts import begin, event, queue, run_to, stored
 from sqlalchemy import create_engine, text
 
+from oscar_fedcloud.domain.runs import Attempt, AttemptState, Completion, Run, RunState, StoredObject
 from oscar_fedcloud.ledger import Ledger, Verdict
-from oscar_fedcloud.model import Attempt, AttemptState, Completion, Run, RunState, StoredObject
 
 ODD_KEYS = ["a b+c.txt", "ünï/cödé ☃", "new\nline", b"not \xff utf-8".decode("utf-8", "surrogateescape"), "nul\0"]
 

@@ -15,8 +15,8 @@ from parts.postgres import PostgresServer
 from sqlalchemy import Engine, create_engine
 from sqlalchemy import event as hooks
 
+from oscar_fedcloud.domain.runs import Run, RunState, run_id
 from oscar_fedcloud.ledger import Ledger, trace_cursor
-from oscar_fedcloud.model import Run, RunState, run_id
 
 NOW = time.time()
 EVENTS = [event(str(number)) for number in range(100)]

@@ -11,8 +11,9 @@ from dataclasses import replace
 import pytest
 from ledger_facts import event, ids, queue, recording, store, stored, unmatched
 
+from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent, Via, event_id
+from oscar_fedcloud.domain.runs import RunState, run_id
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
-from oscar_fedcloud.model import EventOutcome, Recording, RunState, StorageEvent, Via, event_id, run_id
 
 ODD_KEYS = [
     "in/with space.jpg",

@@ -8,8 +8,9 @@ import time
 import pytest
 from ledger_facts import begin, end, event, ids, queue, run_to, stored
 
+from oscar_fedcloud.domain.events import Via
+from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState, job_name
 from oscar_fedcloud.ledger import ENDED, Ledger, StateError, Verdict, allowed
-from oscar_fedcloud.model import AttemptState, Completion, RunState, Via, job_name
 
 
 def test_begin_starts_queued_runs_once(ledger: Ledger) -> None:

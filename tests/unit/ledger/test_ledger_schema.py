@@ -20,11 +20,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 import oscar_fedcloud.ledger
+from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState, StoredObject
 from oscar_fedcloud.ledger import Ledger, LedgerError, LedgerUnavailable, Verdict
-from oscar_fedcloud.ledger.engines import writer_engine
-from oscar_fedcloud.ledger.schema import ensure_schema
-from oscar_fedcloud.ledger.tables import SCHEMA_VERSION, metadata
-from oscar_fedcloud.model import AttemptState, Completion, RunState, StoredObject
+from oscar_fedcloud.ledger.database.engines import writer_engine
+from oscar_fedcloud.ledger.database.schema import ensure_schema
+from oscar_fedcloud.ledger.database.tables import SCHEMA_VERSION, metadata
 
 
 def test_migrations_make_the_tables_that_the_queries_expect(url: str) -> None:

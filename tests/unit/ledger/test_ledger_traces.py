@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
 from oscar_fedcloud.ledger import Ledger, trace_cursor
-from oscar_fedcloud.model import EventOutcome, Recording, StorageEvent
 
 
 async def record(ledger: Ledger, count: int) -> None:

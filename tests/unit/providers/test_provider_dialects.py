@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oscar_fedcloud.providers.dialects import Dialect, unwrap
+from oscar_fedcloud.sources.dialects import Dialect, unwrap
 
 MINIO = {
     "eventSource": "minio:s3",

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from parts.hostile_s3 import HostileS3, listing, listing_row
 
 from oscar_fedcloud.config import ProviderConfig
-from oscar_fedcloud.model import BadEvent, Prefix, StorageEvent, Via, event_id
-from oscar_fedcloud.providers import make_provider
-from oscar_fedcloud.providers.bounds import LARGEST, LATEST_ORDER, LONGEST_KEY
-from oscar_fedcloud.providers.dialects import unwrap
-from oscar_fedcloud.providers.errors import BadAnswer, ProviderError, UnusableRows
-from oscar_fedcloud.providers.listing import read_page
-from oscar_fedcloud.providers.records import parse_notification
+from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via, event_id
+from oscar_fedcloud.domain.stores import Prefix
+from oscar_fedcloud.sources.dialects import unwrap
+from oscar_fedcloud.storage.bounds import LARGEST, LATEST_ORDER, LONGEST_KEY
+from oscar_fedcloud.storage.errors import BadAnswer, ProviderError, UnusableRows
+from oscar_fedcloud.storage.registry import make_provider
+from oscar_fedcloud.storage.s3.listing import read_page
+from oscar_fedcloud.storage.s3.records import parse_notification
 
 NUMBERS = ["0", "-1", str(2**63), str(2**64), "9" * 5000, "NaN", "1e3", "1.5", " 7", "+7", "1_0", "٣", "", "0x10"]
 TIMES = [

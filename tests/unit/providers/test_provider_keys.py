@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oscar_fedcloud.providers.keys import decode_key, depth_of, encode_key, stageable
+from oscar_fedcloud.storage.object_keys import decode_key, depth_of, encode_key, stageable
 
 ANY_KEY = st.binary(max_size=200).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
 

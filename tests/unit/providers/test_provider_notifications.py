@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
-from oscar_fedcloud.model import BadEvent, Provider, Via
-from oscar_fedcloud.providers import make_provider
+from oscar_fedcloud.domain.events import BadEvent, Via
+from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.registry import make_provider
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from oscar_fedcloud.config import ProviderConfig
-from oscar_fedcloud.model import Credential
-from oscar_fedcloud.providers import make_provider
-from oscar_fedcloud.providers.rclone import rclone_path
+from oscar_fedcloud.domain.stores import Credential
+from oscar_fedcloud.storage.rclone import rclone_path
+from oscar_fedcloud.storage.registry import make_provider
 
 
 @pytest.mark.parametrize(

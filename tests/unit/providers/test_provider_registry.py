@@ -9,9 +9,9 @@ import pytest
 
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import Service, parse_service
-from oscar_fedcloud.providers import make_provider
-from oscar_fedcloud.providers.errors import ProviderError
-from oscar_fedcloud.providers.registry import Stores
+from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.registry import make_provider
+from oscar_fedcloud.storage.stores import Stores
 
 
 @pytest.fixture

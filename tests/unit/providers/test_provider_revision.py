@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oscar_fedcloud.providers.revision import (
+from oscar_fedcloud.storage.revision import (
     milliseconds,
     revision_of_event,
     revision_of_polled,

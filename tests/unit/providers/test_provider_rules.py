@@ -13,8 +13,8 @@ from minio.notificationconfig import (
     TopicConfig,
 )
 
-from oscar_fedcloud.providers.records import CREATIONS
-from oscar_fedcloud.providers.rules import covering, merge
+from oscar_fedcloud.storage.minio.rules import covering, merge
+from oscar_fedcloud.storage.s3.records import CREATIONS
 
 FAST, DURABLE, OTHER = (f"arn:minio:sqs::{name}:webhook" for name in ("oscarfast", "oscardurable", "other"))
 OURS = (FAST, DURABLE)

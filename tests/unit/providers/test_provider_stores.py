@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from oscar_fedcloud.config import Config, Hooks, ProviderConfig
+from oscar_fedcloud.domain.stores import Credential, Prefix
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.model import Credential, Prefix
-from oscar_fedcloud.providers import make_provider, make_providers
-from oscar_fedcloud.providers.errors import ProviderError
+from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.registry import make_provider, make_providers
 
 
 def config(kind: str = "s3", endpoint: str = "http://127.0.0.1:1", **settings: object) -> ProviderConfig:

@@ -10,9 +10,9 @@ import pytest
 
 from oscar_fedcloud.api.errors import as_api_error
 from oscar_fedcloud.config import ProviderConfig
-from oscar_fedcloud.providers.errors import Refused
-from oscar_fedcloud.providers.folder import FolderProvider
-from oscar_fedcloud.providers.keys import unstorable
+from oscar_fedcloud.storage.errors import Refused
+from oscar_fedcloud.storage.folder.store import FolderProvider
+from oscar_fedcloud.storage.object_keys import unstorable
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from oscar_fedcloud.model import BadEvent, StorageEvent, Via
-from oscar_fedcloud.providers.dialects import unwrap
+from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via
+from oscar_fedcloud.sources.dialects import unwrap
 from oscar_fedcloud.sources.http import payload, storage_events
 
 

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oscar_fedcloud.domain.events import StorageEvent, Via, event_id
+from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.model import Prefix, StorageEvent, Via, event_id
-from oscar_fedcloud.providers.errors import BucketMissing, ProviderError, UnusableRows
 from oscar_fedcloud.sources.poll import Poller, Watch
+from oscar_fedcloud.storage.errors import BucketMissing, ProviderError, UnusableRows
 
 WHERE = Prefix("bucket", "in/")
 

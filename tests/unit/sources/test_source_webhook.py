@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.model import BadEvent, StorageEvent, Via
 from oscar_fedcloud.sources.webhook import BODY_LIMIT, Webhook
 
 TOKEN, NEXT_TOKEN = "the-token", "the-next-token"

@@ -24,7 +24,7 @@ from oscar_fedcloud.autoscaler.clouds.protocol import (
     NoRoom,
     Room,
 )
-from oscar_fedcloud.threads import Threads
+from oscar_fedcloud.runtime.threads import Threads
 
 T = TypeVar("T")
 

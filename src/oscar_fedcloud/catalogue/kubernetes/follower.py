@@ -21,13 +21,13 @@ from oscar_fedcloud.catalogue.kubernetes.documents import PLACE, read_spec, refu
 from oscar_fedcloud.catalogue.kubernetes.objects import Objects
 from oscar_fedcloud.catalogue.kubernetes.records import Record
 from oscar_fedcloud.catalogue.kubernetes.status import problem_text
-from oscar_fedcloud.core_types import Change, Conflict, ServiceState
+from oscar_fedcloud.domain.services import Change, Conflict, ServiceState
 from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, from_document, to_document
 from oscar_fedcloud.kube import KubeError, Snapshot, watch
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.providers.errors import ProviderError
-from oscar_fedcloud.unexpected import report
-from oscar_fedcloud.waiting import in_words
+from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.runtime.waiting import in_words
+from oscar_fedcloud.storage.errors import ProviderError
 
 log = structlog.get_logger(__name__)
 

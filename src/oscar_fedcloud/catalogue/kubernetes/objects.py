@@ -30,10 +30,10 @@ from oscar_fedcloud.catalogue.kubernetes.records import (
     superfluous,
 )
 from oscar_fedcloud.catalogue.kubernetes.status import status_of
-from oscar_fedcloud.core_types import Conflict, ServiceState
+from oscar_fedcloud.domain.services import Conflict, ServiceState
+from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.kube import KubeClient, KubeError
 from oscar_fedcloud.kube.client import Body
-from oscar_fedcloud.model import Credential
 
 _TRIES = 5  # while others write labels or annotations at the same moment
 _JSON_PATCH = "application/json-patch+json"

@@ -17,7 +17,7 @@ import msgspec
 
 from oscar_fedcloud.catalogue.entries import Entry
 from oscar_fedcloud.catalogue.kubernetes.names import MANAGED_BY, SECRET_TYPE, SERVICE_LABEL, secret_name
-from oscar_fedcloud.model import Credential
+from oscar_fedcloud.domain.stores import Credential
 
 Data = dict[str, str | None]  # of a Secret: encoded values; None removes one
 

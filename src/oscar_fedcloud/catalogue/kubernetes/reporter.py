@@ -10,7 +10,7 @@ import structlog
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.kubernetes.objects import Objects
 from oscar_fedcloud.kube import KubeError
-from oscar_fedcloud.unexpected import report
+from oscar_fedcloud.runtime.unexpected import report
 
 log = structlog.get_logger(__name__)
 

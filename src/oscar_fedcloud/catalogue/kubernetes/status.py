@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from oscar_fedcloud.catalogue.entries import Entry, InputState, input_names
-from oscar_fedcloud.core_types import ServiceState
+from oscar_fedcloud.domain.services import ServiceState
 from oscar_fedcloud.fdl import FdlProblem, from_document
 
 _LONGEST = 8 * 1024  # characters of a message

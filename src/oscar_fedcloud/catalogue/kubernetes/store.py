@@ -18,10 +18,10 @@ from oscar_fedcloud.catalogue.kubernetes.objects import Objects, Seen
 from oscar_fedcloud.catalogue.kubernetes.records import Record
 from oscar_fedcloud.catalogue.kubernetes.reporter import Reporter
 from oscar_fedcloud.catalogue.kubernetes.status import inputs_of
-from oscar_fedcloud.core_types import Conflict
+from oscar_fedcloud.domain.services import Conflict
+from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import FdlError
 from oscar_fedcloud.kube import KubeClient, KubeConfigError, KubeError
-from oscar_fedcloud.model import Credential
 
 if TYPE_CHECKING:
     from oscar_fedcloud.catalogue.changes import Changes

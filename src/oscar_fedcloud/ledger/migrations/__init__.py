@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alembic environment of the ledger; run by ``oscar_fedcloud.ledger.schema`` within a transaction that it holds."""
+"""The Alembic environment. ``oscar_fedcloud.ledger.database.schema`` runs it within a transaction of its own."""

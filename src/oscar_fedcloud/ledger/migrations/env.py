@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from oscar_fedcloud.ledger.tables import metadata
+from oscar_fedcloud.ledger.database.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():

@@ -125,8 +125,8 @@ def _absolute(path: Path | None) -> str:
 
 def _standalone(folder: str, endpoint: str | None) -> tuple[str, str, Path]:
     """Return address, user and password file of a server on this machine. Raises WrongUse."""
-    from oscar_fedcloud.cli.profile import Profile, ProfileError, default_folder
-    from oscar_fedcloud.cli.status import describe
+    from oscar_fedcloud.standalone.data_dir import Profile, ProfileError, default_folder
+    from oscar_fedcloud.standalone.status import describe
 
     if endpoint:
         raise WrongUse("--standalone knows the address: leave ENDPOINT out")

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One node with the Pods on it, kept up to date Pod by Pod; its view for decisions is made anew only after changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field, replace
+
+from oscar_fedcloud.autoscaler.cluster.objects import Condition, Node
+from oscar_fedcloud.autoscaler.cluster.pods import Pod
+from oscar_fedcloud.autoscaler.cluster.quantities import add, offered
+from oscar_fedcloud.autoscaler.cluster.scheduling_groups import intern
+from oscar_fedcloud.autoscaler.model import NAMESPACE, NodeView, Shape, Taint
+from oscar_fedcloud.autoscaler.names import POOL_LABEL
+from oscar_fedcloud.autoscaler.planning.fits import LabelSet
+
+_PROTECTED = {"cluster-autoscaler.kubernetes.io/scale-down-disabled": "true", "karpenter.sh/do-not-disrupt": "true"}
+_STANDING = frozenset(f"node.kubernetes.io/{key}" for key in ("not-ready", "unreachable", "unschedulable"))
+
+
+@dataclass(slots=True)
+class NodeState:
+    """A node, or what is known of it before it was seen. taken: what its Pods ask for. roles: how many have each."""
+
+    view: NodeView | None = None  # as of the node's object; free and Pods are filled in by ``look``
+    allocatable: dict[str, int] = field(default_factory=dict)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    taken: dict[str, int] = field(default_factory=dict)
+    roles: Counter[str] = field(default_factory=Counter)
+    idle_since: float | None = None
+    shown: NodeView | None = None  # the last view made, None = it is out of date
+    used: dict[str, int] | None = None  # the same of ``usage``
+
+    def set_node(self, node: Node, now: float) -> bool:
+        """Take over the node's object; True if where Pods may go changed."""
+        before, self.view = self.view, view_of(node)
+        self.allocatable = offered(node.status.allocatable or {})
+        self._changed(now)
+        return before is None or (before.ready, before.schedulable) != (self.view.ready, self.view.schedulable)
+
+    def put(self, pod: Pod, now: float) -> None:
+        """A Pod is here, or is not any more as it was."""
+        before = self.pods.get(pod.key)
+        self.pods[pod.key] = pod
+        if before is None or (before.shape, before.role, before.labels) != (pod.shape, pod.role, pod.labels):
+            if before is not None:
+                self._count(before, -1)
+            self._count(pod, 1)
+            self._changed(now)
+
+    def remove(self, key: str, now: float) -> None:
+        """A Pod is gone."""
+        pod = self.pods.pop(key, None)
+        if pod is not None:
+            self._count(pod, -1)
+            self._changed(now)
+
+    def _count(self, pod: Pod, times: int) -> None:
+        add(self.taken, pod.shape.requests, times)
+        self.roles[pod.role] += times
+
+    def _changed(self, now: float) -> None:
+        self.outdate()
+        if self.roles["job"] or self.roles["held"]:
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = now
+
+    def outdate(self) -> None:
+        """What was shown is not true any more."""
+        self.shown = self.used = None
+
+    def look(self, keys: Set[str]) -> NodeView | None:
+        """The view of the node; None = it does not exist. keys: of the labels that anti-affinity looks at."""
+        if self.view is None:
+            return None
+        if self.shown is None:
+            self.shown = self._make(self.view, keys)
+        return self.shown
+
+    def usage(self) -> dict[str, int]:
+        """Service -> millicores that its Pods ask for; "" = Pods of no service, without those of DaemonSets."""
+        if self.used is None:
+            found: Counter[str] = Counter()
+            for pod in self.pods.values():
+                if pod.role != "daemon":
+                    found[pod.service] += dict(pod.shape.requests).get("cpu", 0)
+            self.used = dict(found)
+        return self.used
+
+    def _make(self, view: NodeView, keys: Set[str]) -> NodeView:
+        made = replace(
+            view,
+            free={name: value - self.taken.get(name, 0) for name, value in self.allocatable.items()},
+            jobs=self.roles["job"],
+            held=self.roles["held"],
+            idle_since=self.idle_since,
+        )
+        if not keys and not self.roles["movable"]:
+            return made
+        pods = self.pods.values()
+        return replace(
+            made,
+            movable=tuple(with_labels(pod, keys) for key, pod in sorted(self.pods.items()) if pod.role == "movable"),
+            pinned=tuple(sorted({each for pod in pods for each in pod.shape.apart})),
+            pod_labels=tuple(sorted({found for pod in pods if (found := looked_at(pod.labels, keys))})),
+        )
+
+
+def looked_at(labels: LabelSet, keys: Set[str]) -> LabelSet:
+    """Of a Pod's labels those that somebody's anti-affinity looks at, and its namespace; () = none."""
+    return tuple(pair for pair in labels if pair[0] in keys or pair[0] == NAMESPACE) if keys else ()
+
+
+def with_labels(pod: Pod, keys: Set[str]) -> Shape:
+    """A Pod's whole shape."""
+    labels = looked_at(pod.labels, keys)
+    return intern(replace(pod.shape, labels=labels)) if labels else pod.shape
+
+
+def view_of(node: Node) -> NodeView:
+    """What a node's object says."""
+    metadata, annotations = node.metadata, node.metadata.annotations or {}
+    labels = metadata.labels or {}
+    forbidding = [key for key, value in _PROTECTED.items() if annotations.get(key) == value]
+    taints = (each for each in node.spec.taints or () if each.key not in _STANDING)
+    return NodeView(
+        name=metadata.name,
+        pool=labels.get(POOL_LABEL, ""),
+        ready=_is_ready(node.status.conditions or ()),
+        schedulable=not node.spec.unschedulable,
+        labels=labels,
+        taints=tuple(Taint(each.key, each.value, each.effect) for each in taints),
+        free={},
+        provider_id=node.spec.provider_id,
+        created=metadata.created,
+        protected=f"annotation {forbidding[0]} is set" if forbidding else "",
+    )
+
+
+def _is_ready(conditions: Iterable[Condition]) -> bool:
+    return any(each.type == "Ready" and each.status == "True" for each in conditions)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pods and Jobs that wait for a node, by shape; and what the invoker would start."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
+
+from oscar_fedcloud.autoscaler.cluster.backlog import BacklogRow
+from oscar_fedcloud.autoscaler.cluster.nodes import with_labels
+from oscar_fedcloud.autoscaler.cluster.objects import Job
+from oscar_fedcloud.autoscaler.cluster.pods import SERVICE_LABEL, Pod
+from oscar_fedcloud.autoscaler.cluster.scheduling_groups import shape_of
+from oscar_fedcloud.autoscaler.model import Demand, Shape
+
+_YOUNG = 60.0  # s in which a Job without Pods counts; later, something else keeps them from being made
+_OVERLAP = 0.5  # s before the backlog is asked for, in which the invoker may not know yet that a Job is there
+
+Group = tuple[Shape, bool]  # of waiting Pods: their shape, and whether they trigger new nodes
+
+
+class WaitingPods:
+    """Pods that have no node, grouped by shape; what has not changed is not sorted again."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, Pod] = {}
+        self._groups: dict[Group, dict[str, None]] = {}
+        self._made: dict[Group, Demand] = {}
+        self._group_of: dict[str, Group] = {}
+
+    def put(self, pod: Pod, keys: Set[str]) -> bool:
+        """A Pod waits. True if it did not before, or has become due."""
+        group = (with_labels(pod, keys), pod.waiting == "due")
+        before = self._group_of.get(pod.key)
+        self.pods[pod.key] = pod
+        if group == before:
+            return False
+        self.remove(pod.key)
+        self.pods[pod.key] = pod
+        self._group_of[pod.key] = group
+        self._groups.setdefault(group, {})[pod.key] = None
+        self._made.pop(group, None)
+        return group[1]
+
+    def remove(self, key: str) -> None:
+        """A Pod does not wait any more."""
+        self.pods.pop(key, None)
+        group = self._group_of.pop(key, None)
+        if group is not None:
+            self._made.pop(group, None)
+            del self._groups[group][key]
+            if not self._groups[group]:
+                del self._groups[group]
+
+    def regroup(self, keys: Set[str]) -> None:
+        """Other labels matter now."""
+        pods = list(self.pods.values())
+        for pod in pods:
+            self.remove(pod.key)
+            self.put(pod, keys)
+
+    def demand(self) -> Iterator[Demand]:
+        """What waits, by shape."""
+        for group, members in self._groups.items():
+            if group not in self._made:
+                shape, triggers = group
+                self._made[group] = Demand(shape, len(members), tuple(sorted(members)), triggers=triggers)
+            yield self._made[group]
+
+
+class WaitingJobs:
+    """Pods that young Jobs have not got yet, and the invoker's backlog without what became a Job since."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, tuple[Shape, int, float]] = {}
+        self._seen: dict[str, set[str]] = {}  # Job -> its Pods so far
+        self._backlog: Sequence[BacklogRow] = ()
+        self._made: list[tuple[float, str]] = []  # Jobs that the backlog in use may count: when they came, service
+        self._asked = 0.0  # when the backlog was asked for; 0.0 = never
+
+    def put(self, job: Job, is_new: bool, now: float) -> None:
+        """A Job as it stands now."""
+        service = (job.metadata.labels or {}).get(SERVICE_LABEL)
+        if is_new and service and self._asked:
+            self._made.append((now, service))
+        status, spec = job.status, job.spec
+        ended = any(each.status == "True" and each.type in ("Complete", "Failed") for each in status.conditions or ())
+        count = min(spec.parallelism, spec.completions or spec.parallelism)
+        if spec.suspend or ended or status.succeeded or status.failed or status.active >= count:
+            self._jobs.pop(job.metadata.key, None)
+        else:
+            shape = shape_of(spec.template.spec, job.metadata.namespace)
+            self._jobs[job.metadata.key] = (shape, count, job.metadata.created)
+
+    def has_pod(self, key: str, pod: str) -> None:
+        """A Pod of a Job was seen, maybe before the Job was. It counts by itself from now on."""
+        self._seen.setdefault(key, set()).add(pod)
+
+    def remove(self, key: str) -> None:
+        """A Job is gone."""
+        self._jobs.pop(key, None)
+        self._seen.pop(key, None)
+
+    def ask(self, now: float) -> None:
+        """The backlog is about to be asked for."""
+        self._asked = now
+
+    def answer(self, rows: Sequence[BacklogRow]) -> bool:
+        """The backlog as it was answered. True if it grew."""
+        before = sum(demand.count for demand in self._of_backlog())
+        self._backlog = rows
+        self._made = [each for each in self._made if each[0] > self._asked - _OVERLAP]
+        return sum(demand.count for demand in self._of_backlog()) > before
+
+    def demand(self, now: float) -> Iterator[Demand]:
+        """Pods that will be there in a moment."""
+        young: Counter[Shape] = Counter()
+        for key, (shape, count, created) in self._jobs.items():
+            if now - created < _YOUNG:
+                young[shape] += max(0, count - len(self._seen.get(key, ())))
+        for shape, count in young.items():
+            if count:
+                yield Demand(shape, count)
+        yield from self._of_backlog()
+
+    def _of_backlog(self) -> Iterator[Demand]:
+        left = Counter(service for _, service in self._made)
+        for row in self._backlog:
+            for service, count in row.services.items():
+                known = min(count, left[service])
+                left[service] -= known
+                if count > known:
+                    yield Demand(row.shape, count - known, service=service)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was seen of the cluster, kept up to date object by object. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from oscar_fedcloud.autoscaler.cluster.nodes import NodeState
+from oscar_fedcloud.autoscaler.cluster.objects import DaemonSet, Job, Metadata, Node
+from oscar_fedcloud.autoscaler.cluster.pending_pods import WaitingJobs, WaitingPods
+from oscar_fedcloud.autoscaler.cluster.pods import Pod
+from oscar_fedcloud.autoscaler.cluster.scheduling_groups import daemon_shape
+from oscar_fedcloud.autoscaler.model import MachineView, NodeView, PoolHealth, Shape, Snapshot
+
+ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
+
+
+class State:
+    """All that was seen of the cluster. ``changed`` is set by what a decision should look at soon."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self.changed = asyncio.Event()
+        self.nodes: dict[str, NodeState] = {}
+        self.waiting = WaitingPods()
+        self.jobs = WaitingJobs()
+        self._job_keys: set[str] = set()
+        self._pods: dict[str, Pod] = {}
+        self._daemons: dict[str, Shape] = {}
+        self._apart: Counter[Shape] = Counter()  # shapes with anti-affinity, and how many Pods have each
+        self._keys: frozenset[str] = frozenset()  # of labels that anti-affinity looks at
+
+    # -- what is seen ------------------------------------------------------------------------------------------------
+
+    def node(self, change: ChangeType, node: Node) -> None:
+        """A node came, changed or went."""
+        name = node.metadata.name
+        state = self.nodes.setdefault(name, NodeState())
+        if change != "DELETED":
+            if state.set_node(node, self.clock()):
+                self.changed.set()
+            return
+        state.view = state.idle_since = None
+        state.outdate()
+        if not state.pods:
+            del self.nodes[name]
+        self.changed.set()
+
+    def pod(self, change: ChangeType, pod: Pod) -> None:
+        """A Pod came, changed or went."""
+        before = self._pods.pop(pod.key, None)
+        gone = change == "DELETED" or pod.ended
+        if before is None and pod.job and not gone:  # what has ended may be told after its Job went
+            self.jobs.has_pod(pod.job, pod.key)
+        if before and before.node and (gone or before.node != pod.node):
+            self._leave(before)
+        self._look_apart(before, None if gone else pod)
+        if gone or not pod.waiting:
+            self.waiting.remove(pod.key)
+        elif self.waiting.put(pod, self._keys):
+            self.changed.set()
+        if not gone:
+            self._pods[pod.key] = pod
+            if pod.node:
+                self.nodes.setdefault(pod.node, NodeState()).put(pod, self.clock())
+
+    def _leave(self, pod: Pod) -> None:
+        state = self.nodes[pod.node]
+        state.remove(pod.key, self.clock())
+        if state.view is None and not state.pods:
+            del self.nodes[pod.node]
+
+    def _look_apart(self, before: Pod | None, after: Pod | None) -> None:
+        """Keep to hand which labels anti-affinity looks at; when these become other ones, all views are out of date."""
+        for pod, change in ((before, -1), (after, 1)):
+            if pod and pod.shape.apart:
+                self._apart[pod.shape] += change
+        if not (before and before.shape.apart) and not (after and after.shape.apart):
+            return
+        used = [shape for shape, count in self._apart.items() if count > 0]
+        keys = frozenset(key for shape in used for labels in shape.apart for key, _ in labels)
+        if keys != self._keys:
+            self._keys = keys
+            self.waiting.regroup(keys)
+            for state in self.nodes.values():
+                state.outdate()
+
+    def job(self, change: ChangeType, job: Job) -> None:
+        """A Job came, changed or went."""
+        key = job.metadata.key
+        if change == "DELETED":
+            self._job_keys.discard(key)
+            self.jobs.remove(key)
+        else:
+            self.jobs.put(job, key not in self._job_keys, self.clock())
+            self._job_keys.add(key)
+
+    def daemon_set(self, change: ChangeType, daemon_set: DaemonSet) -> None:
+        """A DaemonSet came, changed or went."""
+        key = daemon_set.metadata.key
+        if change == "DELETED":
+            self._daemons.pop(key, None)
+        else:
+            self._daemons[key] = daemon_shape(daemon_set.spec.template.spec, daemon_set.metadata.namespace)
+
+    def keep_only(self, kind: str, keys: set[str]) -> None:
+        """After a new list: what is not in it was deleted meanwhile."""
+        known = {"pods": self._pods, "jobs": self._job_keys, "daemonsets": self._daemons, "nodes": self.nodes}[kind]
+        for key in [key for key in known if key not in keys]:
+            self._forget(kind, key)
+        self.changed.set()
+
+    def _forget(self, kind: str, key: str) -> None:
+        namespace, _, name = key.rpartition("/")
+        if kind == "pods":
+            self.pod("DELETED", self._pods[key])
+        elif kind == "jobs":
+            self._job_keys.discard(key)
+            self.jobs.remove(key)
+        elif kind == "daemonsets":
+            del self._daemons[key]
+        else:
+            self.node("DELETED", Node(Metadata(name=name, namespace=namespace)))
+
+    # -- what is shown -----------------------------------------------------------------------------------------------
+
+    def views(self) -> dict[str, NodeView]:
+        """All nodes that exist, by name."""
+        return {name: view for name, state in self.nodes.items() if (view := state.look(self._keys))}
+
+    def find_node(self, name: str) -> NodeView | None:
+        """A node, if it exists."""
+        state = self.nodes.get(name)
+        return state.look(self._keys) if state else None
+
+    def snapshot(
+        self,
+        now: float,
+        *,
+        machines: Mapping[str, MachineView],
+        health: Mapping[str, PoolHealth],
+        clouds_away: frozenset[str] = frozenset(),
+        trustworthy: bool = True,
+    ) -> Snapshot:
+        """All that a decision is made from."""
+        return Snapshot(
+            now=now,
+            demand=(*self.waiting.demand(), *self.jobs.demand(now)),
+            nodes=self.views(),
+            machines=machines,
+            health=health,
+            daemons=tuple(shape for _, shape in sorted(self._daemons.items())),
+            trustworthy=trustworthy,
+            clouds_away=clouds_away,
+        )
+
+    def find_pod(self, key: str) -> Pod | None:
+        """A Pod by ``namespace/name``, as long as it has not ended."""
+        return self._pods.get(key)
+
+    def usage(self) -> dict[str, dict[str, int]]:
+        """Node -> service -> millicores that its Pods ask for; "" = Pods of no service, without those of DaemonSets."""
+        return {name: state.usage() for name, state in self.nodes.items()}

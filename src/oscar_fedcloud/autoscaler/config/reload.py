@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taking up a changed configuration while running."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from oscar_fedcloud.autoscaler.clouds import build
+from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError
+from oscar_fedcloud.autoscaler.config.settings import Config, load
+from oscar_fedcloud.autoscaler.machines.context import Context
+from oscar_fedcloud.autoscaler.machines.userdata import find_cluster
+from oscar_fedcloud.config import ConfigError
+
+log = structlog.get_logger(__name__)
+
+# What stands at the bottom of a running autoscaler and is read at its start alone.
+FIXED = ("cluster", "kubeconfig", "listen", "data_dir", "namespace", "invoker", "external", "lease_duration")
+
+
+async def reload(context: Context, path: Path) -> bool:
+    """Read the file again and use it, whole or not at all. Whether it is in use now."""
+    try:
+        wanted = await asyncio.to_thread(load, path)
+        kept = keep_fixed(context.config, wanted)
+        cluster = await find_cluster(kept)
+        clouds = await _clouds(context, kept)
+    except (ConfigError, CloudError) as error:
+        log.error("configuration not taken up, the former one stays in use", error=str(error))
+        context.figures.reloads.labels("refused").inc()
+        return False
+    former = context.clouds
+    context.config, context.cluster, context.clouds = kept, cluster, clouds
+    for name, cloud in former.items():
+        if clouds.get(name) is not cloud:
+            await cloud.close()
+    log.info("configuration taken up", pools=[pool.name for pool in kept.pools])
+    context.figures.reloads.labels("done").inc()
+    context.wake()
+    return True
+
+
+def keep_fixed(former: Config, wanted: Config) -> Config:
+    """The wanted configuration with those settings that only a restart changes as they were."""
+    later = [name for name in FIXED if getattr(former, name) != getattr(wanted, name)]
+    if later:
+        log.warning("settings that a restart will take up", settings=later)
+    return msgspec.structs.replace(wanted, **{name: getattr(former, name) for name in later})
+
+
+async def _clouds(context: Context, wanted: Config) -> Mapping[str, Cloud]:
+    """The clouds of a configuration; those whose settings are the same stay. Raises ConfigError, CloudError."""
+    found: dict[str, Cloud] = {}
+    for name, settings in wanted.clouds.items():
+        if context.config.clouds.get(name) == settings and name in context.clouds:
+            found[name] = context.clouds[name]
+        else:
+            found[name] = build(name, wanted.cluster, settings)
+            await found[name].open()
+    return found

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The health of pools, kept in a ConfigMap that people can read, so that a restart does not forget a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import msgspec
+import structlog
+
+from oscar_fedcloud.autoscaler.model import PoolHealth
+from oscar_fedcloud.autoscaler.names import MANAGER
+from oscar_fedcloud.autoscaler.planning import pool_health as health
+from oscar_fedcloud.kube import KubeClient, KubeError, Resource
+
+log = structlog.get_logger(__name__)
+
+_KEY = "pools"
+
+
+class HealthBook:
+    """The health of each pool. Changes are in memory at once and written by ``save``."""
+
+    def __init__(self, client: KubeClient, namespace: str) -> None:
+        self.client = client
+        self._resource = Resource("v1", "configmaps", namespace)
+        self._pools: dict[str, PoolHealth] = {}
+        self._saved: dict[str, PoolHealth] | None = None
+
+    def views(self) -> Mapping[str, PoolHealth]:
+        """The pools' health by name; a copy."""
+        return dict(self._pools)
+
+    def get(self, pool: str) -> PoolHealth:
+        """The health of one pool."""
+        return self._pools.get(pool, PoolHealth())
+
+    def failed(self, pool: str, now: float, reason: str) -> None:
+        """A launch failed: the pool rests for a while, longer each time."""
+        self._pools[pool] = health.failed(self.get(pool), now, reason)
+        log.warning("pool rests", pool=pool, until=self.get(pool).closed_until, reason=reason)
+
+    def worked(self, pool: str) -> None:
+        """A machine of the pool joined."""
+        self._pools[pool] = health.worked(self.get(pool))
+
+    def room(self, pool: str, machines: int | None, reason: str = "") -> None:
+        """What the cloud's quota lets."""
+        self._pools[pool] = health.with_room(self.get(pool), machines, reason)
+
+    def taken(self, pools: Iterable[str], count: int) -> None:
+        """So many machines were asked for: of the quota's word so much is used up."""
+        for pool in pools:
+            if (room := self.get(pool).room) is not None:
+                self._pools[pool] = health.with_room(self.get(pool), max(0, room - count))
+
+    async def load(self) -> None:
+        """Read what was saved. Raises KubeError."""
+        try:
+            found = await self.client.get(self._resource, MANAGER)
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            return
+        try:
+            text = (found.get("data") or {}).get(_KEY, "{}")
+            self._pools = msgspec.json.decode(text, type=dict[str, PoolHealth])
+        except (ValueError, RecursionError) as error:
+            log.warning("saved health of pools not understood, all pools count as well", error=str(error))
+        self._saved = self._lasting()
+
+    async def save(self) -> None:
+        """Write what has changed. Raises KubeError."""
+        wanted = self._lasting()
+        if wanted == (self._saved or {}):
+            return
+        text = msgspec.json.format(msgspec.json.encode(wanted), indent=2).decode()
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": MANAGER}, "data": {_KEY: text}}
+        try:
+            await self.client.patch(self._resource, MANAGER, body)
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            await self.client.create(self._resource, body)
+        self._saved = wanted
+
+    def _lasting(self) -> dict[str, PoolHealth]:
+        """What outlives us: failures. The room is asked for anew."""
+        return {name: replace(each, room=None) for name, each in sorted(self._pools.items()) if each.failures}

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparing what we wrote down with what the clouds have.
+
+Here everything that was cut off is finished: requests whose answer got lost, machines that failed or vanished,
+deletions that did not happen, machines that nobody remembers. What becomes of one machine is a pure function,
+``verdict``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import structlog
+
+from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, Machine
+from oscar_fedcloud.autoscaler.machines import launch, removal
+from oscar_fedcloud.autoscaler.machines.context import Context
+from oscar_fedcloud.autoscaler.model import MachineView
+from oscar_fedcloud.autoscaler.names import NODES, SUFFIX
+
+log = structlog.get_logger(__name__)
+
+_RETRY = 30.0  # s after which a deletion that did not happen is asked for again
+_ROOM = 60.0  # s between questions for the quota, unless a machine went
+_SETTLE = 60.0  # s that a cloud may take to list what it has accepted
+
+Step = Literal["nothing", "taken_up", "ask_again", "fail", "gone", "remove_again"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do about one machine."""
+
+    step: Step
+    reason: str = ""
+
+
+def verdict(view: MachineView, found: Machine | None, now: float, absent: float, gone_limit: float) -> Verdict:
+    """What becomes of a machine. found: as its cloud lists it. absent: s that its node or VM is missing."""
+    age = now - view.since
+    if view.phase == "asked":
+        return Verdict("taken_up") if found else Verdict("ask_again")
+    if view.phase in ("removing", "failed"):
+        if found is None or found.state == "deleting":
+            return Verdict("gone")
+        return Verdict("remove_again", view.reason) if age > _RETRY or view.phase == "failed" else Verdict("nothing")
+    if view.phase == "stopped":
+        return Verdict("nothing") if found else Verdict("gone")
+    if found and found.state == "failed" and view.phase == "starting":
+        return Verdict("fail", found.reason or "the cloud says that it failed")
+    if view.phase == "starting":
+        return (
+            Verdict("fail", "the cloud does not have it any more")
+            if not found and age > _SETTLE
+            else Verdict("nothing")
+        )
+    if absent > gone_limit:
+        return Verdict("fail", f"its {'node' if found else 'VM'} is missing for {absent:.0f} s")
+    return Verdict("nothing")
+
+
+class CloudSync:
+    """Looks at one cloud now and then."""
+
+    def __init__(self, context: Context, cloud: Cloud) -> None:
+        self.context = context
+        self.cloud = cloud
+        self._absent: dict[str, float] = {}  # since when a node or VM is missing
+        self._room_asked = 0.0
+
+    async def run(self, nodes: Mapping[str, bool]) -> None:
+        """Compare once. nodes: those that exist, and whether they are Ready. Raises KubeError, CloudError."""
+        views = self.context.machines.views().values()
+        mine = [view for view in views if self._is_mine(view.name) and view.name not in self.context.busy]
+        listing = await self.context.listing(self.cloud)
+        found = await self._without_doubles(listing)
+        again: dict[str, list[str]] = defaultdict(list)
+        for view in mine:
+            if self.context.machines.get(view.name) != view or view.name in self.context.busy:
+                continue  # somebody had it in hand meanwhile
+            what = verdict(
+                view,
+                found.get(view.name),
+                self.context.clock(),
+                self._absence(view, found, nodes),
+                self.context.config.gone_limit,
+            )
+            if what.step == "ask_again":
+                again[view.pool].append(view.name)
+            else:
+                await self._settle(view, found.get(view.name), what)
+        await self._ask_again(again)
+        await self._adopt(found.values())
+
+    async def ask_for_room(self) -> None:
+        """Ask now and then what the quota lets for each pool, in between we count. Raises CloudError."""
+        now = self.context.clock()
+        if now - self._room_asked < _ROOM:
+            return
+        for pool in self.context.config.pools:
+            if pool.cloud == self.cloud.name:
+                room = await self.cloud.room(pool.template)
+                self.context.health.room(pool.name, room.machines, room.reason)
+        self._room_asked = now
+
+    def _is_mine(self, machine: str) -> bool:
+        return self.context.machines.cloud_of(machine) == self.cloud.name
+
+    def _absence(self, view: MachineView, found: Mapping[str, Machine], nodes: Mapping[str, bool]) -> float:
+        """How long a joined machine's VM is missing while its node is not Ready, or its node while the VM is there."""
+        missing = view.name not in nodes or (view.name not in found and not nodes[view.name])
+        if view.phase not in ("joined", "draining") or not missing:
+            self._absent.pop(view.name, None)
+            return 0.0
+        now = self.context.clock()
+        return now - self._absent.setdefault(view.name, now)
+
+    async def _without_doubles(self, listing: Sequence[Machine]) -> dict[str, Machine]:
+        """The machines by name. Two of one name come of a lost answer; one of them stays."""
+        by_name: dict[str, list[Machine]] = defaultdict(list)
+        for machine in sorted(listing, key=lambda each: (each.state != "deleting", each.created, each.id)):
+            by_name[machine.name].append(machine)
+        surplus: list[Machine] = []
+        for name, machines in by_name.items():
+            living = [each for each in machines if each.state != "deleting"]
+            if len(living) > 1:
+                node = await removal.node_of(self.context, name)
+                surplus += surplus_of(living, None if node is None else addresses_of(node))
+        if surplus:
+            self.context.check_lead()
+            log.warning("deleting second machines of one name", machines=[each.name for each in surplus])
+            await self.cloud.delete([each.id for each in surplus])
+        return {name: machines[-1] for name, machines in by_name.items()}
+
+    async def _settle(self, view: MachineView, found: Machine | None, what: Verdict) -> None:
+        context, name = self.context, view.name
+        if what.step == "taken_up" and found:
+            await context.machines.set_phase(name, "starting", context.clock(), cloud_id=found.id)
+        elif what.step == "fail":
+            log.warning("machine failed", machine=name, reason=what.reason)
+            if view.phase == "starting":
+                context.health.failed(view.pool, context.clock(), what.reason)
+            await context.machines.set_phase(name, "failed", context.clock(), reason=what.reason)
+            context.sync_soon.set()
+        elif what.step == "gone":
+            await self._forget(view)
+        elif what.step == "remove_again" and view.phase == "removing":
+            await removal.remove(context, [name], what.reason)
+        elif what.step == "remove_again":
+            await removal.give_up(context, name, what.reason, blames_pool=False)
+        elif found and found.id != view.cloud_id:
+            await context.machines.set_cloud_id(name, found.id)
+
+    async def _forget(self, view: MachineView) -> None:
+        """Take away what is left of a machine that the cloud does not have, unless its node is well after all."""
+        node = await removal.node_of(self.context, view.name)
+        if view.phase == "failed" and node is not None and removal.is_ready(node):
+            await removal.recover(self.context, view.name, node)
+            return
+        await self.context.client.delete(NODES, view.name)
+        await launch.drop(self.context, view.name)
+        self._room_asked = 0.0
+        log.info("machine is gone", machine=view.name, reason=view.reason)
+
+    async def _ask_again(self, names: Mapping[str, list[str]]) -> None:
+        """Ask again for machines that are written down and not there: a request was cut off or got lost."""
+        for pool_name, machines in names.items():
+            pool = self.context.pool(pool_name)
+            if pool is not None and pool.cloud == self.cloud.name:
+                await launch.ask_again(self.context, pool, self.cloud, machines)
+            else:
+                await asyncio.gather(*(launch.drop(self.context, name) for name in machines))
+
+    async def _adopt(self, found: Iterable[Machine]) -> None:
+        """Write down machines that are ours by their name and that nobody remembers, so that they are looked after."""
+        for machine in found:
+            if machine.state == "deleting" or self.context.machines.get(machine.name):
+                continue
+            if not is_ours(machine, self.context.cluster.name):
+                continue
+            now = self.context.clock()
+            log.warning("adopting a machine that nobody remembers", machine=machine.name, cloud=self.cloud.name)
+            view = MachineView(machine.name, machine.pool, "asked", now, now, machine.id)
+            self.context.machines.expect(view, self.cloud.name)
+            await self.context.machines.create(machine.name)
+            await self.context.machines.set_phase(
+                machine.name, "starting", now, reason="found in the cloud", cloud_id=machine.id
+            )
+
+
+def surplus_of(machines: Sequence[Machine], node_addresses: Collection[str] | None) -> list[Machine]:
+    """Which of several living machines of one name, oldest first, may be deleted.
+
+    Without a node the newest stays, whose token is the valid one. With a node the one that is the node stays; when
+    nobody knows which that is, all stay.
+    """
+    if node_addresses is None:
+        return list(machines[:-1])
+    others = [each for each in machines if each.address not in node_addresses]
+    return others if len(others) == len(machines) - 1 else []
+
+
+def addresses_of(node: Mapping[str, Any]) -> frozenset[str]:
+    """The addresses that a node tells."""
+    return frozenset(each["address"] for each in node.get("status", {}).get("addresses", []))
+
+
+def is_ours(machine: Machine, cluster: str) -> bool:
+    """Whether we gave a machine its name."""
+    return machine.name.startswith(f"{cluster}-{machine.pool}-") and len(machine.name) == (
+        len(cluster) + len(machine.pool) + SUFFIX + 2
+    )
+
+
+async def sync_all(context: Context, syncs: Mapping[str, CloudSync], nodes: Mapping[str, bool]) -> None:
+    """Compare all clouds once, each apart from the others; what fails is tried again the next time."""
+    await asyncio.gather(*(_sync_one(context, sync, nodes) for sync in syncs.values()))
+
+
+async def _sync_one(context: Context, sync: CloudSync, nodes: Mapping[str, bool]) -> None:
+    try:
+        await sync.run(nodes)
+        await sync.ask_for_room()
+    except removal.FAILURES as error:
+        context.figures.cloud_errors.labels(sync.cloud.name, "compare").inc()
+        log.warning("cloud not compared", cloud=sync.cloud.name, error=str(error))

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taking machines away: cordon, last look, drain, delete.
+
+No order of this file removes a node on which work runs, and none removes anything while the API server or the cloud
+does not answer: every step before ``cloud.delete`` raises then, and the machine stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError, Machine
+from oscar_fedcloud.autoscaler.cluster import drain
+from oscar_fedcloud.autoscaler.cluster.nodes import view_of
+from oscar_fedcloud.autoscaler.cluster.objects import Node
+from oscar_fedcloud.autoscaler.machines import tokens
+from oscar_fedcloud.autoscaler.machines.context import Context, NotLeading
+from oscar_fedcloud.autoscaler.machines.events import Event
+from oscar_fedcloud.autoscaler.names import CORDONED, NODES
+from oscar_fedcloud.kube import KubeError
+
+log = structlog.get_logger(__name__)
+
+FAILURES = (KubeError, CloudError, NotLeading)  # after which a machine stays as it is, to be tried again
+
+
+async def cordon(context: Context, machine: str, reason: str) -> None:
+    """Keep new Pods from a node. Raises KubeError."""
+    await _schedulable(context, machine, False, reason)
+    await context.machines.set_phase(machine, "draining", context.clock(), reason=reason)
+    log.info("node cordoned", node=machine, reason=reason)
+
+
+async def uncordon(context: Context, machine: str, reason: str) -> None:
+    """Let Pods onto a node again that we cordoned. Raises KubeError."""
+    await _schedulable(context, machine, True, reason)
+    await context.machines.set_phase(machine, "joined", context.clock(), reason=reason)
+    log.info("node uncordoned", node=machine, reason=reason)
+
+
+async def _schedulable(context: Context, machine: str, schedulable: bool, reason: str) -> None:
+    body = {
+        "metadata": {"annotations": {CORDONED: None if schedulable else reason}},
+        "spec": {"unschedulable": None if schedulable else True},
+    }
+    await context.client.patch(NODES, machine, body)
+
+
+async def remove(context: Context, machines: Sequence[str], reason: str) -> None:
+    """Remove machines whose nodes are cordoned: those that are still empty, or can be emptied, together."""
+    fit = await asyncio.gather(*(_emptied(context, machine) for machine in machines))
+    by_cloud: dict[str, list[str]] = {}
+    for machine, empty in zip(machines, fit, strict=True):
+        if empty:
+            by_cloud.setdefault(context.machines.cloud_of(machine), []).append(machine)
+    await asyncio.gather(*(_remove_from(context, cloud, names, reason) for cloud, names in by_cloud.items()))
+
+
+async def _emptied(context: Context, machine: str) -> bool:
+    """Whether a node is cordoned and holds nothing that counts, after what may leave has left."""
+    try:
+        node = await node_of(context, machine)
+        if node is not None and is_ready(node) and not node["spec"].get("unschedulable"):
+            await _keep(context, machine, "somebody uncordoned the node")
+            return False
+        if node is not None and (why := view_of(msgspec.convert(node, Node)).protected):
+            await _keep(context, machine, why)
+            return False
+        found = await drain.drain(context.client, machine, context.config.drain_limit)
+        if not found.empty:
+            await _keep(context, machine, why_kept(found))
+        return found.empty
+    except FAILURES as error:
+        log.warning("node not drained", node=machine, error=str(error))
+        return False
+
+
+def why_kept(found: drain.Contents) -> str:
+    """Why a node cannot go, in words."""
+    return found.blockers[0] if found.blockers else f"{len(found.movable)} Pod(s) did not leave in time"
+
+
+async def _keep(context: Context, machine: str, why: str) -> None:
+    """Call a removal off."""
+    view = context.machines.get(machine)
+    context.figures.kept.labels(view.pool if view else "").inc()
+    await uncordon(context, machine, f"kept: {why}")
+
+
+async def _remove_from(context: Context, cloud_name: str, machines: Sequence[str], reason: str) -> None:
+    """Delete or stop empty machines of one cloud in one request, after the last look at each of them."""
+    cloud = context.clouds.get(cloud_name)
+    if cloud is None:
+        log.warning("machines not removed: the configuration does not have their cloud", cloud=cloud_name)
+        return
+    try:
+        listed = await context.listing(cloud)
+        empty = [each for each in machines if (await drain.look(context.client, each)).empty]
+        stopping = [each for each in empty if _stops(context, each)]
+        deleting = [each for each in empty if each not in stopping]
+        for machine in empty:
+            await context.machines.set_phase(machine, "removing", context.clock(), reason=reason)
+        context.check_lead()
+        await _tell(cloud, ids_of(listed, deleting), stop=False)
+        await _tell(cloud, ids_of(listed, stopping), stop=True)
+        for machine in empty:
+            await _gone(context, machine, reason, stopped=machine in stopping)
+    except FAILURES as error:
+        context.figures.cloud_errors.labels(cloud_name, "remove").inc()
+        log.warning("machines not removed", cloud=cloud_name, machines=list(machines), error=str(error))
+    context.sync_soon.set()
+
+
+def _stops(context: Context, machine: str) -> bool:
+    view = context.machines.get(machine)
+    pool = context.pool(view.pool) if view else None
+    return bool(pool and pool.stop_instead)
+
+
+def ids_of(listed: Sequence[Machine], names: Collection[str]) -> list[str]:
+    """The cloud's own names of those machines that it has."""
+    return [each.id for each in listed if each.name in names and each.state != "deleting"]
+
+
+async def _tell(cloud: Cloud, ids: Sequence[str], *, stop: bool) -> None:
+    if ids:
+        await (cloud.stop(ids) if stop else cloud.delete(ids))
+
+
+async def _gone(context: Context, machine: str, reason: str, *, stopped: bool) -> None:
+    """The cloud took the order: take the node away; a stopped machine makes it anew when it starts.
+
+    The object of a deleted machine stays until the cloud does not list it any more.
+    """
+    await context.client.delete(NODES, machine)
+    if stopped:
+        await context.machines.set_phase(machine, "stopped", context.clock(), reason=reason)
+    view = context.machines.get(machine)
+    context.figures.removed.labels(view.pool if view else "").inc()
+    log.info("machine stopped" if stopped else "machine removed", machine=machine, reason=reason)
+
+
+async def give_up(context: Context, machine: str, reason: str, *, blames_pool: bool) -> None:
+    """Delete a machine that did not become a node in time, unless it did meanwhile. Raises what FAILURES names."""
+    view, cloud = context.machines.get(machine), context.cloud_of(machine)
+    if view is None or cloud is None:
+        return
+    node = await node_of(context, machine)
+    if node is not None and is_ready(node):
+        await recover(context, machine, node)
+        return
+    ids = ids_of(await context.listing(cloud), [machine])
+    if ids and node is not None and not (found := await drain.look(context.client, machine)).empty:
+        log.warning("machine not given up", machine=machine, error=why_kept(found))
+        return
+    await context.machines.set_phase(machine, "removing", context.clock(), reason=reason)
+    context.check_lead()
+    await _tell(cloud, ids, stop=False)
+    await context.client.delete(NODES, machine)
+    await tokens.revoke(context.client, machine)
+    context.figures.given_up.labels(view.pool).inc()
+    log.warning("machine given up", machine=machine, reason=reason)
+    if blames_pool:
+        context.health.failed(view.pool, context.clock(), reason)
+    context.sync_soon.set()
+
+
+async def recover(context: Context, machine: str, node: dict[str, Any]) -> None:
+    """A machine that was to be given up is a Ready node after all. Raises KubeError."""
+    if CORDONED in node["metadata"].get("annotations", {}):
+        await uncordon(context, machine, "Ready again")
+    else:
+        await joined(context, machine)
+
+
+async def joined(context: Context, machine: str) -> None:
+    """A machine's node is Ready for the first time: its token is not needed any more. Raises KubeError."""
+    view = context.machines.get(machine)
+    if view is None:
+        return
+    now = context.clock()
+    took = max(0.0, now - view.asked)
+    await context.machines.set_phase(machine, "joined", now)
+    context.health.worked(view.pool)
+    context.figures.joined.labels(view.pool).inc()
+    context.figures.started.labels(view.pool).observe(took)
+    context.history.started(now, view.pool, took)
+    context.events.post(Event("Node", machine, "Normal", "Joined", f"Ready {took:.0f} s after it was asked for"))
+    log.info("machine joined", machine=machine, pool=view.pool, seconds=round(took, 1))
+    await tokens.revoke(context.client, machine)
+
+
+async def node_of(context: Context, machine: str) -> dict[str, Any] | None:
+    """The machine's node now, None = there is none. Raises KubeError."""
+    try:
+        return await context.client.get(NODES, machine)
+    except KubeError as error:
+        if error.status != 404:
+            raise
+        return None
+
+
+def is_ready(node: dict[str, Any]) -> bool:
+    """Whether a node's kubelet says that it takes Pods."""
+    conditions = node.get("status", {}).get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The autoscaler's decision as a pure function: a snapshot in, what to do out. The same snapshot, the same decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from oscar_fedcloud.autoscaler.model import Decision, Pool, Rules, Snapshot
+from oscar_fedcloud.autoscaler.planning.placement import make_plan
+from oscar_fedcloud.autoscaler.planning.scale_down import removals
+from oscar_fedcloud.autoscaler.planning.scale_up import launches, refusals
+
+
+def decide(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules | None = None) -> Decision:
+    """Which machines to ask for and which steps to take with those that are not needed."""
+    rules = rules or Rules()
+    plan = make_plan(snapshot, pools, rules)
+    return Decision(
+        launches=tuple(launches(plan.rooms)),
+        removals=tuple(removals(snapshot, pools, rules, plan)),
+        refusals=tuple(refusals(plan.waiting, plan.rooms)),
+        held_back=plan.held_back,
+    )

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a Pod triggers new machines or does not, and why a node stays or goes: the decision's own reasons, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from oscar_fedcloud.autoscaler.cluster.quantities import show_all
+from oscar_fedcloud.autoscaler.model import Demand, Pool, Rules, Shape, Snapshot
+from oscar_fedcloud.autoscaler.planning.fits import kept_away, repelled, too_large
+from oscar_fedcloud.autoscaler.planning.packing import Bin, Placement
+from oscar_fedcloud.autoscaler.planning.placement import Plan, make_plan
+from oscar_fedcloud.autoscaler.planning.scale_down import Shrinking, removals
+from oscar_fedcloud.autoscaler.planning.scale_up import why_not
+
+_EXAMPLES = 3  # nodes that are named for one reason
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """subject: what was asked about. outcome: one sentence. details: what led to it. known: False = nothing like it."""
+
+    subject: str
+    outcome: str
+    details: tuple[str, ...] = ()
+    known: bool = True
+
+    def text(self) -> str:
+        """For people."""
+        return "\n".join([f"{self.subject}: {self.outcome}", *(f"  {line}" for line in self.details)])
+
+
+def explain(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules, subject: str) -> Explanation:
+    """What a decision now would do about a Pod (``namespace/name``), a node or a machine, and why."""
+    plan = make_plan(snapshot, pools, rules)
+    demand = next((each for each in snapshot.demand if subject in each.pods), None)
+    if demand is not None:
+        return _explain_pod(subject, demand, snapshot, plan)
+    if subject in snapshot.nodes or subject in snapshot.machines:
+        return _explain_node(subject, snapshot, pools, rules, plan)
+    return Explanation(
+        subject,
+        "it is neither a Pod that waits for a node nor a node nor a machine",
+        ("a Pod that is bound, gated, ended, or that waits for a volume asks for no machine",),
+        known=False,
+    )
+
+
+# -- Pods --------------------------------------------------------------------------------------------------------------
+
+
+def _explain_pod(pod: str, demand: Demand, snapshot: Snapshot, plan: Plan) -> Explanation:
+    placement = next((each for each in plan.placements if each.demand is demand and pod in each.pods), None)
+    asks = f"it asks for {show_all(dict(demand.shape.requests))}; {demand.count} Pods are like it"
+    details = [asks, *_nodes(demand.shape, snapshot), *_pools(demand.shape, plan)]
+    return Explanation(pod, _outcome(placement, demand), tuple(details))
+
+
+def _outcome(placement: Placement | None, demand: Demand) -> str:
+    if placement is None and not demand.triggers:
+        return "the scheduler has not judged it yet"
+    if placement is None:
+        return "it triggers no machine, for no pool can serve it now"
+    match placement.kind:
+        case "new":
+            return f"it triggers a machine of pool {placement.where}"
+        case "coming":
+            return f"it waits for machine {placement.where}, which is on its way"
+        case "draining":
+            return f"node {placement.where} was about to go and is taken back for it"
+        case _:
+            return f"node {placement.where} has room for it; the scheduler should bind it there"
+
+
+def _nodes(shape: Shape, snapshot: Snapshot) -> Iterator[str]:
+    """Why the nodes there are do not take it, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, node in sorted(snapshot.nodes.items()):
+        place = Bin(name, "node", node.free, node.labels, node.taints, node.pinned, node.pod_labels)
+        if not node.ready:
+            reason = "not ready"
+        elif not node.schedulable:
+            reason = "cordoned"
+        else:
+            reason = _why_not_there(shape, place)
+        reasons.setdefault(reason or "room for it", []).append(name)
+    for reason, names in reasons.items():
+        more = f" and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else ""
+        yield f"node {', '.join(names[:_EXAMPLES])}{more}: {reason}"
+
+
+def _why_not_there(shape: Shape, place: Bin) -> str:
+    if reason := kept_away(shape, place.labels, place.taints, place.name) or too_large(shape, place.free):
+        return reason
+    apart = repelled(shape, place.pod_labels, place.pinned)
+    return "anti-affinity with a Pod that is there" if apart else ""
+
+
+def _pools(shape: Shape, plan: Plan) -> Iterator[str]:
+    for room in plan.rooms:
+        left, bound = plan.rooms.left(room)
+        reason = why_not(shape, room) or (bound if left <= 0 else f"it fits, at most {left} more")
+        yield f"pool {room.pool.name}: {reason}"
+
+
+# -- nodes and machines ------------------------------------------------------------------------------------------------
+
+
+def _explain_node(name: str, snapshot: Snapshot, pools: Sequence[Pool], rules: Rules, plan: Plan) -> Explanation:
+    machine, node = snapshot.machines.get(name), snapshot.nodes.get(name)
+    if machine is None:
+        return Explanation(name, "it stays, for it is not a machine of ours")
+    details = [f"machine of pool {machine.pool}, {machine.phase} for {snapshot.now - machine.since:.0f} s"]
+    if machine.reason:
+        details.append(machine.reason)
+    planned = [each for each in plan.placements if each.where == name and each.kind != "new"]
+    if planned:
+        details.append(f"room for {sum(each.count for each in planned)} Pods that wait")
+    step = next((each for each in removals(snapshot, pools, rules, plan) if each.machine == name), None)
+    if step is not None:
+        return Explanation(name, f"{step.step.replace('_', ' ')}: {step.reason}", tuple(details))
+    if node is None:
+        return Explanation(name, "it is on its way, or has gone", tuple(details))
+    details += [f"{count} {what}" for what, count in Counter(jobs=node.jobs, held=node.held).items() if count]
+    shrinking = Shrinking(snapshot, pools, rules, plan)
+    reason = shrinking.why_stays(machine, node) or "its pool's minimum, its spares, or Pods with no room elsewhere"
+    return Explanation(name, f"it stays: {reason}", tuple(details))

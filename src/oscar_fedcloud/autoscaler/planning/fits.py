@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether Pods of a shape fit on a node, by the rules of Kubernetes' scheduler as far as we simulate them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from oscar_fedcloud.autoscaler.cluster.quantities import show
+from oscar_fedcloud.autoscaler.model import NODE_NAME, Requirement, Resources, Shape, Taint, Toleration
+
+LabelSet = tuple[tuple[str, str], ...]
+
+
+def count_fit(free: Resources, requests: Iterable[tuple[str, int]]) -> int:
+    """How many Pods with these requests the free amounts hold; a shape asks for at least ``pods`` 1."""
+    fewest = -1
+    for name, value in requests:
+        if value:
+            room = free.get(name, 0) // value
+            if room <= 0:
+                return 0
+            if fewest < 0 or room < fewest:
+                fewest = room
+    return max(0, fewest)
+
+
+def untolerated(shape: Shape, taints: Iterable[Taint]) -> Taint | None:
+    """The first taint that keeps the shape away. PreferNoSchedule keeps nothing away."""
+    for taint in taints:
+        if taint.effect != "PreferNoSchedule" and not any(_tolerates(each, taint) for each in shape.tolerations):
+            return taint
+    return None
+
+
+def _tolerates(toleration: Toleration, taint: Taint) -> bool:
+    if toleration.effect not in ("", taint.effect) or toleration.key not in ("", taint.key):
+        return False
+    if toleration.operator == "Exists":
+        return True
+    return toleration.operator == "Equal" and toleration.key == taint.key and toleration.value == taint.value
+
+
+def unselected(shape: Shape, labels: Mapping[str, str], name: str = "") -> str:
+    """Why nodeSelector or node affinity keep the shape from a node with these labels; "" = they do not."""
+    for key, value in shape.node_selector:
+        if labels.get(key) != value:
+            return f"the node has no label {key}={value}"
+    if shape.terms and not any(term and all(_holds(each, labels, name) for each in term) for term in shape.terms):
+        return f"required node affinity wants {' or '.join(map(_show_term, shape.terms))}"
+    return ""
+
+
+def _holds(wanted: Requirement, labels: Mapping[str, str], name: str) -> bool:
+    value = name if wanted.key == NODE_NAME else labels.get(wanted.key)
+    match wanted.operator:
+        case "In":
+            return value in wanted.values
+        case "NotIn":
+            return value not in wanted.values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case _:
+            return _compares(wanted, value)
+
+
+def _compares(wanted: Requirement, value: str | None) -> bool:
+    try:
+        found, bound = int(value or ""), int(wanted.values[0])
+    except (ValueError, IndexError):
+        return False
+    return found > bound if wanted.operator == "Gt" else found < bound
+
+
+def _show_term(term: tuple[Requirement, ...]) -> str:
+    return " and ".join(f"{each.key} {each.operator} {','.join(each.values)}".strip() for each in term)
+
+
+def kept_away(shape: Shape, labels: Mapping[str, str], taints: Iterable[Taint], name: str = "") -> str:
+    """Why the shape may not go to a node however much is free there; "" = it may."""
+    if reason := unselected(shape, labels, name):
+        return reason
+    taint = untolerated(shape, taints)
+    return "" if taint is None else f"taint {taint.key}={taint.value}:{taint.effect} is not tolerated"
+
+
+def too_large(shape: Shape, free: Resources) -> str:
+    """What of the requests the free amounts do not hold, e.g. "cpu 4 asked, 1.5 there"; "" = they hold it."""
+    short = [
+        f"{show(name, value)} asked, {show(name, max(0, free.get(name, 0))).rpartition(' ')[2]} there"
+        for name, value in shape.requests
+        if value > free.get(name, 0)
+    ]
+    return "; ".join(short)
+
+
+def carries(labels: LabelSet, wanted: LabelSet) -> bool:
+    """Whether labels hold all that is wanted."""
+    return all(pair in labels for pair in wanted)
+
+
+def apart_from_own(shape: Shape) -> bool:
+    """Whether two Pods of the shape must not share a node."""
+    return any(carries(shape.labels, wanted) for wanted in shape.apart)
+
+
+def repelled(shape: Shape, pod_labels: Iterable[LabelSet], pinned: Iterable[LabelSet]) -> bool:
+    """Whether anti-affinity keeps the shape from a node whose Pods carry and refuse these labels."""
+    if shape.apart and any(carries(labels, wanted) for labels in pod_labels for wanted in shape.apart):
+        return True
+    return any(carries(shape.labels, wanted) for wanted in pinned)

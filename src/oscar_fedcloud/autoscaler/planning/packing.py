@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Placing Pods: on nodes that exist or are on their way, and into as few new ones as can be found.
+
+Pods of one shape are placed by number, not one by one, so that the work grows with shapes and nodes, not with Pods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from oscar_fedcloud.autoscaler.model import Demand, Resources, Shape, Taint
+from oscar_fedcloud.autoscaler.planning.fits import LabelSet, apart_from_own, count_fit, kept_away, repelled
+
+# node: ready. draining: cordoned by us, could be taken back. coming: asked for, not there yet.
+Kind = Literal["node", "draining", "coming"]
+
+
+@dataclass(slots=True)
+class Bin:
+    """Room for Pods on one node, used up while they are placed. ``free`` is copied before it is changed."""
+
+    name: str
+    kind: Kind
+    free: Resources
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...] = ()
+    pinned: tuple[LabelSet, ...] = ()
+    pod_labels: tuple[LabelSet, ...] = ()
+    used: bool = False
+
+    def fits(self, shape: Shape) -> int:
+        """How many Pods of the shape there is room for."""
+        most = count_fit(self.free, shape.requests)
+        if not most:
+            return 0
+        if (self.taints or shape.node_selector or shape.terms) and kept_away(
+            shape, self.labels, self.taints, self.name
+        ):
+            return 0
+        if (self.pinned or shape.apart) and repelled(shape, self.pod_labels, self.pinned):
+            return 0
+        return 1 if shape.apart and apart_from_own(shape) else most
+
+    def place(self, shape: Shape, count: int) -> None:
+        """Use up the room of so many Pods."""
+        free = dict(self.free)
+        for name, value in shape.requests:
+            free[name] = free.get(name, 0) - value * count
+        self.free, self.used = free, True
+        self.pinned += shape.apart
+        if shape.labels:
+            self.pod_labels += (shape.labels,)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Demand of which ``left`` Pods have no place yet."""
+
+    demand: Demand
+    left: int
+
+    def take(self, count: int) -> tuple[str, ...]:
+        """Give so many Pods a place; which ones, as far as they have names."""
+        begin = self.demand.count - self.left
+        self.left -= count
+        return self.demand.pods[begin : begin + count]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """So many Pods of a demand have room on a node, on a machine on its way, or (kind "new") on one asked for now."""
+
+    demand: Demand
+    count: int
+    kind: Literal["node", "draining", "coming", "new"]
+    where: str
+    pods: tuple[str, ...]
+
+
+def in_order(demand: Iterable[Demand], reference: Resources) -> list[Waiting]:
+    """All demand, in the one order in which it is placed: what waits before what is new, large before small."""
+    sizes: dict[Shape, tuple[float, str]] = {}
+
+    def rank(each: Demand) -> tuple[bool, float, str, bool, str, tuple[str, ...]]:
+        if each.shape not in sizes:
+            sizes[each.shape] = (-largest_share(each.shape, reference), repr(each.shape))
+        return (not each.triggers, *sizes[each.shape], not each.pods, each.service, each.pods[:1])
+
+    return [Waiting(each, each.count) for each in sorted(demand, key=rank)]
+
+
+def fill(waiting: Iterable[Waiting], bins: Sequence[Bin]) -> list[Placement]:
+    """Place what has room, first fit; what the scheduler of the cluster would find room for, too."""
+    placements = []
+    waiting = [item for item in waiting if not item.demand.shape.unsupported]
+    least = _least(item.demand.shape for item in waiting)
+    not_full = [each for each in bins if count_fit(each.free, least)]
+    for item in waiting:
+        for each in not_full:
+            if item.left <= 0:
+                break
+            if count := min(item.left, each.fits(item.demand.shape)):
+                each.place(item.demand.shape, count)
+                placements.append(Placement(item.demand, count, each.kind, each.name, item.take(count)))
+    return placements
+
+
+def _least(shapes: Iterable[Shape]) -> list[tuple[str, int]]:
+    """What every one of the shapes asks for at least; nodes without that need no further look."""
+    least: dict[str, int] | None = None
+    for shape in shapes:
+        asked = dict(shape.requests)
+        least = asked if least is None else {name: min(least[name], asked[name]) for name in least.keys() & asked}
+    return list((least or {}).items())
+
+
+# -- new nodes ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """So many new nodes hold ``placed[i]`` Pods of the i-th shape."""
+
+    nodes: int
+    placed: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Filling:
+    """One way to fill new nodes, one after the other."""
+
+    empty: Bin
+    order: Sequence[int]
+    shapes: Sequence[Shape]
+    left: list[int]
+    nodes: int = 0
+    placed: list[int] = field(default_factory=list)
+
+    def run(self, most: int) -> Estimate:
+        self.placed = [0] * len(self.shapes)
+        while self.nodes < most and (pattern := self._one_node()):
+            times = min(most - self.nodes, *(self.left[index] // count for index, count in pattern.items()))
+            self.nodes += times
+            for index, count in pattern.items():
+                self.left[index] -= count * times
+                self.placed[index] += count * times
+        return Estimate(self.nodes, tuple(self.placed))
+
+    def _one_node(self) -> dict[int, int]:
+        """What the next node is given: index of a shape -> Pods. So is the one after it, if so many are left."""
+        node = replace(self.empty)
+        pattern = {}
+        for index in self.order:
+            if self.left[index] and (count := min(self.left[index], node.fits(self.shapes[index]))):
+                node.place(self.shapes[index], count)
+                pattern[index] = count
+        return pattern
+
+
+def estimate(empty: Bin, shapes: Sequence[Shape], counts: Sequence[int], most: int) -> Estimate:
+    """As few new nodes like the empty one as can be found, at most ``most``, for Pods that may all go there.
+
+    First-fit decreasing, by each of several meanings of "large"; the best of these is within a node of the least
+    number in nearly all cases that occur.
+    """
+    best = Estimate(0, tuple(0 for _ in shapes))
+    for order in _orders(empty.free, shapes):
+        found = _Filling(empty, order, shapes, list(counts)).run(most)
+        if (-sum(found.placed), found.nodes) < (-sum(best.placed), best.nodes):
+            best = found
+    return best
+
+
+def _orders(free: Resources, shapes: Sequence[Shape]) -> list[list[int]]:
+    """Orders of the shapes, by index: by the largest share of a node that they ask, by the sum, by each resource."""
+    names = sorted({name for shape in shapes for name, _ in shape.requests if name != "pods"})
+    shares = [_shares(shape, free) for shape in shapes]
+    scores = [
+        (max(each.values(), default=0.0), sum(each.values()), *(each.get(name, 0.0) for name in names))
+        for each in shares
+    ]
+    orders: list[list[int]] = []
+    for column in range(2 + len(names)):
+        order = sorted(range(len(shapes)), key=lambda index: -scores[index][column])
+        if order not in orders:
+            orders.append(order)
+    return orders
+
+
+def _shares(shape: Shape, free: Resources) -> dict[str, float]:
+    return {name: value / max(1, free.get(name, 0)) for name, value in shape.requests}
+
+
+def largest_share(shape: Shape, reference: Resources) -> float:
+    """The largest part of a node of this size that the shape asks for."""
+    return max(_shares(shape, reference).values(), default=0.0)
+
+
+def size(shape: Shape, reference: Resources) -> float:
+    """How much the shape asks for altogether, in nodes of this size."""
+    return sum(_shares(shape, reference).values())

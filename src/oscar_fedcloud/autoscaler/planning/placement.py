@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one decision rests on: where all demand goes, and which new nodes it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from oscar_fedcloud.autoscaler.model import MachineView, NodeView, Pool, Removal, Resources, Rules, Snapshot
+from oscar_fedcloud.autoscaler.planning.minimums import minimum
+from oscar_fedcloud.autoscaler.planning.packing import Bin, Placement, Waiting, fill, in_order
+from oscar_fedcloud.autoscaler.planning.pool_candidates import ALIVE, Room, Rooms, on_the_way
+from oscar_fedcloud.autoscaler.planning.scale_up import grow, keep
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """waiting: all demand, with what has no place left in it. bins: by name, nodes and machines on their way.
+
+    given_up: machines that did not join. wanted: draining nodes that are taken back, with the reason.
+    """
+
+    waiting: Sequence[Waiting]
+    placements: Sequence[Placement]
+    bins: Mapping[str, Bin]
+    rooms: Rooms
+    given_up: Mapping[str, Removal]
+    wanted: Mapping[str, str]
+    held_back: str
+
+
+def make_plan(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules) -> Plan:
+    """Place all demand on what is there and on its way, and take new nodes for the rest."""
+    held_back = why_held_back(snapshot, rules)
+    late = [] if held_back else sorted(_given_up(snapshot, pools), key=lambda each: each.machine)
+    given_up = {each.machine: each for each in late}
+    failing = {snapshot.machines[name].pool: each.reason for name, each in given_up.items() if each.blames_pool}
+    rooms = Rooms(snapshot, pools, rules.limits, failing)
+    bins = {each.name: each for each in _bins(snapshot, rooms, given_up)}
+    waiting = in_order(snapshot.demand, _reference(pools))
+    placements = fill(waiting, list(bins.values()))
+    placements += grow(waiting, rooms)
+    wanted = {name: "work has room on it" for name, each in bins.items() if each.kind == "draining" and each.used}
+    for room in rooms:
+        _keep_ready(snapshot, room, rooms, bins, wanted)
+    return Plan(waiting, placements, bins, rooms, given_up, wanted, held_back)
+
+
+def why_held_back(snapshot: Snapshot, rules: Rules) -> str:
+    """Why nothing may be removed now, whatever it is; "" = it may."""
+    if not snapshot.trustworthy:
+        return "the API server does not answer, or its watches are interrupted"
+    expected = [node for node in snapshot.nodes.values() if _should_be_ready(node, snapshot)]
+    unready = sum(not node.ready for node in expected)
+    if unready > rules.unready_share * len(expected):
+        return f"{unready} of {len(expected)} nodes are not ready, more than a share of {rules.unready_share:g}"
+    return ""
+
+
+def _should_be_ready(node: NodeView, snapshot: Snapshot) -> bool:
+    machine = snapshot.machines.get(node.name)
+    return machine is None or machine.phase in ("joined", "draining")
+
+
+def _given_up(snapshot: Snapshot, pools: Sequence[Pool]) -> Iterator[Removal]:
+    """Machines that had their time and did not join."""
+    for pool in pools:
+        machines = [machine for machine in snapshot.machines.values() if machine.pool == pool.name]
+        joined = max((machine.since for machine in machines if machine.phase == "joined"), default=0.0)
+        for machine in machines:
+            late = on_the_way(machine, snapshot) and snapshot.now - machine.since > pool.start_limit
+            if late and pool.cloud not in snapshot.clouds_away:
+                reason = f"machine {machine.name} did not become a ready node within {pool.start_limit:g} s"
+                yield Removal(machine.name, "give_up", reason, blames_pool=joined < machine.since)
+
+
+def _bins(snapshot: Snapshot, rooms: Rooms, given_up: Mapping[str, Removal]) -> Iterator[Bin]:
+    """Where Pods may go: ready nodes, then those that can be taken back, then machines on their way."""
+    draining = []
+    for name, node in sorted(snapshot.nodes.items()):
+        machine = snapshot.machines.get(name)
+        phase = machine.phase if machine else "joined"
+        if not node.ready or phase in ("removing", "stopped", "failed"):
+            continue
+        if phase == "draining":
+            draining.append(node)
+        elif node.schedulable:
+            more = _still_to_come(node, machine, rooms, snapshot.now)
+            free = {**node.free, **more} if more else node.free
+            yield Bin(name, "node", free, node.labels, node.taints, node.pinned, node.pod_labels)
+    for node in draining:
+        yield Bin(node.name, "draining", node.free, node.labels, node.taints, node.pinned, node.pod_labels)
+    for name, machine in sorted(snapshot.machines.items()):
+        room = rooms.by_name.get(machine.pool)
+        if room is None or name in given_up or not on_the_way(machine, snapshot):
+            continue
+        if machine.phase == "starting" or room.pool.cloud not in snapshot.clouds_away:  # else nobody may have heard it
+            yield room.node(name)
+
+
+def _still_to_come(node: NodeView, machine: MachineView | None, rooms: Rooms, now: float) -> Resources:
+    """What a young node will have when its device plugins run, which begin after it is ready: its GPUs."""
+    room = rooms.by_name.get(machine.pool) if machine else None
+    if room is None or machine is None or now - machine.since > room.pool.start_limit:
+        return {}
+    return {name: value for name, value in room.free.items() if "/" in name and name not in node.free}
+
+
+def _reference(pools: Iterable[Pool]) -> Resources:
+    """The most that a node of any pool has of each resource."""
+    most: dict[str, int] = {}
+    for pool in pools:
+        for name, value in pool.capacity.items():
+            most[name] = max(most.get(name, 0), value)
+    return most
+
+
+def _keep_ready(snapshot: Snapshot, room: Room, rooms: Rooms, bins: Mapping[str, Bin], wanted: dict[str, str]) -> None:
+    """Have the pool's minimum and its spares: take draining nodes back, then ask for new ones."""
+    pool = room.pool
+    machines = sorted((m for m in snapshot.machines.values() if m.pool == pool.name), key=lambda m: m.name)
+    least = minimum(pool, snapshot.now)
+    alive = sum((m.phase in ALIVE and m.name in bins) or m.phase == "joined" for m in machines)
+    alive += room.new + sum(m.name in wanted for m in machines)
+    idle = sum(is_spare(machine, snapshot, bins) for machine in machines)
+    for_least, for_spares = least - alive, pool.spares - idle
+    missing = max(for_least, for_spares)
+    reason = f"the pool's minimum is {least}" if for_least >= for_spares else f"the pool keeps {pool.spares} spares"
+    back = [m.name for m in machines if m.name in bins and bins[m.name].kind == "draining" and m.name not in wanted]
+    for name in back[: max(0, missing)]:
+        wanted[name] = reason
+        missing -= 1
+    keep(room, rooms, missing, reason)
+
+
+def is_spare(machine: MachineView, snapshot: Snapshot, bins: Mapping[str, Bin]) -> bool:
+    """Whether the machine is, or will be, a node with no work and none in view."""
+    place = bins.get(machine.name)
+    if place is None or place.used or place.kind == "draining":
+        return False
+    if place.kind == "coming":
+        return True
+    node = snapshot.nodes[machine.name]
+    return node.idle_since is not None and not node.movable

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a new node of each pool offers, and how many more of them may be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from oscar_fedcloud.autoscaler.model import Limits, MachineView, Pool, PoolHealth, Resources, Shape, Snapshot
+from oscar_fedcloud.autoscaler.names import POOL_LABEL
+from oscar_fedcloud.autoscaler.planning.fits import count_fit, kept_away
+from oscar_fedcloud.autoscaler.planning.packing import Bin
+from oscar_fedcloud.autoscaler.planning.pool_health import rests_until
+
+ON_THE_WAY = ("asked", "starting")
+ALIVE = ("asked", "starting", "joined")
+EXISTING = (*ALIVE, "draining", "removing")  # count towards what may be there at most
+
+# What every kubelet says of itself; a pool's own labels may say otherwise.
+_KUBELET_LABELS = {
+    "kubernetes.io/os": "linux",
+    "kubernetes.io/arch": "amd64",
+    "beta.kubernetes.io/os": "linux",
+    "beta.kubernetes.io/arch": "amd64",
+    "kubernetes.io/hostname": "",
+}
+
+
+def labels_of(pool: Pool) -> Mapping[str, str]:
+    """The labels that a node of the pool will have."""
+    return {**_KUBELET_LABELS, **pool.labels, POOL_LABEL: pool.name}
+
+
+def room_of(pool: Pool, daemons: Iterable[Shape]) -> Resources:
+    """What a new node of the pool offers to Pods, when those of DaemonSets have taken theirs."""
+    free, labels = dict(pool.capacity), labels_of(pool)
+    free.setdefault("pods", 110)
+    for daemon in daemons:
+        if not kept_away(daemon, labels, pool.taints) and count_fit(free, daemon.requests):
+            for name, value in daemon.requests:
+                free[name] -= value
+    return free
+
+
+@dataclass(slots=True)
+class Room:
+    """A pool while new nodes are chosen. count: machines that exist. left: how many more may be asked for.
+
+    reason: why there are no more. stopped: machines that would be started again first.
+    """
+
+    pool: Pool
+    free: Resources
+    labels: Mapping[str, str]
+    count: int
+    stopped: tuple[str, ...] = ()
+    left: int = 0
+    reason: str = ""
+    new: int = 0
+    pods: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def node(self, name: str = "") -> Bin:
+        """An empty node of the pool, which is not there yet."""
+        return Bin(name, "coming", self.free, self.labels, self.pool.taints)
+
+
+class Rooms:
+    """All pools while new nodes are chosen, within their own limits and those of the cluster."""
+
+    def __init__(self, snapshot: Snapshot, pools: Sequence[Pool], limits: Limits, failing: Mapping[str, str]) -> None:
+        self.limits = limits
+        self.by_name = {
+            pool.name: Room(pool, room_of(pool, snapshot.daemons), labels_of(pool), *_machines(snapshot, pool.name))
+            for pool in sorted(pools, key=lambda pool: pool.name)
+        }
+        for room in self.by_name.values():
+            room.left, room.reason = _own_room(room, snapshot, failing.get(room.pool.name, ""))
+
+    def __iter__(self) -> Iterator[Room]:
+        return iter(self.by_name.values())
+
+    def left(self, room: Room) -> tuple[int, str]:
+        """How many more machines of the pool may be asked for now, and what sets that bound."""
+        left, reason = room.left, room.reason
+        for bound, why in self._cluster_bounds(room.pool.capacity):
+            if bound < left:
+                left, reason = max(0, bound), why
+        return left, reason
+
+    def _cluster_bounds(self, capacity: Resources) -> Iterator[tuple[int, str]]:
+        totals = {"nodes": self.limits.nodes, "cpu": self.limits.cpu, "memory": self.limits.memory}
+        for name, limit in totals.items():
+            each = 1 if name == "nodes" else capacity.get(name, 0)
+            if limit is not None and each > 0:
+                yield (limit - self._used(name)) // each, f"limits.{name} of the cluster is reached"
+
+    def _used(self, name: str) -> int:
+        return sum(
+            room.count * (1 if name == "nodes" else room.pool.capacity.get(name, 0)) for room in self.by_name.values()
+        )
+
+    def take(self, room: Room, count: int, reason: str, pods: Iterable[str] = ()) -> None:
+        """Ask for so many machines of the pool."""
+        room.new += count
+        room.count += count
+        room.left -= count
+        room.pods.extend(pods)
+        room.reasons.append(reason)
+        if room.left <= 0 and not room.reason:
+            room.reason = f"max of the pool, {room.pool.max}, is reached"
+
+
+def _machines(snapshot: Snapshot, pool: str) -> tuple[int, tuple[str, ...]]:
+    """How many machines of a pool exist, and which are stopped."""
+    machines = [machine for machine in snapshot.machines.values() if machine.pool == pool]
+    stopped = sorted(machine.name for machine in machines if machine.phase == "stopped")
+    return sum(machine.phase in EXISTING for machine in machines), tuple(stopped)
+
+
+def _own_room(room: Room, snapshot: Snapshot, failing: str) -> tuple[int, str]:
+    """How many more machines of a pool its own settings and its standing allow, and what sets the bound."""
+    pool, health = room.pool, snapshot.health.get(room.pool.name, PoolHealth())
+    if pool.cloud in snapshot.clouds_away:
+        return 0, f"cloud {pool.cloud} does not answer"
+    if failing:
+        return 0, failing
+    if opens := rests_until(health, snapshot.now):
+        until = datetime.fromtimestamp(opens, UTC).strftime("%H:%M:%S")  # the same each time it is told
+        return 0, f"after a failure the pool rests until {until} UTC: {health.reason}"
+    left = max(0, pool.max - room.count)
+    if health.room is not None and health.room < left:
+        return max(0, health.room), f"the quota allows {max(0, health.room)} more: {health.reason}".rstrip(": ")
+    return left, "" if left else f"max of the pool, {pool.max}, is reached"
+
+
+def on_the_way(machine: MachineView, snapshot: Snapshot) -> bool:
+    """Whether a machine will become a node; one whose node is ready has done so."""
+    node = snapshot.nodes.get(machine.name)
+    return machine.phase in ON_THE_WAY and not (node and node.ready)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions written down with all that they were made from, and made again later: one line of JSON each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from oscar_fedcloud.autoscaler.model import Decision, Launch, Pool, Refusal, Removal, Rules, Snapshot
+from oscar_fedcloud.autoscaler.planning.decide import decide
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One decision. Pools are without their templates, which no decision looks at and which belong to the cloud."""
+
+    version: int
+    snapshot: Snapshot
+    pools: tuple[Pool, ...]
+    rules: Rules
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A recorded decision beside what is decided from the same snapshot now."""
+
+    snapshot: Snapshot
+    pools: tuple[Pool, ...]
+    rules: Rules
+    recorded: Decision
+    decision: Decision
+
+    @property
+    def same(self) -> bool:
+        """Whether both decisions are the same."""
+        return self.recorded == self.decision
+
+    def text(self) -> str:
+        """For people."""
+        if self.same:
+            return "\n".join(["the same decision:", *_lines(self.decision)])
+        then, now = _lines(self.recorded), _lines(self.decision)
+        return "\n".join(["another decision, then:", *then, "now:", *now])
+
+
+def record(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules, decision: Decision) -> bytes:
+    """One line for a file of records."""
+    bare = tuple(replace(pool, template={}) for pool in pools)
+    return msgspec.json.encode(Record(_VERSION, snapshot, bare, rules, decision)) + b"\n"
+
+
+def replay(line: bytes) -> Replayed:
+    """Decide again what a line records. Raises ValueError when it is no such line."""
+    try:
+        found = msgspec.json.decode(line, type=Record)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"this is not a recorded decision: {error}") from error
+    if found.version != _VERSION:
+        raise ValueError(f"the record has version {found.version}, this program reads version {_VERSION}")
+    decision = decide(found.snapshot, found.pools, found.rules)
+    return Replayed(found.snapshot, found.pools, found.rules, found.decision, decision)
+
+
+def _lines(decision: Decision) -> list[str]:
+    lines = [*map(show_launch, decision.launches), *map(show_removal, decision.removals)]
+    lines += map(show_refusal, decision.refusals)
+    if decision.held_back:
+        lines.append(f"nothing is removed: {decision.held_back}")
+    return [f"  {line}" for line in lines or ["nothing to do"]]
+
+
+def show_launch(launch: Launch) -> str:
+    """A launch for people."""
+    resumed = f", {len(launch.resume)} of them stopped ones" if launch.resume else ""
+    return f"pool {launch.pool}: +{launch.count} machine{'s' * (launch.count > 1)}{resumed} ({launch.reason})"
+
+
+def show_removal(removal: Removal) -> str:
+    """A step for people."""
+    return f"machine {removal.machine}: {removal.step.replace('_', ' ')} ({removal.reason})"
+
+
+def show_refusal(refusal: Refusal) -> str:
+    """A refusal for people."""
+    reasons = "; ".join(f"pool {pool}: {reason}" for pool, reason in sorted(refusal.reasons.items()))
+    return f"{refusal.count} Pods ask in vain ({reasons or 'there is no pool'})"

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which pools new nodes come from: by priority, then price, then least waste; also for minimums and spares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from oscar_fedcloud.autoscaler.model import Launch, Refusal, Resources, Shape
+from oscar_fedcloud.autoscaler.planning.fits import kept_away, too_large
+from oscar_fedcloud.autoscaler.planning.packing import Estimate, Placement, Waiting, estimate, size
+from oscar_fedcloud.autoscaler.planning.pool_candidates import Room, Rooms
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """New nodes of one pool for some of the demand. rank: the smallest is the best."""
+
+    room: Room
+    items: list[Waiting]
+    estimate: Estimate
+    rank: tuple[float, float, int, str]
+
+
+def grow(waiting: Sequence[Waiting], rooms: Rooms) -> list[Placement]:
+    """Take new nodes for all demand that triggers any and can be served; where its Pods go.
+
+    Pods that the scheduler has not judged yet are taken along when others of their shape found no room: it will judge
+    them alike, and one request for all of them is better than one for each few that it comes to.
+    """
+    triggering = {item.demand.shape for item in waiting if item.left and item.demand.triggers}
+    waiting = [item for item in waiting if item.demand.shape in triggering and not item.demand.shape.unsupported]
+    placements: list[Placement] = []
+    while option := _best([item for item in waiting if item.left], rooms):
+        name = option.room.pool.name
+        placed = []
+        for item, count in zip(option.items, option.estimate.placed, strict=True):
+            if count:
+                placed.append(Placement(item.demand, count, "new", name, item.take(count)))
+        count = sum(each.count for each in placed)
+        pods = [pod for each in placed for pod in each.pods]
+        rooms.take(option.room, option.estimate.nodes, f"{count} Pods have no room", pods)
+        placements += placed
+    return placements
+
+
+def _best(waiting: Sequence[Waiting], rooms: Rooms) -> _Option | None:
+    """The best option of the highest priority that serves anything at all."""
+    for priority in sorted({room.pool.priority for room in rooms}, reverse=True):
+        options = [
+            option for room in rooms if room.pool.priority == priority and (option := _option(waiting, room, rooms))
+        ]
+        if options:
+            return min(options, key=lambda option: option.rank)
+    return None
+
+
+def _option(waiting: Sequence[Waiting], room: Room, rooms: Rooms) -> _Option | None:
+    most, _ = rooms.left(room)
+    items = [item for item in waiting if most and not why_not(item.demand.shape, room)]
+    if not items:
+        return None
+    shapes = [item.demand.shape for item in items]
+    found = estimate(room.node(), shapes, [item.left for item in items], most)
+    if not found.nodes:
+        return None
+    placed = sum(count * size(shape, _UNITS) for count, shape in zip(found.placed, shapes, strict=True))
+    rank = (room.pool.price * found.nodes / placed, _waste(room.free, shapes, found), found.nodes, room.pool.name)
+    return _Option(room, items, found, rank)
+
+
+_UNITS = {"cpu": 1000, "memory": 4 * 2**30, "ephemeral-storage": 100 * 2**30, "pods": 100}  # to compare unlike amounts
+
+
+def _waste(free: Resources, shapes: Sequence[Shape], found: Estimate) -> float:
+    """The mean share of the new nodes' resources that nobody asked for."""
+    used: dict[str, int] = {}
+    for shape, count in zip(shapes, found.placed, strict=True):
+        for name, value in shape.requests:
+            used[name] = used.get(name, 0) + value * count
+    shares = [
+        1.0 - used.get(name, 0) / (value * found.nodes)
+        for name, value in free.items()
+        if value > 0 and name not in ("pods", "ephemeral-storage")
+    ]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def why_not(shape: Shape, room: Room) -> str:
+    """Why the shape fits on no new node of the pool, however many there may be; "" = it does."""
+    if shape.unsupported:
+        return f"not simulated: {', '.join(shape.unsupported)}"
+    return kept_away(shape, room.labels, room.pool.taints) or too_large(shape, room.free)
+
+
+def refusals(waiting: Sequence[Waiting], rooms: Rooms) -> Iterator[Refusal]:
+    """The demand that asks in vain, with each pool's reason."""
+    for item in waiting:
+        if item.left and item.demand.triggers:
+            demand = item.demand
+            reasons = {room.pool.name: why_not(demand.shape, room) or rooms.left(room)[1] for room in rooms}
+            yield Refusal(demand.shape, item.left, demand.pods[demand.count - item.left :], reasons)
+
+
+def keep(room: Room, rooms: Rooms, wanted: int, reason: str) -> None:
+    """Take so many more machines of a pool, as far as it may have them."""
+    left, _ = rooms.left(room)
+    if (count := min(wanted, left)) > 0:
+        rooms.take(room, count, reason)
+
+
+def launches(rooms: Rooms) -> Iterator[Launch]:
+    """One request for each pool."""
+    for room in rooms:
+        if room.new:
+            resume = room.stopped[: room.new]
+            yield Launch(room.pool.name, room.new, "; ".join(room.reasons), tuple(sorted(room.pods)), resume)

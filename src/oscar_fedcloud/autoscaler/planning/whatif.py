@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What would be asked for if more work came, or if the pools were others: a decision that nobody carries out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from oscar_fedcloud.autoscaler.cluster.quantities import parse_quantity
+from oscar_fedcloud.autoscaler.model import Demand, Launch, Pool, Refusal, Rules, Shape, Snapshot
+from oscar_fedcloud.autoscaler.planning.decide import decide
+from oscar_fedcloud.autoscaler.planning.pool_candidates import ALIVE
+from oscar_fedcloud.autoscaler.planning.recording import show_launch, show_refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What would follow. nodes: machines of each pool then. price_per_hour, watts: of all of them, as pools state."""
+
+    launches: tuple[Launch, ...]
+    refusals: tuple[Refusal, ...]
+    nodes: Mapping[str, int]
+    price_per_hour: float
+    watts: float
+
+    def text(self) -> str:
+        """For people."""
+        lines = [*map(show_launch, self.launches)] or ["no machine more: there is room for everything that fits at all"]
+        lines += map(show_refusal, self.refusals)
+        lines.append("then: " + ", ".join(f"{count} in pool {pool}" for pool, count in sorted(self.nodes.items())))
+        if self.price_per_hour:
+            lines.append(f"price of an hour: {self.price_per_hour:g}")
+        if self.watts:
+            lines.append(f"power: {self.watts:g} W")
+        return "\n".join(lines)
+
+
+def what_if(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules, demand: Sequence[Demand]) -> Outlook:
+    """What would be asked for if this demand came on top of what is there."""
+    decision = decide(replace(snapshot, demand=(*snapshot.demand, *demand)), pools, rules)
+    nodes = {pool.name: 0 for pool in pools}
+    for machine in snapshot.machines.values():
+        if machine.phase in ALIVE and machine.pool in nodes:
+            nodes[machine.pool] += 1
+    for launch in decision.launches:
+        nodes[launch.pool] += launch.count
+    return Outlook(
+        decision.launches,
+        decision.refusals,
+        nodes,
+        sum(pool.price * nodes[pool.name] for pool in pools),
+        sum(pool.watts * nodes[pool.name] for pool in pools),
+    )
+
+
+def parse_demand(text: str) -> Demand:
+    """Demand as people write it, e.g. ``500 x cpu=2,memory=4Gi,nvidia.com/gpu=1``. Raises ValueError."""
+    number, times, rest = text.partition("x")
+    if not times or not number.strip().isdigit() or int(number) < 1:
+        raise ValueError(f"{text!r} is not demand, write for example '500 x cpu=2,memory=4Gi'")
+    requests = {"pods": 1}
+    for part in rest.split(","):
+        name, equals, value = (each.strip() for each in part.partition("="))
+        if not name or not equals:
+            raise ValueError(f"{part.strip()!r} is not a resource, write for example cpu=2")
+        requests[name] = parse_quantity(value, name, up=True)
+    return Demand(Shape(tuple(sorted(requests.items()))), int(number))

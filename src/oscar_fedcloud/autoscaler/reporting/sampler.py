@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From snapshots to what the history and the figures keep."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
+
+from oscar_fedcloud.autoscaler.model import MachineView, NodeView, Pool, Snapshot
+from oscar_fedcloud.autoscaler.planning.pool_health import rests_until
+from oscar_fedcloud.autoscaler.reporting.history import History
+from oscar_fedcloud.autoscaler.reporting.metrics import Figures
+
+State = Literal["starting", "busy", "idle", "unready", "leaving", "stopped", "failed"]
+STATES: tuple[State, ...] = get_args(State)
+_SHORTEST = 1.0  # s between looks
+
+Usage = Mapping[str, Mapping[str, int]]
+
+
+def state_of(machine: MachineView, node: NodeView | None) -> State:
+    """What a machine does, in the words of the report."""
+    if machine.phase in ("asked", "starting"):
+        return "starting"
+    if machine.phase in ("draining", "removing"):
+        return "leaving"
+    if machine.phase in ("stopped", "failed"):
+        return "stopped" if machine.phase == "stopped" else "failed"
+    if node is None or not node.ready:
+        return "unready"
+    return "busy" if node.jobs or node.held or node.movable else "idle"
+
+
+def shares(snapshot: Snapshot, pools: Mapping[str, Pool], usage: Usage) -> dict[tuple[str, str], float]:
+    """How much of the nodes each service holds: (pool, service) -> nodes; service "" = what nobody asked for."""
+    found: dict[tuple[str, str], float] = defaultdict(float)
+    for machine in snapshot.machines.values():
+        pool = pools.get(machine.pool)
+        if pool is None or machine.name not in snapshot.nodes:
+            continue
+        rest = 1.0
+        for service, cpu in usage.get(machine.name, {}).items():
+            share = min(rest, cpu / max(1, pool.capacity.get("cpu", 0)))
+            found[machine.pool, service or "(others)"] += share
+            rest -= share
+        found[machine.pool, ""] += rest
+    return dict(found)
+
+
+class Sampler:
+    """Notes snapshots. service_of: the service of a waiting Pod ``namespace/name``, "" = none of ours."""
+
+    def __init__(self, history: History, figures: Figures, service_of: Callable[[str], str]) -> None:
+        self.history = history
+        self.figures = figures
+        self.service_of = service_of
+        self._last = 0.0
+        self._waiting: dict[str, tuple[float, str]] = {}
+
+    def note(self, snapshot: Snapshot, pools: Mapping[str, Pool], waits: Mapping[str, float], usage: Usage) -> None:
+        """Note how things stand; more than once a second only what ended its wait."""
+        self._note_waits(snapshot.now, waits)
+        if snapshot.now - self._last < _SHORTEST:
+            return
+        self._last = snapshot.now
+        states: Counter[tuple[str, str]] = Counter(
+            (each.pool, state_of(each, snapshot.nodes.get(each.name))) for each in snapshot.machines.values()
+        )
+        self.history.look(snapshot.now, states, shares(snapshot, pools, usage))
+        self._set_gauges(snapshot, pools, len(waits))
+
+    def _note_waits(self, now: float, waits: Mapping[str, float]) -> None:
+        for pod in [each for each in self._waiting if each not in waits]:
+            since, service = self._waiting.pop(pod)
+            self.history.waited(now, service, max(0.0, now - since))
+            self.figures.waited.observe(max(0.0, now - since))
+        for pod, since in waits.items():
+            if pod not in self._waiting:
+                self._waiting[pod] = (since, self.service_of(pod))
+
+    def _set_gauges(self, snapshot: Snapshot, pools: Mapping[str, Pool], waiting: int) -> None:
+        figures = self.figures
+        phases = Counter((each.pool, each.phase) for each in snapshot.machines.values())
+        figures.machines.clear()
+        for (pool, phase), count in phases.items():
+            figures.machines.labels(pool, phase).set(count)
+        for name in pools:
+            health = snapshot.health.get(name)
+            opens = rests_until(health, snapshot.now) if health else 0.0
+            figures.pool_rests.labels(name).set(max(0.0, opens - snapshot.now))
+        figures.waiting.set(waiting)

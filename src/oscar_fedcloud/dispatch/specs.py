@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the Job of an attempt from the catalogue and the stores."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+
+from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.config import Config
+from oscar_fedcloud.domain.runs import Attempt, OutputPlace, Run, StoredObject, job_name
+from oscar_fedcloud.domain.stores import Credential
+from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.launchers.port import JobSpec, LaunchError
+from oscar_fedcloud.launchers.runner.environment import (
+    RunnerSettings,
+    event_environment,
+    output_places,
+    providers_of,
+    remote_name,
+    secret_environment,
+    service_environment,
+    written_environment,
+)
+from oscar_fedcloud.storage.foreign import foreign_provider
+from oscar_fedcloud.storage.ports import Provider
+
+
+def job_spec(
+    service: Service,
+    revision: str,
+    run: Run,
+    attempt: int,
+    settings: RunnerSettings,
+    stores: Mapping[str, Mapping[str, str]],
+    written: Sequence[StoredObject] = (),
+) -> JobSpec:
+    """The Job of one attempt.
+
+    stores: by provider id, the rclone variables of each store that its runner talks to. written: what earlier attempts
+    of the run are recorded to have written.
+    """
+    job = job_name(service.name, run.id, attempt)
+    constant = service_environment(service, settings)
+    varying = event_environment(service, run, attempt, job, settings)
+    places = output_places(service, run.event)
+    return JobSpec(
+        job=job,
+        service=service,
+        service_revision=revision,
+        script=service.script.encode("utf-8", "surrogateescape"),
+        run=run,
+        attempt=attempt,
+        env=constant | varying | written_environment(written, places),
+        secrets=secret_environment(service, stores),
+        memory=service.memory_bytes,
+        cpu=service.cpu_cores,
+        timeout=float(service.timeout),
+        image=service.image,
+        constant=constant,
+        outputs=places,
+    )
+
+
+class Specs:
+    """Knows everything that a Job is made of."""
+
+    def __init__(self, config: Config, catalogue: Catalogue, providers: Mapping[str, Provider]) -> None:
+        self.catalogue = catalogue
+        self.providers = providers
+        self.settings = RunnerSettings(
+            rclone=config.launcher.rclone,
+            log_provider=next(iter(providers)),
+            log_bucket=config.log_bucket,
+            log_max=config.launcher.log_max,
+            staging_timeout=config.launcher.staging_timeout,
+            node=socket.gethostname(),
+        )
+
+    def make(self, run: Run, attempt: int, written: Sequence[StoredObject]) -> JobSpec:
+        """The Job of one attempt of a run that has written these objects before.
+
+        Raises LaunchError when the service or one of its keys is gone.
+        """
+        entry = self.catalogue.entries.get(run.service)
+        if entry is None:
+            raise LaunchError(f"service {run.service} does not exist any more")
+        service = self.catalogue.services[run.service]
+        keys = self.catalogue.store.keys(run.service)
+        needed = providers_of(service, run, self.settings)
+        stores = {provider_id: self._remote(service, provider_id, keys) for provider_id in needed}
+        return job_spec(service, str(entry.revision), run, attempt, self.settings, stores, written)
+
+    def places(self, run: Run, attempt: Attempt) -> tuple[OutputPlace, ...]:
+        """Where an attempt of an earlier life may have written; () if its service has changed since it began."""
+        entry, service = self.catalogue.entries.get(run.service), self.catalogue.services.get(run.service)
+        if entry is None or service is None or entry.changed > attempt.started:
+            return ()
+        return output_places(service, run.event)
+
+    def _remote(self, service: Service, provider_id: str, keys: Mapping[str, Credential]) -> dict[str, str]:
+        """The rclone variables of one store: the service's own key at a configured one, else what its FDL says."""
+        remote = remote_name(provider_id)
+        provider = self.providers.get(provider_id)
+        if provider is None:
+            try:
+                foreign = foreign_provider(service, provider_id)
+            except (KeyError, ValueError) as error:
+                raise LaunchError(f"service {service.name} has no storage provider {provider_id} any more") from error
+            return foreign.rclone_env(remote, foreign.ensure_credential(service, None))
+        if provider_id not in keys:
+            raise LaunchError(f"service {service.name} has no key for storage provider {provider_id} yet")
+        return provider.rclone_env(remote, keys[provider_id])

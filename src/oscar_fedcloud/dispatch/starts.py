@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hands attempts to the launcher. Whatever goes wrong ends the attempt with a reason, and gives its slot back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from oscar_fedcloud.dispatch.slots import Slots
+from oscar_fedcloud.domain.runs import Attempt, AttemptState, Completion, Run, StoredObject
+from oscar_fedcloud.launchers.port import JobSpec, Launcher, LaunchError
+from oscar_fedcloud.ledger import BadValue, Ledger, LedgerUnavailable
+from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.runtime.waiting import Troubles, doubled, in_words, is_cancelled
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 32
+_TRIES = 3  # of a start that fails unexpectedly: it may have taken effect, and is the same Job when repeated
+_PAUSE = 1.0  # s before the second try; doubled
+_LEDGER_PAUSE = 1.0  # s between tries while the ledger is unavailable
+_SLOW = 60.0  # s after which a start without an answer no longer holds up others
+
+
+class Starts:
+    """Starts Jobs, some at the same time.
+
+    spec: makes the Job of an attempt. failed: told of those that could not be started. slots: of Jobs not ended.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        launcher: Launcher,
+        troubles: Troubles,
+        spec: Callable[[Run, int, Sequence[StoredObject]], JobSpec],
+        failed: Callable[[Completion], None],
+        slots: Slots,
+    ) -> None:
+        self.ledger = ledger
+        self.launcher = launcher
+        self.slots = slots
+        self.troubles = troubles
+        self.spec = spec
+        self.failed = failed
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._tasks: dict[str, tuple[asyncio.Task[None], str]] = {}  # Job -> its start and its service
+        self._cancelled: set[str] = set()
+
+    def begin(self, run: Run, attempt: Attempt) -> None:
+        """Start the Job of an attempt, in a task of its own, unless that is under way."""
+        if attempt.job in self._tasks:
+            return
+        task = asyncio.create_task(self._start(run, attempt), name=f"launch {attempt.job}")
+        self._tasks[attempt.job] = task, run.service
+        task.add_done_callback(lambda _: self._done(attempt.job))
+
+    def _done(self, job: str) -> None:
+        self._tasks.pop(job, None)
+        self._cancelled.discard(job)
+        self.troubles.clear(f"start of job {job}")
+
+    async def _start(self, run: Run, attempt: Attempt) -> None:
+        try:
+            await self._launch(attempt.job, self.spec(*await self._read(run, attempt)))
+            if attempt.job in self._cancelled:
+                await self.launcher.cancel(attempt.job)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
+            reason = str(error)
+            if not isinstance(error, LaunchError | BadValue):
+                report(log, "a job could not be made", error, job=attempt.job)
+                reason = f"the job could not be made: {in_words(error)}"
+            self.failed(Completion(attempt.job, AttemptState.LAUNCH_FAILED, None, reason))
+
+    async def _read(self, run: Run, attempt: Attempt) -> tuple[Run, int, Sequence[StoredObject]]:
+        """Return the run with its event's record, the attempt's number, and what the attempts before it wrote.
+
+        The ledger leaves a record out where it is large. Raises BadValue.
+        """
+        while True:
+            try:
+                if not run.event.record:
+                    run = await asyncio.to_thread(self.ledger.record_of, run)
+                if attempt.number == 1:
+                    return run, attempt.number, ()
+                written = await asyncio.to_thread(self.ledger.written, run.id, attempt.number)
+                return run, attempt.number, written
+            except LedgerUnavailable as error:
+                log.warning("ledger unavailable, the start of a job waits", job=run.id, error=str(error))
+                await asyncio.sleep(_LEDGER_PAUSE)
+
+    async def _launch(self, job: str, spec: JobSpec) -> None:
+        """Start the Job. One that fails unexpectedly is started again, since it may be there; in the end it must go."""
+        pause = _PAUSE
+        for left in reversed(range(_TRIES)):
+            try:
+                await self._answered(job, spec)
+                return
+            except LaunchError:
+                raise
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
+                if not left:
+                    await self._call_off(job)
+                    raise
+                report(log, "the start of a job failed, and is tried again", error, job=job)
+                self.troubles.note(f"start of job {job}", error, pause)
+                await asyncio.sleep(pause)
+                if job not in self.slots:
+                    return  # it had begun, and has ended meanwhile
+                pause = doubled(pause, _SLOW)
+
+    async def _answered(self, job: str, spec: JobSpec) -> None:
+        """Wait for the launcher's answer; for one that takes long, without one of the places for starts."""
+        async with self._places:
+            work = asyncio.ensure_future(self.launcher.start(spec))
+            try:
+                done, _ = await asyncio.wait({work}, timeout=_SLOW)
+            except asyncio.CancelledError:
+                work.cancel()
+                raise
+        if not done:
+            self.troubles.note(f"start of job {job}", f"no answer for {_SLOW:g} s", _SLOW)
+        await work
+
+    async def _call_off(self, job: str) -> None:
+        """End a Job that may have begun although its start failed."""
+        try:
+            await self.launcher.cancel(job)
+        except Exception as error:
+            log.warning("a job that could not be started cannot be cancelled either", job=job, error=in_words(error))
+
+    def cancel(self, job: str) -> None:
+        """The Job is cancelled: end it as soon as its start, if that is under way, has been answered."""
+        if job in self._tasks:
+            self._cancelled.add(job)
+
+    def jobs(self) -> set[str]:
+        """Return the Jobs that are not handed to the launcher yet."""
+        return set(self._tasks)
+
+    def services(self) -> Counter[str]:
+        """Return how many of them each service has."""
+        return Counter(service for _, service in self._tasks.values())
+
+    async def close(self) -> None:
+        """Start nothing more. What the ledger says has begun is started by the next life."""
+        tasks = [task for task, _ in self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stores that a service brings along in its FDL (``storage_providers``), beside those of the site's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.fdl import USABLE_TYPES, FdlProblem, Service, make_problem, provider_type
+from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.registry import make_provider
+from oscar_fedcloud.storage.s3.connection import HostAndScheme
+
+_AMAZON = "https://s3.{region}.amazonaws.com"
+
+
+def settings_of(service: Service, provider_id: str) -> ProviderConfig | None:
+    """How to reach a store that the service declares; None when it does not, or when it is of a type not served here.
+
+    Such a store is polled, also when it is a MinIO: its webhooks are not ours to set.
+    """
+    kind, _, name = provider_id.partition(".")
+    given: Mapping[str, Any] | None = service.storage_providers.get(kind, {}).get(name)
+    if given is None or kind not in ("minio", "s3"):
+        return None
+    region = given.get("region") or "us-east-1"
+    return ProviderConfig(
+        type="s3",
+        endpoint=given.get("endpoint") or _AMAZON.format(region=region),
+        region=region,
+        access_key=given["access_key"],
+        secret_key=given["secret_key"],
+        verify=given.get("verify", True),
+    )
+
+
+def moved(before: Service, after: Service) -> set[str]:
+    """The ids of stores that a service brings along and that have another endpoint after a change."""
+    names = {source.storage_provider for source in after.input}
+    return {name for name in names if _endpoint(before, name) not in ("", _endpoint(after, name))}
+
+
+def _endpoint(service: Service, provider_id: str) -> str:
+    settings = settings_of(service, provider_id)
+    return settings.endpoint if settings else ""
+
+
+def foreign_provider(service: Service, provider_id: str) -> Provider:
+    """The store that a service declares under this id. Raises KeyError."""
+    settings = settings_of(service, provider_id)
+    if settings is None:
+        raise KeyError(provider_id)
+    return make_provider(provider_id, settings)
+
+
+def problems(
+    service: Service, place: str, configured: Iterable[str], others: Iterable[Service]
+) -> Iterator[FdlProblem]:
+    """What is wrong with the stores that a service names, seen from this site and its other services.
+
+    Inputs are looked for by store, bucket and prefix over all services, so one id must mean one store.
+    """
+    site = set(configured)
+    for number, target in enumerate(service.output):
+        if target.storage_provider not in site and settings_of(service, target.storage_provider) is None:
+            yield _unusable(f"{place}.output[{number}].storage_provider", target.storage_provider, site)
+    for number, source in enumerate(service.input):
+        where, provider_id = f"{place}.input[{number}].storage_provider", source.storage_provider
+        if provider_id in site:
+            continue
+        settings = settings_of(service, provider_id)
+        if settings is None:
+            yield _unusable(where, provider_id, site)
+        elif problem := _endpoint_problem(settings):
+            yield make_problem(where, settings.endpoint, problem, "give http(s)://host[:port]")
+        elif rival := _rival(service.name, provider_id, settings, others):
+            hint = "give the store another id in storage_providers"
+            yield make_problem(where, provider_id, f"is declared with other settings by service {rival}", hint)
+
+
+def _endpoint_problem(settings: ProviderConfig) -> str:
+    try:
+        HostAndScheme.of(settings.endpoint)
+    except ValueError:
+        return "is no endpoint of a store"
+    return ""
+
+
+def _unusable(place: str, provider_id: str, site: set[str]) -> FdlProblem:
+    hint = f"use {', '.join(sorted(site))}, or declare a minio or s3 store in storage_providers"
+    text = "is no store that this server can use"
+    if provider_type(provider_id) not in USABLE_TYPES:
+        text = "is not usable on this server version"
+    return make_problem(place, provider_id, text, hint)
+
+
+def _rival(name: str, provider_id: str, settings: ProviderConfig, others: Iterable[Service]) -> str | None:
+    for other in others:
+        reads = other.name != name and any(source.storage_provider == provider_id for source in other.input)
+        if reads and settings_of(other, provider_id) != settings:
+            return other.name
+    return None

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes keys for services where a store can: as service accounts of MinIO, by its admin API. All methods block."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import msgspec
+from minio import MinioAdmin
+from minio.credentials.providers import StaticProvider
+from minio.error import MinioAdminException
+from urllib3 import PoolManager
+
+from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.domain.stores import Credential
+from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.storage.minio.policy import same_policy
+from oscar_fedcloud.storage.s3.connection import HostAndScheme
+
+_AT_ONCE = 2  # calls; each derives encryption keys (argon2), which takes 64 MiB and a processor for a while
+_OURS = "OSCAR service "  # what the descriptions of our accounts begin with
+
+
+def admin_client(config: ProviderConfig, pool: PoolManager) -> MinioAdmin:
+    """A client of MinIO's admin API."""
+    address = HostAndScheme.of(config.endpoint)
+    return MinioAdmin(
+        endpoint=address.host,
+        credentials=StaticProvider(config.access_key, config.secret_key),
+        region=config.region,
+        secure=address.secure,
+        http_client=pool,
+    )
+
+
+class KeyIssuer:
+    """The accounts that we have at one store. Raises what the client raises."""
+
+    def __init__(self, admin: MinioAdmin) -> None:
+        self._admin = admin
+        self._calls = threading.BoundedSemaphore(_AT_ONCE)
+
+    def refusal(self) -> str:
+        """Return why the store makes no keys for us, or "". Raises OSError and HTTPError when it does not answer."""
+        try:
+            with self._calls:
+                info = json.loads(self._admin.info())
+        except MinioAdminException as error:
+            said = str(error).partition(", Body")[0]
+            if "Status: 5" in said:
+                raise  # it is just starting, say
+            return f"it has no admin API of MinIO, or none for this key ({said})"
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            return f"it has no admin API of MinIO ({type(error).__name__})"
+        return "" if isinstance(info, dict) else "it has no admin API of MinIO"
+
+    def ensure(self, service: Service, policy: dict[str, Any], known: Credential | None) -> Credential:
+        """A key with exactly this policy; the known one when it still exists."""
+        with self._calls:
+            if known and (current := self._account(known.access_key)):
+                if not same_policy(current["policy"], policy) or current["status"] != "on":
+                    self._admin.update_service_account(access_key=known.access_key, policy=policy, status="enabled")
+                return known
+            answer = self._admin.add_service_account(policy=policy, description=f"{_OURS}{service.name}")
+            made = json.loads(answer)["credentials"]
+            return Credential(made["accessKey"], made["secretKey"])
+
+    def drop(self, known: Credential) -> None:
+        """Remove a key; one that is gone already is no error."""
+        try:
+            self._admin.delete_service_account(known.access_key)
+        except MinioAdminException as error:
+            if not _unknown_account(error):
+                raise
+
+    def is_ours(self, access_key: str) -> bool:
+        """Whether this key was made here, rather than given by the service."""
+        with self._calls:
+            account = self._account(access_key)
+        return account is not None and str(account["description"]).startswith(_OURS)
+
+    def _account(self, access_key: str) -> dict[str, Any] | None:
+        """Policy (as data), status and description of a service account, or None."""
+        try:
+            info = json.loads(self._admin.get_service_account(access_key))
+        except MinioAdminException as error:
+            if _unknown_account(error):
+                return None
+            raise
+        policy = {} if info.get("impliedPolicy") else msgspec.json.decode(info.get("policy") or "{}")
+        return {"policy": policy, "status": info.get("accountStatus"), "description": info.get("description", "")}
+
+
+def _unknown_account(error: MinioAdminException) -> bool:
+    return "XMinioInvalidIAMCredentials" in str(error)

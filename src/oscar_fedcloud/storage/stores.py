@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stores that the daemon works with: those of its configuration, and those that services bring along.
+
+Each store has threads of its own for its requests, so that one that hangs holds up nobody but its own callers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any, ParamSpec, TypeVar
+
+import structlog
+
+from oscar_fedcloud.config import ProviderConfig
+from oscar_fedcloud.fdl import Service
+from oscar_fedcloud.runtime.threads import Threads
+from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.foreign import settings_of
+from oscar_fedcloud.storage.ports import Provider
+
+log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_SITE_THREADS = 16
+_FOREIGN_THREADS = 4
+_PATIENCE = 300.0  # s for one call; each request in it has limits of its own
+_PROBE = 5.0  # s for a look at whether a store works
+
+
+class StoreCalls:
+    """Calls to one store: in its own threads, each for a limited time."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self.name = name
+        self._threads = Threads(size, f"store {name}")
+        self._lock = threading.Lock()
+        self._hanging = 0  # calls that nobody waits for any more, and that still run
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of ``call``. Raises what it raises; ProviderError when it takes too long, or when all calls do."""
+        return await self.within(_PATIENCE, call, *args, **kwargs)
+
+    async def within(self, seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same with a time limit of its own."""
+        future = self._submit(lambda: call(*args, **kwargs))
+        waiter = asyncio.wrap_future(future)
+        try:
+            done, _ = await asyncio.wait([waiter], timeout=seconds)
+            if not done:
+                raise ProviderError(f"storage provider {self.name} did not answer within {seconds:g} s")
+            return waiter.result()
+        finally:
+            if not waiter.done():
+                self._leave(future)
+                waiter.cancel()
+
+    def begin(self, call: Callable[[], T], seconds: float) -> Callable[[], T]:
+        """Begin a call from any thread; what is returned waits for its result, and raises as ``run``."""
+        future = self._submit(call)
+        end = time.monotonic() + seconds
+
+        def result() -> T:
+            try:
+                return future.result(max(0.0, end - time.monotonic()))
+            except TimeoutError as error:
+                if future.done():
+                    raise  # its own
+                self._leave(future)
+                raise ProviderError(f"storage provider {self.name} did not answer within {seconds:g} s") from error
+
+        return result
+
+    def _submit(self, call: Callable[[], T]) -> Future[T]:
+        if self._hanging >= self._threads.size:
+            raise ProviderError(f"storage provider {self.name} does not answer: {self._hanging} calls to it hang")
+        try:
+            return self._threads.submit(call)
+        except RuntimeError as error:
+            raise ProviderError(f"storage provider {self.name} is not used any more") from error
+
+    def _leave(self, call: Future[Any]) -> None:
+        """Nobody waits for this call any more. It runs on if it has begun."""
+        if call.cancel():
+            return
+        with self._lock:
+            self._hanging += 1
+        call.add_done_callback(self._came_back)
+
+    def _came_back(self, _: object) -> None:
+        with self._lock:
+            self._hanging -= 1
+
+    def close(self) -> None:
+        """Take no more calls."""
+        self._threads.close()
+
+
+class Stores(Mapping[str, Provider]):
+    """Providers by id: first the configured ones, which stay, then those of services. Belongs to the event loop."""
+
+    def __init__(self, configured: Mapping[str, Provider]) -> None:
+        self.configured = dict(configured)
+        self.site = next(iter(configured.values()))  # the site's own store: logs and HTTP bodies lie there
+        self._all: dict[str, Provider] = dict(configured)
+        self._settings: dict[str, ProviderConfig] = {}  # of the stores that services bring along
+        self._calls = {name: StoreCalls(name, _SITE_THREADS) for name in configured}
+
+    def __getitem__(self, name: str) -> Provider:
+        return self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def sync(self, services: Iterable[Service]) -> None:
+        """Have exactly the stores that these services read from and bring along, with the settings that they give."""
+        wanted = _wanted(services, self.configured)
+        gone = self._settings.keys() - wanted.keys()
+        for name in gone:
+            self._drop(name)
+        fresh = {name: settings for name, settings in wanted.items() if self._settings.get(name) != settings}
+        # Another dictionary, so that threads that go through the old one are not disturbed.
+        self._all = {name: provider for name, provider in self._all.items() if name not in gone}
+        for name, settings in fresh.items():
+            self._put(name, settings)
+
+    def _put(self, name: str, settings: ProviderConfig) -> None:
+        from oscar_fedcloud.storage.registry import make_provider
+
+        try:
+            provider = make_provider(name, settings)
+        except Exception as error:  # a catalogue may hold what an earlier version let pass
+            log.error("a store of a service cannot be used", provider=name, error=str(error))
+            self._drop(name)
+            return
+        if name in self._calls:
+            self._calls[name].close()
+        self._calls[name] = StoreCalls(name, _FOREIGN_THREADS)
+        self._settings[name] = settings
+        self._all = {**self._all, name: provider}
+
+    def _drop(self, name: str) -> None:
+        self._settings.pop(name, None)
+        self._all = {other: provider for other, provider in self._all.items() if other != name}
+        if calls := self._calls.pop(name, None):
+            calls.close()
+
+    async def run(self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a call to this store, in one of its threads. Raises ProviderError, and what the call raises."""
+        calls = self._calls.get(name)
+        if calls is None:
+            raise ProviderError(f"storage provider {name} is not used by any service any more")
+        return await calls.run(call, *args, **kwargs)
+
+    async def chunks(self, name: str, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """The chunks of an object, each read in one of the store's threads."""
+        while (chunk := await self.run(name, lambda: next(chunks, None))) is not None:
+            yield chunk
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Each configured store with whether it answers, as ``store <id>``; all are asked at once. Blocks for a while.
+
+        The store of a service is no part of this site: whether it answers shows in the state of its service.
+        """
+        begun = [(name, self._begin_health(name, provider)) for name, provider in self.configured.items()]
+        return {f"store {name}": result() for name, result in begun}
+
+    def _begin_health(self, name: str, provider: Provider) -> Callable[[], dict[str, Any]]:
+        try:
+            result = self._calls[name].begin(provider.health, _PROBE)
+        except ProviderError as error:
+            found = {"ok": False, "detail": str(error)}
+            return lambda: found
+
+        def health() -> dict[str, Any]:
+            try:
+                return result()
+            except ProviderError as error:
+                return {"ok": False, "detail": str(error)}
+
+        return health
+
+    def close(self) -> None:
+        """Take no more calls."""
+        for calls in self._calls.values():
+            calls.close()
+
+
+def _wanted(services: Iterable[Service], configured: Mapping[str, Provider]) -> dict[str, ProviderConfig]:
+    """The settings of the stores that services read from and bring along. The first service of a store decides."""
+    found: dict[str, ProviderConfig] = {}
+    for service in services:
+        for source in service.input:
+            name = source.storage_provider
+            if name not in configured and name not in found and (settings := settings_of(service, name)):
+                found[name] = settings
+    return found
