@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Literal
 import msgspec
 import yaml
 
+from oscar_fedcloud.fdl import OWN_STORE
+
 _RUNNING_IN_CLUSTER = 3000  # Jobs; the scheduler finds them room, but a cluster suffers from very many
 
 _LONGEST_SETTLE = 86400.0  # s
@@ -118,6 +120,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     monitor_token_file: str = ""
     ledger: str = ""  # SQLAlchemy URL; "" = SQLite in data_dir
     providers: dict[str, ProviderConfig]
+    site_store: str = ""  # which of the providers is the site's own store; "" = minio.default, else the first
     launcher: LauncherConfig | KubernetesConfig = LauncherConfig()
     catalogue: CatalogueConfig = CatalogueConfig()
     internal_bucket: str = "oscar-internal"
@@ -143,6 +146,11 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     def ledger_url(self) -> str:
         """Where the ledger lies."""
         return self.ledger or f"sqlite:///{self.data.absolute() / 'ledger.db'}"
+
+    @property
+    def site_store_id(self) -> str:
+        """The id of the site's own store, which holds logs and the bodies of requests."""
+        return self.site_store or (OWN_STORE if OWN_STORE in self.providers else next(iter(self.providers)))
 
     @property
     def host(self) -> str:
@@ -233,23 +241,29 @@ def _check(config: Config) -> None:
     host, _, port = config.listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"listen is {config.listen!r}, it must be ADDRESS:PORT such as 127.0.0.1:8080")
-    for name, provider in config.providers.items():
-        if provider.type == "minio" and provider.hooks and not provider.hooks.tokens:
-            raise ConfigError(f"providers.{name}.hooks has no tokens: give tokens, or tokens_file")
+    _check_stores(config)
     if config.catalogue.revisions < 1 or not config.catalogue.namespace:
         raise ConfigError("catalogue.revisions must be at least 1, and catalogue.namespace a name")
     if isinstance(config.launcher, KubernetesConfig):
         _check_kubernetes(config.launcher)
-    for name, provider in config.providers.items():
-        if not 0 <= provider.settle <= _LONGEST_SETTLE:
-            raise ConfigError(
-                f"providers.{name}.settle is {provider.settle}, it must be from 0 to {_LONGEST_SETTLE} seconds"
-            )
     for network in config.callback_networks:
         _check_network(network)
     for field in ("poll_interval", "listing_interval", "reconcile_interval"):
         if getattr(config, field) <= 0:
             raise ConfigError(f"{field} is {getattr(config, field)}, it must be more than 0 seconds")
+
+
+def _check_stores(config: Config) -> None:
+    if config.site_store and config.site_store not in config.providers:
+        known = ", ".join(config.providers)
+        raise ConfigError(f"site_store is {config.site_store!r}, it must be one of the providers: {known}")
+    for name, provider in config.providers.items():
+        if provider.type == "minio" and provider.hooks and not provider.hooks.tokens:
+            raise ConfigError(f"providers.{name}.hooks has no tokens: give tokens, or tokens_file")
+        if not 0 <= provider.settle <= _LONGEST_SETTLE:
+            raise ConfigError(
+                f"providers.{name}.settle is {provider.settle}, it must be from 0 to {_LONGEST_SETTLE} seconds"
+            )
 
 
 def _check_network(text: str) -> None:

@@ -21,7 +21,7 @@ from parts.memory_cloud import MemoryCloud
 from parts.ports import free_port
 
 from oscar_fedcloud.autoscaler.assembly import make_controller
-from oscar_fedcloud.autoscaler.config.settings import load
+from oscar_fedcloud.autoscaler.config.loading import load
 from oscar_fedcloud.autoscaler.external.protos import externalgrpc_pb2 as messages
 from oscar_fedcloud.autoscaler.external.protos.externalgrpc_pb2_grpc import CloudProviderStub
 from oscar_fedcloud.kube import KubeClient

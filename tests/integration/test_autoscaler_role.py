@@ -11,7 +11,8 @@ import pytest
 import yaml
 from parts.ansible_run import ROOT, VERSIONS, Ansible
 
-from oscar_fedcloud.autoscaler.config.settings import Config, load
+from oscar_fedcloud.autoscaler.config.loading import load
+from oscar_fedcloud.autoscaler.config.settings import Config
 from oscar_fedcloud.autoscaler.machines.userdata import Cluster, user_data
 
 ROLE = ROOT / "roles" / "autoscaler"

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from parts.disk import fill, small_disk
 from parts.listings import count_pages
+from parts.polling import make_poller
 from parts.rclone_s3 import RcloneS3, rclone_binary
 
 from oscar_fedcloud.api.errors import as_api_error
@@ -23,7 +24,7 @@ from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.domain.events import StorageEvent, Via
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.sources.poll import Poller, Watch
+from oscar_fedcloud.sources.poll import Watch
 from oscar_fedcloud.storage.errors import BucketMissing, BucketNotEmpty, StoreFull
 from oscar_fedcloud.storage.folder.store import FolderProvider
 from oscar_fedcloud.storage.rclone import rclone_path
@@ -189,7 +190,7 @@ async def test_a_name_that_is_not_utf8_holds_up_no_other(folder, server) -> None
     assert folder.read("data", "in/bad\udcff") is None
     sink, watch = Sink(), Watch(INPUT)
     for _ in range(2):
-        await Poller(folder, sink, sink.ingest).poll(watch)
+        await make_poller(folder, sink).poll(watch)
     assert [event.key for event in sink.events] == ["in/good"]
     bad.unlink()  # the server cannot delete it
     await asyncio.sleep(1.1)
@@ -258,13 +259,13 @@ class Sink:
     def known(self, provider: str, bucket: str, events: Sequence[StorageEvent]) -> set[str]:
         return set()
 
-    async def ingest(self, events: list[StorageEvent]) -> None:
+    async def record(self, events: list[StorageEvent]) -> None:
         self.events += events
 
 
 async def test_polling_waits_until_a_file_has_grown(folder, server) -> None:
     sink, watch = Sink(), Watch(INPUT)
-    poller = Poller(folder, sink, sink.ingest)
+    poller = make_poller(folder, sink)
     path = server.folder / "data" / "in" / "growing"
     path.parent.mkdir()
     for _ in range(3):
@@ -284,7 +285,7 @@ async def test_polling_waits_until_a_file_has_grown(folder, server) -> None:
 async def found(provider: FolderProvider, key: str) -> StorageEvent | None:
     """The event of a key that polling hands on after some listings."""
     sink, watch = Sink(), Watch(INPUT)
-    poller = Poller(provider, sink, sink.ingest)
+    poller = make_poller(provider, sink)
     for _ in range(3):
         await poller.poll(watch)
     return next((event for event in sink.events if event.key == key), None)

@@ -72,7 +72,7 @@ async def keep_house(minio: MinioServer, ledger: Ledger, ahead: float) -> None:
     settings = ProviderConfig(
         type="minio", endpoint=minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key
     )
-    stores = Stores({"minio.default": make_provider("minio.default", settings)})
+    stores = Stores({"minio.default": make_provider("minio.default", settings)}, "minio.default")
     await Housekeeping(config, ledger, stores, Launcher(), Catalogue()).once()
     stores.close()
 

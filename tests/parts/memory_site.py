@@ -23,7 +23,7 @@ from parts.virtual_time import VirtualLoop, run_virtually
 
 from oscar_fedcloud.catalogue.store import FolderStore
 from oscar_fedcloud.config import Config, LauncherConfig, ProviderConfig
-from oscar_fedcloud.daemon.invoker import Core
+from oscar_fedcloud.daemon.invoker import Invoker
 from oscar_fedcloud.domain.events import StorageEvent, Via
 from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState
 from oscar_fedcloud.domain.services import Change
@@ -161,16 +161,27 @@ def _settled(gates: Gates, result: Any) -> Any:
 async def _gated_task(gates: Gates, name: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     fault = gates.hit(name, args, kwargs)
     if fault is None:
-        return await call(*args, **kwargs)
+        return await _in_real_time(gates, name, call(*args, **kwargs))
     if fault.kind == "before":
         raise fault.error(name)
     if fault.kind == "hang":
         await gates.hold_task(fault)
-        return await call(*args, **kwargs)
-    await call(*args, **kwargs)
+        return await _in_real_time(gates, name, call(*args, **kwargs))
+    await _in_real_time(gates, name, call(*args, **kwargs))
     if fault.kind == "after":
         raise fault.error(name)
     return Garbage()
+
+
+async def _in_real_time(gates: Gates, name: str, work: Coroutine[Any, Any, T]) -> T:
+    """Await a call. Time waits for one of the ledger, which its thread settles."""
+    if not name.startswith("ledger."):
+        return await work
+    gates.loop.count(1)
+    try:
+        return await work
+    finally:
+        gates.loop.count(-1)
 
 
 async def _gated_stream(
@@ -396,10 +407,10 @@ class Site:
             launcher=LauncherConfig(max_running=max_running),
             **config,
         )
-        self.core: Core
+        self.invoker: Invoker
         self.begun = False  # whether a daemon was put together, so that there is one to stop
 
-    async def start(self) -> Core:
+    async def start(self) -> Invoker:
         """Begin a life of the daemon."""
         self.begun = False
         stores: dict[str, Any] = {
@@ -411,12 +422,12 @@ class Site:
         ledger: Any = Gated(ledger_kind.open(self.config.ledger_url), "ledger", self.gates)
         launcher: Any = Gated(self.make_launcher(), "launcher", self.gates)
         repository: Any = Gated(FolderStore(self.folder / "services"), "catalogue", self.gates)
-        self.core = Core(self.config, ledger, stores, launcher, repository)
+        self.invoker = Invoker(self.config, ledger, stores, launcher, repository)
         poster: Any = Gated(self.receiver, "receiver", self.gates)
-        self.core.callbacks.poster = poster
+        self.invoker.callbacks.poster = poster
         self.begun = True
-        await self.core.start()
-        return self.core
+        await self.invoker.start()
+        return self.invoker
 
     def make_launcher(self) -> Any:
         """The launcher of the next life."""
@@ -424,23 +435,23 @@ class Site:
 
     async def stop(self) -> None:
         """End this life; Jobs go on."""
-        await self.core.stop()
+        await self.invoker.stop()
 
-    async def restart(self) -> Core:
+    async def restart(self) -> Invoker:
         """End this life and begin another."""
         await self.stop()
         return await self.start()
 
     async def declare(self, name: str, provider: str = SITE, **more: Any) -> None:
         """Declare a service that reads ``<name>/in`` and writes ``<name>/out``."""
-        await self.core.changes.apply(Change(documents=(service(name, provider, **more),)))
+        await self.invoker.changes.apply(Change(documents=(service(name, provider, **more),)))
 
     async def deliver(self, event: StorageEvent) -> None:
         """Tell of an event until it is acknowledged, as the store's queue does."""
         while True:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(10):
-                    await self.core.ingest([event])
+                    await self.invoker.intake.record([event])
                     return
             await asyncio.sleep(5)
 
@@ -449,7 +460,7 @@ class Site:
         store = self.polled if provider == POLLED else self.store
         event = store.upload(name, f"in/{key}", body)
         if provider == SITE:
-            await self.core.ingest([event])
+            await self.invoker.intake.record([event])
         return event
 
     def runs(self, **more: Any) -> list[Any]:
@@ -458,7 +469,7 @@ class Site:
 
     @property
     def _ledger(self) -> Ledger:
-        found: Ledger = self.core.ledger._gated[0]  # type: ignore[attr-defined]
+        found: Ledger = self.invoker.ledger._gated[0]  # type: ignore[attr-defined]
         return found
 
     def states(self, service: str) -> list[str]:
@@ -477,18 +488,18 @@ class Site:
 
     async def ready(self, name: str) -> None:
         """Wait until a service is ready."""
-        await self.until(lambda: (found := self.core.service(name)) and found.state == "ready")
+        await self.until(lambda: (found := self.invoker.catalogue.declared(name)) and found.state == "ready")
 
     def check_slots(self) -> None:
         """No slot is lost: as many Jobs are counted as live."""
         running = {attempt.job for _, attempt in self._ledger.running()}
-        assert self.core.dispatcher.running.total() == len(self.launcher.live), (running, self.launcher.live)
+        assert self.invoker.dispatcher.running.total() == len(self.launcher.live), (running, self.launcher.live)
         assert running == self.launcher.live
 
     async def quiet(self, seconds: float = 900.0) -> None:
         """Wait until no run waits or runs any more."""
         alive = [RunState.QUEUED, RunState.RUNNING]
-        await self.until(lambda: not self.runs(states=alive) and not self.core.dispatcher.running.total(), seconds)
+        await self.until(lambda: not self.runs(states=alive) and not self.invoker.dispatcher.running.total(), seconds)
 
 
 def service(name: str, provider: str = SITE, **more: Any) -> Service:

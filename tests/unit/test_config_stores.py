@@ -36,3 +36,21 @@ def test_a_network_for_callbacks_is_in_cidr_notation(network: str) -> None:
 
 def test_networks_for_callbacks() -> None:
     assert parse(config(callback_networks=["10.0.0.0/8", "::1/128"])).callback_networks == ("10.0.0.0/8", "::1/128")
+
+
+@pytest.mark.parametrize(
+    ("ids", "named", "found"),
+    [
+        (["s3.a", "minio.default"], "", "minio.default"),
+        (["s3.a", "s3.b"], "", "s3.a"),
+        (["s3.a", "s3.b"], "s3.b", "s3.b"),
+    ],
+)
+def test_one_store_is_the_sites_own(ids: list[str], named: str, found: str) -> None:
+    store = {"type": "folder", "endpoint": "http://127.0.0.1:1"}
+    assert parse(config(providers=dict.fromkeys(ids, store), site_store=named)).site_store_id == found
+
+
+def test_the_sites_own_store_is_one_of_the_providers() -> None:
+    with pytest.raises(ConfigError, match=r"site_store is 's3\.none', it must be one of the providers: minio\.default"):
+        parse(config(site_store="s3.none"))

@@ -9,7 +9,7 @@ Pure standard library. The steps are separate functions without side effects: te
 from .diff import Change, diff_documents
 from .document import from_document, keep_secrets, to_document
 from .file import FILE, Fdl, parse_fdl, script_places
-from .forms import provider_type
+from .forms import OWN_STORE, provider_type
 from .hiding import hide
 from .jsontext import read_json
 from .loops import Loop, find_loops, loop_problem
@@ -60,6 +60,7 @@ __all__ = [
     "LARGEST_FDL",
     "LARGEST_SCRIPT",
     "MISSING",
+    "OWN_STORE",
     "SERVICE",
     "USABLE_TYPES",
     "Change",

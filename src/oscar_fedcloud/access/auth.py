@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from oscar_fedcloud.api.core import Core
+from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.config import Config
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.fdl import match as match_inputs
 
@@ -65,14 +66,14 @@ def _inside(resource: Resource) -> bool:
     return resource.declared is not None and match_inputs(resource.declared, *resource.place).kind != "no"
 
 
-def identify(headers: Mapping[str, str], core: Core) -> Identity:
+def identify(headers: Mapping[str, str], config: Config, catalogue: Catalogue) -> Identity:
     """Who sent these headers; nobody, when there are no credentials or wrong ones."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     match scheme.lower():
         case "basic":
-            return _administrator(credentials.strip(), core)
+            return _administrator(credentials.strip(), config)
         case "bearer":
-            return _bearer(credentials.strip(), core)
+            return _bearer(credentials.strip(), config, catalogue)
     return NOBODY
 
 
@@ -83,12 +84,11 @@ def challenge(headers: Mapping[str, str]) -> str:
     return 'Basic realm="oscar", charset="UTF-8"'
 
 
-def _administrator(credentials: str, core: Core) -> Identity:
+def _administrator(credentials: str, config: Config) -> Identity:
     try:
         user, _, password = base64.b64decode(credentials, validate=True).partition(b":")
     except (binascii.Error, ValueError):
         return NOBODY
-    config = core.config
     right_user = hmac.compare_digest(user, config.admin_user.encode())
     right_password = hmac.compare_digest(password, config.admin_password.encode())
     if right_user and right_password and config.admin_password:
@@ -96,12 +96,12 @@ def _administrator(credentials: str, core: Core) -> Identity:
     return NOBODY
 
 
-def _bearer(token: str, core: Core) -> Identity:
-    monitor = core.config.monitor_token
+def _bearer(token: str, config: Config, catalogue: Catalogue) -> Identity:
+    monitor = config.monitor_token
     if monitor and hmac.compare_digest(monitor.encode(), token.encode()):
         return Identity("monitor")
-    name = core.tokens.get(token) if token else None
-    declared = core.service(name) if name else None
+    name = catalogue.tokens.get(token) if token else None
+    declared = catalogue.declared(name) if name else None
     if declared and hmac.compare_digest(declared.service.token.encode(), token.encode()):
         return Identity("service", declared.service.name)
     return NOBODY

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oscar_fedcloud.api.context import Api
-from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.errors import respond
 from oscar_fedcloud.api.hints import no_route
 from oscar_fedcloud.api.metrics import CoreCollector
@@ -22,6 +21,7 @@ from oscar_fedcloud.api.routes import ROUTES
 from oscar_fedcloud.api.routing import serve
 from oscar_fedcloud.api.v2.jobs import JOB_HEADER
 from oscar_fedcloud.config import Config
+from oscar_fedcloud.daemon.invoker import Invoker
 from oscar_fedcloud.server.limits import Limits, LimitsMiddleware
 
 
@@ -34,12 +34,12 @@ def limits_of(config: Config) -> Limits:
     )
 
 
-def create_app(core: Core, hooks: Mapping[str, ASGIApp] | None = None, limits: Limits | None = None) -> ASGIApp:
+def create_app(invoker: Invoker, hooks: Mapping[str, ASGIApp] | None = None, limits: Limits | None = None) -> ASGIApp:
     """The daemon's web application.
 
     hooks: applications by exact path that are served before any middleware, since they are the hot path.
     """
-    api = create_api(core, limits or limits_of(core.config))
+    api = create_api(invoker, limits or limits_of(invoker.config))
     hot = dict(hooks or {})
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,13 +48,13 @@ def create_app(core: Core, hooks: Mapping[str, ASGIApp] | None = None, limits: L
     return app
 
 
-def create_api(core: Core, limits: Limits) -> Starlette:
+def create_api(invoker: Invoker, limits: Limits) -> Starlette:
     """The API alone."""
-    api = Api(core, limits)
-    api.registry.register(CoreCollector(core))
+    api = Api(invoker, limits)
+    api.registry.register(CoreCollector(invoker))
     app = Starlette(
         routes=[served for route in ROUTES for served in serve(route, api)],
-        middleware=[_cors(core.config), Middleware(LimitsMiddleware, limits=limits)],
+        middleware=[_cors(invoker.config), Middleware(LimitsMiddleware, limits=limits)],
         exception_handlers={HTTPException: _no_route},
     )
     app.router.redirect_slashes = False

@@ -18,10 +18,9 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
 from oscar_fedcloud.access.auth import Identity, Resource, Verb, challenge, may
-from oscar_fedcloud.api.core import Core
-from oscar_fedcloud.api.errors import ApiError, invalid
+from oscar_fedcloud.api.idempotency import Replies
 from oscar_fedcloud.api.readiness import Standing
-from oscar_fedcloud.api.v2.idempotency import Replies
+from oscar_fedcloud.daemon.invoker import Invoker
 from oscar_fedcloud.domain.services import Declared, NotFound
 from oscar_fedcloud.fdl import FdlError, Source, decode, read_json
 from oscar_fedcloud.fdl_text import read_source
@@ -29,6 +28,7 @@ from oscar_fedcloud.server.body import Body, discard, read_body, too_large
 from oscar_fedcloud.server.budget import Budget
 from oscar_fedcloud.server.limits import Limits
 from oscar_fedcloud.server.origin import is_yaml, media_type
+from oscar_fedcloud.server.problems import ApiError, invalid
 from oscar_fedcloud.server.request_metrics import Requests
 
 _DIGITS = 18  # of a number that fits into 64 bits
@@ -39,7 +39,7 @@ _KEYS = ("key", "prefix")  # parameters that hold object keys, and so any bytes
 class Api:
     """What all requests share."""
 
-    core: Core
+    invoker: Invoker
     limits: Limits
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     replies: Replies = field(default_factory=Replies)
@@ -52,7 +52,7 @@ class Api:
     @cached_property
     def standing(self) -> Standing:
         """The readiness of all parts."""
-        return Standing(self.core)
+        return Standing(self.invoker)
 
     @cached_property
     def budget(self) -> Budget:
@@ -71,7 +71,7 @@ class Call:
     def __init__(self, request: Request, api: Api, identity: Identity) -> None:
         self.request = request
         self.api = api
-        self.core = api.core
+        self.invoker = api.invoker
         self.identity = identity
         self._body: Body | None = None
         self._room = api.budget.room(f"{identity.kind} {identity.name}")
@@ -121,7 +121,7 @@ class Call:
     def declared(self) -> Declared:
         """The service that the path names. Raises NotFound."""
         name = self.param("name")
-        declared = self.core.service(name)
+        declared = self.invoker.catalogue.declared(name)
         if declared is None:
             raise NotFound(f"service {name} does not exist")
         return declared
@@ -134,7 +134,7 @@ class Call:
     async def body(self, limit: int = 0) -> Body:
         """The request's body, at most ``limit`` bytes (0 = as large as a JSON document may be)."""
         if self._body is None:
-            folder = self.core.config.data
+            folder = self.invoker.config.data
             most = limit or self.api.limits.max_document
             if (announced := self._announced()) > most:
                 raise too_large(most)

@@ -1,60 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors as clients see them: problem details (RFC 9457) or, on the OSCAR-compatible routes, one line of text."""
+"""Which answer an exception stands for."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import Scope
 
-from oscar_fedcloud.api.v2 import views
 from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.domain.events import BadEvent, EventTooLarge
 from oscar_fedcloud.domain.services import Conflict, NotFound, NotStarted
-from oscar_fedcloud.fdl import FdlError, FdlProblem
+from oscar_fedcloud.fdl import FdlError
 from oscar_fedcloud.ledger import BadValue, LedgerUnavailable, StateError, Trouble
-from oscar_fedcloud.server.encoding import encode
+from oscar_fedcloud.server.problems import ApiError, refuse
 from oscar_fedcloud.storage.errors import BucketNotEmpty, ProviderError, Refused, StoreFull
 
 log = structlog.get_logger(__name__)
-
-PROBLEM = "application/problem+json"
-
-
-class ApiError(Exception):
-    """A request that cannot be answered as asked. ``detail`` is one sentence for a person."""
-
-    def __init__(
-        self,
-        status: int,
-        detail: str,
-        errors: Sequence[FdlProblem] = (),
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.errors = tuple(errors)
-        self.headers = dict(headers or {})
-
-
-def invalid(path: str, value: object, message: str, hint: str = "") -> ApiError:
-    """422 about one field or parameter of the request."""
-    problem = FdlProblem(path, value, message, hint)
-    return ApiError(422, str(problem), (problem,))
-
-
-def bad_cursor(cursor: str) -> ApiError:
-    """422 about a cursor that no answer has given."""
-    return invalid("query.cursor", cursor, f"{cursor!r} is not a cursor", "give the one of the page before")
-
 
 # The first that fits counts: BucketNotEmpty is a Conflict too, EventTooLarge a BadEvent.
 _STATUS: Mapping[type[Exception], int] = {
@@ -102,29 +69,9 @@ def _ledger_error(error: LedgerUnavailable) -> ApiError:
     return ApiError(507 if error.kind == Trouble.FULL else 503, detail, headers={"Retry-After": "2"})
 
 
-def wants_problem(scope: Scope) -> bool:
-    """Whether this request is answered by problem details rather than by text."""
-    return str(scope["path"]).startswith("/v2/") or PROBLEM in Headers(scope=scope).get("accept", "")
-
-
 def respond(scope: Scope, error: Exception) -> Response:
-    """The response for an exception, in the form that this request expects."""
+    """Return the response for an exception, in the form that this request expects."""
     known = as_api_error(error)
     if known.status == 500:
         log.error("request failed", method=scope["method"], path=scope["path"], exc_info=error)
-    elif known.status > 500:
-        log.warning("request not answered", method=scope["method"], path=scope["path"], error=known.detail)
-    if wants_problem(scope):
-        return Response(encode(problem(known)), known.status, known.headers, PROBLEM)
-    status = 400 if known.status == 422 else known.status  # the existing API knows no 422
-    text = "\n".join(str(one) for one in known.errors) or known.detail
-    return PlainTextResponse(text, status, known.headers)
-
-
-def problem(error: ApiError) -> views.Problem:
-    """Problem details of an error."""
-    errors = [
-        views.FieldProblem(one.path, one.value, one.message, one.hint, one.line, one.column) for one in error.errors
-    ]
-    title = HTTPStatus(error.status).phrase
-    return views.Problem(title=title, status=error.status, detail=error.detail, errors=errors)
+    return refuse(scope, known)

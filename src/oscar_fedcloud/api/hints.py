@@ -7,8 +7,8 @@ import difflib
 import re
 from functools import cache
 
-from oscar_fedcloud.api.errors import ApiError
 from oscar_fedcloud.api.routes import ROUTES
+from oscar_fedcloud.server.problems import ApiError
 
 
 def no_route(method: str, path: str) -> ApiError:

@@ -11,15 +11,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from starlette.responses import Response
 
 from oscar_fedcloud.api.context import Call
-from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.routing import TEXT, Route
+from oscar_fedcloud.daemon.invoker import Invoker
 
 
 class CoreCollector:
     """Reads the ledger and the catalogue at each scrape, so that nothing has to be counted twice."""
 
-    def __init__(self, core: Core) -> None:
-        self.core = core
+    def __init__(self, invoker: Invoker) -> None:
+        self.invoker = invoker
 
     def describe(self) -> Iterable[Metric]:
         """Nothing, so that registering does not read the ledger."""
@@ -28,30 +28,30 @@ class CoreCollector:
     def collect(self) -> Iterator[Metric]:
         """All figures; blocks for the ledger."""
         jobs = GaugeMetricFamily("oscar_jobs", "Jobs in the ledger", labels=("service", "state"))
-        for service, states in self.core.ledger.counts().items():
+        for service, states in self.invoker.ledger.counts().items():
             for state, count in states.items():
                 jobs.add_metric((service, state), count)
         yield jobs
         yield self._services()
         parts = GaugeMetricFamily("oscar_ready", "Whether a part is fit for work", labels=("part",))
-        for name, part in self.core.readiness().items():
+        for name, part in self.invoker.readiness().items():
             parts.add_metric((name,), float(bool(part["ok"])))
         yield parts
-        for name, value in self.core.ledger.stats().items():
+        for name, value in self.invoker.ledger.stats().items():
             yield CounterMetricFamily(f"oscar_ledger_{name}", "Counted by the ledger since start", value=value)
-        for name, value in self.core.counters().items():
+        for name, value in self.invoker.counters().items():
             yield CounterMetricFamily(f"oscar_{name}", "Counted by the daemon since start", value=value)
         yield self._restarts()
 
     def _restarts(self) -> Metric:
         family = CounterMetricFamily("oscar_task_restarts", "Tasks begun again after a failure", labels=("task",))
-        for task, count in self.core.task_restarts().items():
+        for task, count in self.invoker.tasks.restarts().items():
             family.add_metric((task,), count)
         return family
 
     def _services(self) -> Metric:
         states = dict.fromkeys(("ready", "pending", "error"), 0)
-        for declared in self.core.services():
+        for declared in self.invoker.catalogue.all_declared():
             states[declared.state] += 1
         family = GaugeMetricFamily("oscar_services", "Declared services", labels=("state",))
         for state, count in states.items():

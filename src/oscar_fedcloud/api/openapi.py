@@ -10,9 +10,8 @@ from typing import Any
 
 import msgspec
 
-from oscar_fedcloud.api.errors import PROBLEM
 from oscar_fedcloud.api.routing import TEXT, Parameter, Route
-from oscar_fedcloud.api.v2 import views
+from oscar_fedcloud.server.problems import PROBLEM, Problem
 
 _REFERENCE = "#/components/schemas/{name}"
 _IDEMPOTENCY = Parameter("Idempotency-Key", "the same request sent again is answered again", place="header")
@@ -26,7 +25,7 @@ _SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
 def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     """The whole document."""
     routes = tuple(routes)
-    types = {kind for route in routes for kind in (route.answer, route.request) if _is_struct(kind)} | {views.Problem}
+    types = {kind for route in routes for kind in (route.answer, route.request) if _is_struct(kind)} | {Problem}
     ordered = sorted(types, key=lambda kind: str(kind.__name__))
     _, components = msgspec.json.schema_components(ordered, ref_template=_REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
@@ -92,7 +91,7 @@ def _responses(route: Route) -> dict[str, Any]:
         if status == 201:
             shown["201"]["content"] = success["content"]
         elif status >= 400 and not (status == 503 and route.kind == "public"):
-            shown[str(status)]["content"] = _content(views.Problem if route.own else TEXT)
+            shown[str(status)]["content"] = _content(Problem if route.own else TEXT)
     return shown
 
 
@@ -101,7 +100,7 @@ def _content(kind: Any) -> dict[str, Any]:
     if isinstance(kind, str):
         return {kind: {"schema": {"type": "string"}} if kind == TEXT else {}}
     if _is_struct(kind):
-        media = PROBLEM if kind is views.Problem else "application/json"
+        media = PROBLEM if kind is Problem else "application/json"
         return {media: {"schema": {"$ref": _REFERENCE.format(name=kind.__name__)}}}
     return {"application/json": {"schema": {"type": "array" if kind is list else "object"}}}
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from oscar_fedcloud.api.context import Call
-from oscar_fedcloud.api.errors import bad_cursor
 from oscar_fedcloud.api.routing import Parameter
+from oscar_fedcloud.server.problems import bad_cursor
 
 T = TypeVar("T")
 

@@ -9,27 +9,29 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.catalogue.rules import Rule, document_rules
+from oscar_fedcloud.daemon.invoker import Invoker
 from oscar_fedcloud.fdl import SERVICE, Fdl, FdlError, Service, Source, parse_fdl, read_service, resolve
 
 _OF_CHANGE = re.compile(r"services\[(\d+)\]")  # what the catalogue calls the services of a change
 
 
 def read(
-    core: Core, document: Mapping[str, Any], place: str = "service", strict: bool = True
+    invoker: Invoker, document: Mapping[str, Any], place: str = "service", strict: bool = True
 ) -> tuple[Service, tuple[str, ...]]:
     """A service and the warnings about it. Raises FdlError with places under ``place``."""
-    return read_service(document, place, strict, tuple(core.providers), _rules(core), core.config.launcher.kind)
+    return read_service(document, place, strict, tuple(invoker.stores), _rules(invoker), invoker.config.launcher.kind)
 
 
-def read_fdl(core: Core, document: Mapping[str, Any]) -> Fdl:
+def read_fdl(invoker: Invoker, document: Mapping[str, Any]) -> Fdl:
     """A whole FDL document in which scripts stand as content. Raises FdlError."""
-    return parse_fdl(document, providers=tuple(core.providers), rules=_rules(core), launcher=core.config.launcher.kind)
+    return parse_fdl(
+        document, providers=tuple(invoker.stores), rules=_rules(invoker), launcher=invoker.config.launcher.kind
+    )
 
 
-def _rules(core: Core) -> tuple[Rule, ...]:
-    return document_rules(core.config.callback_networks)
+def _rules(invoker: Invoker) -> tuple[Rule, ...]:
+    return document_rules(invoker.config.callback_networks)
 
 
 def service_document(source: Source) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from oscar_fedcloud.api.core import Core
+from oscar_fedcloud.daemon.invoker import Invoker
 
 Parts = Mapping[str, Mapping[str, Any]]
 
@@ -16,8 +16,8 @@ Parts = Mapping[str, Mapping[str, Any]]
 class Standing:
     """Remembers the last look for ``age`` seconds."""
 
-    def __init__(self, core: Core, age: float = 2.0) -> None:
-        self._core = core
+    def __init__(self, invoker: Invoker, age: float = 2.0) -> None:
+        self._invoker = invoker
         self._age = age
         self._looked = 0.0
         self._parts: Parts = {}
@@ -27,6 +27,6 @@ class Standing:
         """Each part with ``ok`` and ``detail``."""
         async with self._look:
             if not self._parts or time.monotonic() - self._looked > self._age:
-                self._parts = await asyncio.to_thread(self._core.readiness)
+                self._parts = await asyncio.to_thread(self._invoker.readiness)
                 self._looked = time.monotonic()
             return self._parts

@@ -17,7 +17,7 @@ from oscar_fedcloud.server.encoding import answer
 
 async def get_openapi(call: Call) -> Response:
     """The OpenAPI 3.1 document of this API."""
-    return answer(document(ROUTES, call.core.version))
+    return answer(document(ROUTES, call.invoker.version))
 
 
 ROUTES: tuple[Route, ...] = (

@@ -16,10 +16,11 @@ from starlette.responses import Response
 
 from oscar_fedcloud.access.auth import Kind, Resource, Verb, identify
 from oscar_fedcloud.api.context import Api, Call
-from oscar_fedcloud.api.errors import ApiError, invalid, respond
-from oscar_fedcloud.api.v2.idempotency import MAX_KEY, claimed
+from oscar_fedcloud.api.errors import respond
+from oscar_fedcloud.api.idempotency import MAX_KEY, claimed
 from oscar_fedcloud.domain.identity import digest
 from oscar_fedcloud.server.origin import check_document, check_origin
+from oscar_fedcloud.server.problems import ApiError, invalid
 
 Handler = Callable[[Call], Awaitable[Response]]
 BYTES = "application/octet-stream"
@@ -117,7 +118,7 @@ def serve(route: Route, api: Api) -> Iterator[starlette.routing.Route]:
 
 
 async def _answer(route: Route, api: Api, request: Request) -> Response:
-    with closing(Call(request, api, identify(request.headers, api.core))) as call:
+    with closing(Call(request, api, identify(request.headers, api.invoker.config, api.invoker.catalogue))) as call:
         return await _handle(route, call)
 
 
@@ -138,7 +139,7 @@ async def _handle(route: Route, call: Call) -> Response:
     scope = call.request.scope
     place = scope["path"].rstrip("/"), scope["query_string"].decode("latin-1")
     request = digest(call.identity.kind, call.identity.name, *place, body.digest)
-    ledger = call.core.ledger
+    ledger = call.invoker.ledger
     return await call.api.replies.once(
         (key,), request, lambda: claimed(ledger, key, request, lambda: route.handler(call))
     )

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from oscar_fedcloud.callbacks.receivers import Address, Network, addresses_of, chosen
+from oscar_fedcloud.catalogue.callback_addresses import Address, Network, addresses_of, chosen
 from oscar_fedcloud.runtime.threads import Threads
 from oscar_fedcloud.runtime.waiting import in_words
 

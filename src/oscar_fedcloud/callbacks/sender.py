@@ -13,14 +13,15 @@ import hmac
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 
 from oscar_fedcloud.callbacks.posting import Poster
-from oscar_fedcloud.callbacks.receivers import Network
+from oscar_fedcloud.catalogue.callback_addresses import Network
+from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.dispatch.decisions import backoff
 from oscar_fedcloud.domain.runs import Run, StoredObject
 from oscar_fedcloud.ledger import Callback, Ledger, LedgerUnavailable
@@ -39,14 +40,14 @@ _PAUSE = 5.0  # s between looks when nothing wakes us
 
 
 class Callbacks:
-    """Sends what the ledger's outbox holds. token: of a service, "" when it is gone.
+    """Sends what the ledger's outbox holds, signed with the token of the job's service.
 
     Each message is a task of its own, a few at once for each receiver: one that is slow delays no other.
     """
 
-    def __init__(self, ledger: Ledger, token: Callable[[str], str], networks: Sequence[Network] = ()) -> None:
+    def __init__(self, ledger: Ledger, catalogue: Catalogue, networks: Sequence[Network] = ()) -> None:
         self.ledger = ledger
-        self.token = token
+        self.catalogue = catalogue
         self.wake = asyncio.Event()
         self.poster = Poster(networks)
         self._sending: dict[int, asyncio.Task[None]] = {}  # id of the message -> its task
@@ -116,7 +117,7 @@ class Callbacks:
             await asyncio.sleep(_PAUSE)
 
     async def _send(self, callback: Callback) -> None:
-        token = self.token(callback.run.service)
+        token = self.catalogue.token_of(callback.run.service)
         if not token:  # the service is gone, and with it the secret that would sign
             await asyncio.to_thread(self.ledger.callback_done, callback.id)
             return

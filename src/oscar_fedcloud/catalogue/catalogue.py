@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from oscar_fedcloud.catalogue.entries import Entry, InputState, Store, input_names
+from oscar_fedcloud.catalogue.entries import Entry, InputState, ServiceRepository, input_names
 from oscar_fedcloud.catalogue.matching import Matcher
 from oscar_fedcloud.domain.services import Change, Conflict, Declared, NotFound, Plan, PlanItem, ServiceState
 from oscar_fedcloud.fdl import (
@@ -32,7 +32,7 @@ from oscar_fedcloud.storage import foreign
 
 log = structlog.get_logger(__name__)
 
-Write = Callable[[Sequence[Entry], Sequence[str]], dict[str, Exception]]  # as Store.write
+Write = Callable[[Sequence[Entry], Sequence[str]], dict[str, Exception]]  # as ServiceRepository.write
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Catalogue:
     A change is planned, written in a thread, and then taken over on the event loop, all under the lock ``changing``.
     """
 
-    def __init__(self, store: Store, max_depth: int, stores: Collection[str]) -> None:
-        self.store = store
+    def __init__(self, repository: ServiceRepository, max_depth: int, stores: Collection[str]) -> None:
+        self.repository = repository
         self.stores = frozenset(stores)  # ids of the site's own storage providers
         self.max_depth = max_depth
         self.entries: dict[str, Entry] = {}
@@ -72,7 +72,7 @@ class Catalogue:
 
         One that cannot be used, e.g. since this version refuses its document, is left out and told of in ``unusable``.
         """
-        for entry in self.store.load():
+        for entry in self.repository.load():
             try:
                 self._put(entry)
             except Exception as error:
@@ -98,13 +98,13 @@ class Catalogue:
 
     def _report(self, name: str) -> None:
         try:
-            self.store.report(name)
+            self.repository.report(name)
         except Exception as error:  # the standing counts here, whoever is told of it
             report(log, "the standing of a service was not reported", error, service=name)
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Return the store as a part of the daemon with whether it works, and whether all its services can be used."""
-        found = self.store.health()
+        found = self.repository.health()
         if self.unusable and all(part["ok"] for part in found.values()):
             names = "; ".join(f"service {name} cannot be used: {why}" for name, why in self.unusable.copy().items())
             found = {"catalogue": {"ok": False, "detail": f"{names}: declare it again"}}
@@ -129,6 +129,15 @@ class Catalogue:
             return found
         reason = f"revision {found.revision} runs on, since the document in the store is refused: {refused}"
         return replace(found, reason=reason)
+
+    def all_declared(self) -> list[Declared]:
+        """Return all services with their standing, by name."""
+        return [found for name in sorted(self.standing.copy()) if (found := self.declared(name))]
+
+    def token_of(self, name: str) -> str:
+        """Return the token of a service, or "" if it is gone."""
+        found = self.standing.get(name)
+        return found.service.token if found else ""
 
     def plan(self, change: Change) -> Plan:
         """What a change does, without doing it. Raises FdlError, Conflict, NotFound."""
@@ -203,7 +212,7 @@ class Catalogue:
             for item in plan.items
             if item.action in ("create", "update")
         ]
-        failures = (write or self.store.write)(entries, removed)
+        failures = (write or self.repository.write)(entries, removed)
         return Written(tuple(entry for entry in entries if entry.name not in failures), failures)
 
     def take_over(self, plan: Plan, written: Written) -> None:
@@ -250,7 +259,7 @@ class Catalogue:
                 return
             done = InputState(entry.inputs[source].since, baselined=True)
             entry = msgspec.structs.replace(entry, inputs={**entry.inputs, source: done})
-            await asyncio.to_thread(self.store.save_inputs, entry)
+            await asyncio.to_thread(self.repository.save_inputs, entry)
             self.entries[name] = entry
             self._report(name)
 
@@ -258,7 +267,7 @@ class Catalogue:
         """An earlier revision of a service (None = the one before the current). Raises NotFound."""
         if name not in self.entries:
             raise NotFound(f"service {name} does not exist")
-        for entry in self.store.history(name):
+        for entry in self.repository.history(name):
             if revision is None or entry.revision == revision:
                 return from_document(entry.document)
         wanted = "an earlier revision" if revision is None else f"revision {revision}"
@@ -268,7 +277,7 @@ class Catalogue:
         """All revisions of a service, newest first, with the time (s) at which each was declared."""
         if name not in self.entries:
             raise NotFound(f"service {name} does not exist")
-        entries = [self.entries[name], *self.store.history(name)]
+        entries = [self.entries[name], *self.repository.history(name)]
         return [{"revision": entry.revision, "changed": entry.changed} for entry in entries]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue, Write, Written
+from oscar_fedcloud.catalogue.ports import ChangeListener, JobCanceller
 from oscar_fedcloud.catalogue.reconciler import Place, Reconciler, places_of
 from oscar_fedcloud.catalogue.rules import Rule
-from oscar_fedcloud.dispatch.dispatcher import Dispatcher
 from oscar_fedcloud.domain.services import Change, Plan
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service
@@ -20,27 +20,30 @@ from oscar_fedcloud.storage.stores import Stores
 
 
 class Changes:
-    """Plans and applies changes. ``listeners`` are told when services have changed.
+    """Plans and applies changes, and informs whoever follows them.
 
-    rules: what documents must meet that the catalogue's store brings.
+    rules: what documents must meet that the catalogue's repository brings.
     """
 
     def __init__(
         self,
         catalogue: Catalogue,
         reconciler: Reconciler,
-        dispatcher: Dispatcher,
+        jobs: JobCanceller,
         providers: Stores,
-        on_applied: Callable[[], None],
         rules: Sequence[Rule] = (),
     ) -> None:
         self.catalogue = catalogue
         self.reconciler = reconciler
-        self.dispatcher = dispatcher
+        self.jobs = jobs
         self.providers = providers
-        self.listeners = [on_applied]
         self.rules = tuple(rules)
+        self._listeners: list[ChangeListener] = []
         self._under_way: set[asyncio.Task[Plan]] = set()
+
+    def add_listener(self, listener: ChangeListener) -> None:
+        """Inform this one, too, of changes."""
+        self._listeners.append(listener)
 
     async def plan(self, change: Change) -> Plan:
         """What a change would do. Raises FdlError, Conflict, NotFound."""
@@ -67,7 +70,7 @@ class Changes:
         if not plan.changed:
             return plan
         before = {item.name: found for item in plan.items if (found := self.catalogue.services.get(item.name))}
-        keys = {item.name: self.catalogue.store.keys(item.name) for item in plan.items if item.action == "delete"}
+        keys = {item.name: self.catalogue.repository.keys(item.name) for item in plan.items if item.action == "delete"}
         written = await asyncio.to_thread(self.catalogue.write, change, plan, write)
         self.catalogue.take_over(plan, written)
         failures = list(written.failures.values())
@@ -86,13 +89,14 @@ class Changes:
         """Tell everybody what was written. left: the buckets that changed services had before."""
         if data == "delete":
             left &= self._places_in_use()  # the others are gone, and must not be made again
-        for listener in self.listeners:
-            listener()
+        self.providers.sync(self.catalogue.services.values())
+        for listener in self._listeners:
+            listener.services_changed()
         self.reconciler.changed((entry.name for entry in written.entries), left)
 
     async def _clear_away(self, service: Service, keys: Mapping[str, Credential], delete_data: bool) -> None:
         """End the jobs of a removed service; its data stays unless the request says otherwise."""
-        await self.dispatcher.cancel_all(service.name)
+        await self.jobs.cancel_all(service.name)
         for provider_id, credential in keys.items():
             if provider := self.providers.get(provider_id):
                 await self.providers.run(provider_id, provider.drop_credential, credential)

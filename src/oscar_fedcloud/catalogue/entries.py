@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service
-
-if TYPE_CHECKING:
-    from oscar_fedcloud.catalogue.changes import Changes
 
 
 class InputState(msgspec.Struct, frozen=True):
@@ -33,7 +30,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     inputs: dict[str, InputState] = {}
 
 
-class Store(Protocol):
+class ServiceRepository(Protocol):
     """Keeps entries. What is not ``async`` blocks and is called in threads, but for ``keys`` and ``report``."""
 
     async def open(self) -> None:
@@ -41,12 +38,6 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of everything."""
-
-    def tasks(self, changes: Changes) -> Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
-        """Return what must run while the daemon does, each with a name: e.g. take over what others change in the store.
-
-        Each coroutine runs until it is cancelled, and can be begun again.
-        """
 
     def health(self) -> dict[str, dict[str, Any]]:
         """The store as a part of the daemon with whether it works; empty if it cannot fail by itself."""

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 import structlog
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.catalogue.intake import EventIntake
 from oscar_fedcloud.domain.events import StorageEvent, event_id
 from oscar_fedcloud.domain.runs import run_id
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.storage.errors import UnusableRows
-from oscar_fedcloud.storage.ports import Provider
-from oscar_fedcloud.storage.s3.looking import look_up, some_rows
+from oscar_fedcloud.storage.ports import ObjectReader
+from oscar_fedcloud.storage.rows import look_up, some_rows
 from oscar_fedcloud.storage.stores import Stores
 
 log = structlog.get_logger(__name__)
@@ -27,22 +28,16 @@ _SKEW = 1.5  # s: a clock difference below this is rounding of the store's HTTP 
 
 
 class Lister:
-    """Lists prefixes for the reconciler. ``ingest`` is the way that every event takes."""
+    """Lists prefixes for the reconciler, and hands over what no event told of."""
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        ledger: Ledger,
-        stores: Stores,
-        ingest: Callable[[list[StorageEvent]], Awaitable[None]],
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, ledger: Ledger, stores: Stores, intake: EventIntake) -> None:
         self.catalogue = catalogue
         self.ledger = ledger
         self.stores = stores
-        self.ingest = ingest
+        self.intake = intake
         self.found = 0  # events that came by listing alone
 
-    async def look(self, provider: Provider, where: Prefix, prune: bool = False) -> None:
+    async def look(self, provider: ObjectReader, where: Prefix, prune: bool = False) -> None:
         """List once: record baselines, ingest what is unknown, and forget seen objects that are gone (``prune``).
 
         Rows that cannot be used are left out, and nothing is forgotten then. A polled store gets its baselines only:
@@ -72,7 +67,7 @@ class Lister:
             await asyncio.to_thread(self._forget_gone, provider.id, where, present, begun)
 
     async def _take(
-        self, provider: Provider, where: Prefix, chunk: list[StorageEvent], unlisted: dict[str, float], skew: float
+        self, provider: ObjectReader, where: Prefix, chunk: list[StorageEvent], unlisted: dict[str, float], skew: float
     ) -> None:
         """Ingest what is unknown of some rows."""
         fresh = await asyncio.to_thread(self._unknown, chunk, unlisted, skew)
@@ -84,7 +79,7 @@ class Lister:
         if events:
             self.found += len(events)
             log.info("found by listing", provider=provider.id, bucket=where.bucket, objects=len(events))
-            await self.ingest(events)
+            await self.intake.record(events)
 
     def _forget_gone(self, provider_id: str, where: Prefix, present: set[str], begun: float) -> None:
         """What was seen of objects that a complete listing no longer shows need not be remembered."""
@@ -92,7 +87,7 @@ class Lister:
         for service in self.catalogue.readers.get(name, ()):
             self.ledger.forget_seen(service, provider_id, where.bucket, present, begun, where.prefix)
 
-    def _without_baseline(self, provider: Provider, where: Prefix) -> dict[str, float]:
+    def _without_baseline(self, provider: ObjectReader, where: Prefix) -> dict[str, float]:
         """Services whose input here has no baseline -> the time (s) from which on objects are new to them.
 
         Everything is new to an input that asks for existing objects, unless that was granted before: by a ledger that

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,6 +21,7 @@ import structlog
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.entries import StoreError
 from oscar_fedcloud.catalogue.listing import Lister
+from oscar_fedcloud.catalogue.ports import ReadyListener
 from oscar_fedcloud.domain.services import ServiceState
 from oscar_fedcloud.domain.stores import Credential, Prefix
 from oscar_fedcloud.fdl import Service
@@ -28,7 +29,6 @@ from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.runtime.unexpected import report
 from oscar_fedcloud.runtime.waiting import in_words, wait
 from oscar_fedcloud.storage.errors import ProviderError
-from oscar_fedcloud.storage.ports import Provider
 from oscar_fedcloud.storage.stores import Stores
 
 log = structlog.get_logger(__name__)
@@ -56,21 +56,14 @@ class Work:
 
 
 class Reconciler:
-    """One task that reconciles, and a few that make keys. ``on_ready`` is told which services may start Jobs."""
+    """One task that reconciles, and a few that make keys."""
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        providers: Stores,
-        lister: Lister,
-        intervals: Intervals,
-        on_ready: Callable[[list[str]], None],
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, providers: Stores, lister: Lister, intervals: Intervals) -> None:
         self.catalogue = catalogue
         self.providers = providers
         self.lister = lister
         self.intervals = intervals
-        self.on_ready = on_ready
+        self._listeners: list[ReadyListener] = []
         self.repairs = 0  # rules that had to be written again
         self._dirty: set[str] = set()
         self._left: set[Place] = set()  # buckets of removed services, whose rules must go
@@ -84,24 +77,32 @@ class Reconciler:
         self._listing_problems: dict[str, str] = {}  # input -> why its last listing failed
         self._lanes: dict[str, asyncio.Task[None]] = {}  # store -> the work under way
 
+    def add_listener(self, listener: ReadyListener) -> None:
+        """Inform this one, too, of services that are ready."""
+        self._listeners.append(listener)
+
+    def _announce(self, services: list[str]) -> None:
+        for listener in self._listeners:
+            listener.services_ready(services)
+
     def recover(self) -> None:
         """At start: services that have everything are ready at once, the others are made so."""
         ready = [name for name in self.catalogue.entries if self._is_whole(name)]
         self._dirty.update(self.catalogue.entries.keys() - set(ready))
         for name in ready:
             self.catalogue.set_state(name, "ready", "")
-        self.on_ready(ready)
+        self._announce(ready)
 
     def _is_whole(self, name: str) -> bool:
         """Whether every input of the service has its baseline and every store gave it a key."""
         if not all(state.baselined for state in self.catalogue.entries[name].inputs.values()):
             return False
         try:
-            keys = self.catalogue.store.keys(name).keys()
+            keys = self.catalogue.repository.keys(name).keys()
         except Exception as error:
             report(log, "the keys of a service cannot be read, they are made anew", error, service=name)
             return False
-        return providers_of(self.catalogue.services[name], self.providers) <= keys
+        return key_stores_of(self.catalogue.services[name], self.providers) <= keys
 
     def changed(self, services: Iterable[str], left: Iterable[Place] = ()) -> None:
         """These services were declared, changed or removed; ``left``: the buckets that they had before."""
@@ -109,14 +110,23 @@ class Reconciler:
         self._left.update(left)
         self._wake.set()
 
-    def look(self, provider: str, where: Prefix) -> None:
+    def bucket_missing(self, provider: str, bucket: str) -> None:
+        """A bucket turned out to be missing: the services that use it are not ready until it is made again."""
+        users = [name for name, one in self.catalogue.services.items() if (provider, bucket) in places_of(one)]
+        names = [name for name in users if self.catalogue.states[name][0] == "ready"]
+        for name in names:
+            self.catalogue.set_state(name, "pending", f"bucket {bucket} is missing at {provider}, it is made again")
+        if names:
+            self.changed(names)
+
+    def relist(self, provider: str, where: Prefix) -> None:
         """List this prefix soon: something there may have been missed."""
         self._requested.add((provider, where))
         self._wake.set()
 
     async def prepare_site(self, buckets: Iterable[str]) -> None:
         """Make the site's own buckets, for logs and HTTP bodies; again and again until the store is there."""
-        site = self.providers.site
+        site = self.providers.site_store
         for bucket in buckets:
             while True:
                 try:
@@ -289,21 +299,21 @@ class Reconciler:
                 self._set_state(name, "ready", "")
 
     async def _make_key(self, service: Service) -> None:
-        known = self.catalogue.store.keys(service.name)
+        known = self.catalogue.repository.keys(service.name)
         made: dict[str, Credential] = {}
-        for provider_id in providers_of(service, self.providers):
+        for provider_id in key_stores_of(service, self.providers):
             provider = self.providers[provider_id]
             key = await self.providers.run(provider_id, provider.ensure_credential, service, known.get(provider_id))
             made[provider_id] = key
         if made != known:
-            await asyncio.to_thread(self.catalogue.store.save_keys, service.name, made)
+            await asyncio.to_thread(self.catalogue.repository.save_keys, service.name, made)
 
     def _set_state(self, name: str, state: ServiceState, reason: str) -> None:
         if name not in self.catalogue.entries:
             return
         self.catalogue.set_state(name, state, reason)
         if state == "ready":
-            self.on_ready([name])
+            self._announce([name])
         elif state == "error" and self._retry_at == math.inf:
             self._retry_at = time.monotonic() + _RETRY
             self._wake.set()
@@ -315,10 +325,9 @@ def places_of(service: Service) -> set[Place]:
     return inputs | {(target.storage_provider, target.bucket) for target in service.output}
 
 
-def providers_of(service: Service, configured: Mapping[str, Provider]) -> set[str]:
-    """Where a service needs a key: at the stores of its inputs and outputs, and at the site's own for logs and bodies.
+def key_stores_of(service: Service, stores: Stores) -> set[str]:
+    """Return the stores where a service needs a key: those of its inputs and outputs, and the site's own.
 
-    Stores that only a service's outputs name are not ours to ask; their keys stand in its FDL.
+    Stores that only a service's outputs name are left out: their keys are in its FDL.
     """
-    site = next(iter(configured))
-    return {provider for provider, _ in places_of(service) if provider in configured} | {site}
+    return {store for store, _ in places_of(service) if store in stores} | {stores.site_store.id}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from oscar_fedcloud.callbacks.receivers import callback_rule, networks_of
+from oscar_fedcloud.catalogue.callback_addresses import callback_rule, networks_of
 from oscar_fedcloud.catalogue.matching import filter_rule
 from oscar_fedcloud.fdl import FdlProblem, Service
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import structlog
@@ -19,9 +19,6 @@ import structlog
 from oscar_fedcloud.catalogue.entries import Entry, InputState
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.runtime.waiting import in_words
-
-if TYPE_CHECKING:
-    from oscar_fedcloud.catalogue.changes import Changes
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +41,6 @@ class FolderStore:
 
     async def close(self) -> None:
         """Nothing is held open."""
-
-    def tasks(self, changes: Changes) -> Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
-        """Nobody else writes to the folder, so that nothing has to be followed."""
-        return ()
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Return which files cannot be read; empty if there are none."""

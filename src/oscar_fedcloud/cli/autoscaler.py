@@ -131,7 +131,7 @@ def _command(
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from oscar_fedcloud.autoscaler.config.settings import load
+    from oscar_fedcloud.autoscaler.config.loading import load
 
     config = load(options.config)
     print(f"{options.config}: {len(config.pools)} pool(s) on {len(config.clouds)} cloud(s), nothing wrong")
@@ -139,7 +139,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from oscar_fedcloud.autoscaler.config.settings import load
+    from oscar_fedcloud.autoscaler.config.loading import load
     from oscar_fedcloud.daemon.process import lock_data, set_up_logging
 
     config = load(options.config)

@@ -16,12 +16,12 @@ import uvicorn
 
 from oscar_fedcloud import __version__
 from oscar_fedcloud.autoscaler.assembly import make_controller
-from oscar_fedcloud.autoscaler.config.reload import reload
 from oscar_fedcloud.autoscaler.config.settings import Config
 from oscar_fedcloud.autoscaler.config.validation import external_config
 from oscar_fedcloud.autoscaler.controller import Controller
-from oscar_fedcloud.autoscaler.machines.external_fleet import DrivenFleet
-from oscar_fedcloud.autoscaler.reporting.web import create_app
+from oscar_fedcloud.autoscaler.external_fleet import DrivenFleet
+from oscar_fedcloud.autoscaler.reload import reload
+from oscar_fedcloud.autoscaler.web import create_app
 from oscar_fedcloud.daemon.process import address_family, notify_ready, notify_systemd
 from oscar_fedcloud.kube import KubeClient
 

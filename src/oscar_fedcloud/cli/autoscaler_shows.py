@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from oscar_fedcloud.autoscaler.assembly import Look, look
-from oscar_fedcloud.autoscaler.config.settings import load
+from oscar_fedcloud.autoscaler.config.loading import load
 from oscar_fedcloud.autoscaler.machines.machines import MachineStore
 from oscar_fedcloud.autoscaler.model import Decision, MachineView
 from oscar_fedcloud.autoscaler.planning.decide import decide

@@ -88,21 +88,21 @@ async def _serve(config: Config) -> None:
     import uvicorn
 
     from oscar_fedcloud.api.app import create_app, limits_of
-    from oscar_fedcloud.daemon.assembly import build_core, build_hooks
+    from oscar_fedcloud.daemon.assembly import build_hooks, build_invoker
     from oscar_fedcloud.server.limits import server_options
 
     threads = ThreadPoolExecutor(_THREADS, "work")
     asyncio.get_running_loop().set_default_executor(threads)
-    core = build_core(config)
+    invoker = build_invoker(config)
     alive = asyncio.create_task(tell_watchdog(), name="watchdog")
     try:  # a start that is refused, too, closes the ledger: a file that is left open may spoil its restore
-        hooks = build_hooks(core)
+        hooks = build_hooks(invoker)
         with socket.create_server(
             (config.host, config.port), family=address_family(config.host), backlog=2048
         ) as listener:
             server = uvicorn.Server(
                 uvicorn.Config(
-                    create_app(core, hooks),
+                    create_app(invoker, hooks),
                     **server_options(limits_of(config), hooks),
                     loop="none",
                     lifespan="off",
@@ -112,14 +112,14 @@ async def _serve(config: Config) -> None:
                     timeout_graceful_shutdown=10,
                 )
             )
-            await core.start()
+            await invoker.start()
             notify_ready()  # the socket listens already: who connects now waits for a moment
             structlog.get_logger(__name__).info("listening", address=config.listen, version=__version__)
             await server.serve(sockets=[listener])
     finally:
         alive.cancel()
         notify_systemd("STOPPING=1")
-        await core.stop()
+        await invoker.stop()
     if not end_threads(threads, _THREADS_END):
         structlog.get_logger(__name__).error("calls to the ledger or a disk hang, they are left behind")
         os._exit(0)  # the interpreter would wait for them

@@ -233,10 +233,10 @@ def _detach(profile: Profile, wanted: Wanted) -> subprocess.Popen[bytes]:
 
 def _check_engine(settings: Settings) -> None:
     """Raise StandaloneError if jobs shall run in containers and nothing here can run one."""
-    from oscar_fedcloud.launchers.process.container import find_engine
+    from oscar_fedcloud.launchers.registry import container_problem
 
-    if settings.container == "require" and isinstance(engine := find_engine(), str):
-        raise StandaloneError(f"containers are required (--container require), but {engine}")
+    if settings.container == "require" and (problem := container_problem()):
+        raise StandaloneError(f"containers are required (--container require), but {problem}")
 
 
 def _check_configuration(profile: Profile) -> None:

@@ -64,7 +64,7 @@ class Housekeeping:
 
     async def _clear(self, bucket: str, oldest: float, named: Callable[[list[str]], set[str]]) -> None:
         """Delete the objects of a bucket that are older and that ``named`` does not give back."""
-        site = self.stores.site
+        site = self.stores.site_store
         keys = await self.stores.run(site.id, lambda: iter(site.older(bucket, oldest)))
         while some := await self.stores.run(site.id, lambda: list(islice(keys, _CHUNK))):
             needed = await asyncio.to_thread(named, some)
@@ -73,7 +73,7 @@ class Housekeeping:
                 log.info("old objects removed", bucket=bucket, objects=removed, left=len(some) - removed)
 
     def _named_inputs(self, keys: list[str]) -> set[str]:
-        return self.ledger.named_inputs(self.stores.site.id, self.config.internal_bucket, keys)
+        return self.ledger.named_inputs(self.stores.site_store.id, self.config.internal_bucket, keys)
 
     def _named_logs(self, keys: list[str]) -> set[str]:
         jobs = {key: job_of_path(key) for key in keys}

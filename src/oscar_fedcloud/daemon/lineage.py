@@ -65,7 +65,7 @@ async def _forget_baselines(catalogue: Catalogue) -> None:
     now = time.time()
     for name, entry in list(catalogue.entries.items()):
         fresh = msgspec.structs.replace(entry, inputs=dict.fromkeys(entry.inputs, InputState(since=now)))
-        await asyncio.to_thread(catalogue.store.save_inputs, fresh)
+        await asyncio.to_thread(catalogue.repository.save_inputs, fresh)
         catalogue.entries[name] = fresh
 
 

@@ -11,36 +11,25 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from oscar_fedcloud.dispatch import decisions as decide
+from oscar_fedcloud.dispatch import decisions
 from oscar_fedcloud.dispatch.adoption import Adoption
 from oscar_fedcloud.dispatch.doubts import Doubts
 from oscar_fedcloud.dispatch.ends import Ends
 from oscar_fedcloud.dispatch.policy import Policy, kept
+from oscar_fedcloud.dispatch.ports import DispatcherPorts
 from oscar_fedcloud.dispatch.queues import Look, Queues, Room
 from oscar_fedcloud.dispatch.slots import Slots
 from oscar_fedcloud.dispatch.starts import Starts
-from oscar_fedcloud.domain.events import StorageEvent
-from oscar_fedcloud.domain.runs import (
-    Attempt,
-    AttemptState,
-    Completion,
-    OutputPlace,
-    Run,
-    RunState,
-    StoredObject,
-    job_name,
-)
-from oscar_fedcloud.launchers.port import JobSpec, Launcher
+from oscar_fedcloud.domain.events import Recording
+from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, job_name
+from oscar_fedcloud.launchers.port import Launcher
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
-from oscar_fedcloud.runtime.waiting import Troubles, doubled, is_cancelled, wait
-
-__all__ = ["Dispatcher", "Policy", "Site"]
 from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.runtime.waiting import Troubles, doubled, is_cancelled, wait
 
 log = structlog.get_logger(__name__)
 
@@ -50,48 +39,26 @@ _LONGEST_REST = 60.0  # s between looks at the clock, which may have been set
 _CANCEL_PATIENCE = 10.0  # s that the removal of a service waits for its Jobs to be cancelled
 
 
-def _unknown(run: Run, attempt: Attempt) -> tuple[OutputPlace, ...]:
-    return ()
-
-
-async def _never(event: StorageEvent) -> bool:
-    return False
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What the dispatcher asks of the rest of the daemon.
-
-    policy: of a service that may start Jobs now, else None. spec: the Job of an attempt of a run
-    that has written these objects before; raises LaunchError.
-    is_current: whether the store has exactly this revision of an object now; raises ProviderError.
-    places: where an attempt may have written, () if nobody knows any more.
-    on_changed_input: an input was found changed, so its newer revision must be looked for. on_end: a run ended.
-    """
-
-    policy: Callable[[str], Policy | None]
-    spec: Callable[[Run, int, Sequence[StoredObject]], JobSpec]
-    on_changed_input: Callable[[StorageEvent], None]
-    on_end: Callable[[], None]
-    is_current: Callable[[StorageEvent], Awaitable[bool]] = _never
-    places: Callable[[Run, Attempt], tuple[OutputPlace, ...]] = _unknown
-
-
 class Dispatcher:
     """Owns the launcher. All methods belong to the event loop."""
 
     def __init__(
-        self, ledger: Ledger, launcher: Launcher, site: Site, max_running: int, troubles: Troubles | None = None
+        self,
+        ledger: Ledger,
+        launcher: Launcher,
+        ports: DispatcherPorts,
+        max_running: int,
+        troubles: Troubles | None = None,
     ) -> None:
         self.ledger = ledger
         self.launcher = launcher
-        self.site = site
+        self.ports = ports
         self.max_running = max_running
         self.troubles = Troubles() if troubles is None else troubles
         self.ledger_trouble = ""  # why the ledger failed in the last round
         self.slots = Slots()
-        self.ends = Ends(ledger, launcher, self.slots, self.troubles, site.policy, self._on_end)
-        self.starts = Starts(ledger, launcher, self.troubles, site.spec, self.ends.begin, self.slots)
+        self.ends = Ends(ledger, launcher, self.slots, self.troubles, ports, self)
+        self.starts = Starts(ledger, launcher, self.troubles, ports, self.ends, self.slots)
         self.queues = Queues(ledger, self.troubles)
         self.adoption = Adoption(launcher, self.troubles)
         self._ready: set[str] = set()  # services that may have a run that is due now
@@ -99,7 +66,7 @@ class Dispatcher:
         self._cancellations: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._served = ""
-        self._doubts = Doubts(ledger, site.is_current, self.wake)
+        self._doubts = Doubts(ledger, ports, self)
         self._recovered = False
         self._unsure = False  # whether the ledger may hold begun attempts that are not counted
 
@@ -115,7 +82,7 @@ class Dispatcher:
         self.slots.note_ends()
         attempts = await asyncio.to_thread(self.ledger.running)
         waiting = await asyncio.to_thread(self.ledger.services_waiting)
-        found, lost = await self.adoption.of({each[1].job: self.site.places(*each) for each in attempts})
+        found, lost = await self.adoption.of({each[1].job: self.ports.places(*each) for each in attempts})
         for run, attempt in self.slots.unknown(attempts):
             self.slots.take(run, attempt)
             if attempt.job in lost:
@@ -135,6 +102,15 @@ class Dispatcher:
             self.starts.begin(run, attempt)
         self.wake(await asyncio.to_thread(self.ledger.services_waiting))
         self._unsure = False
+
+    def committed(self, recordings: Sequence[Recording]) -> None:
+        """New events are on disk: their services may have work."""
+        if services := {name for recording in recordings for name in recording.services}:
+            self.wake(services)
+
+    def services_ready(self, services: Sequence[str]) -> None:
+        """These services may start Jobs now."""
+        self.wake(services)
 
     def wake(self, services: Iterable[str]) -> None:
         """These services may have runs that are due now."""
@@ -184,14 +160,14 @@ class Dispatcher:
             self._ready.update(queues.due)
             self._timers.update(queues.timers)
             self._note(room, queues)
-            choice = decide.choose(queues.due, {name: free for name, (free, _) in room.items()}, total)
+            choice = decisions.choose(queues.due, {name: free for name, (free, _) in room.items()}, total)
             self._doubts.settle(choice.doubtful)
             if not choice.starts and not choice.superseded:
                 return True
             if not await self._begin(choice, {name: policy for name, (_, policy) in room.items()}, now):
                 return False
 
-    async def _begin(self, choice: decide.Choice, policies: Mapping[str, Policy], now: float) -> bool:
+    async def _begin(self, choice: decisions.Choice, policies: Mapping[str, Policy], now: float) -> bool:
         """Commit that these runs begin, and start their Jobs. Returns False if what was committed is unknown."""
         starts = [_start_of(run) for run in choice.starts]
         texts = {name: kept(policies[name]) for name in {run.service for run in choice.starts}}
@@ -223,7 +199,7 @@ class Dispatcher:
         for name in room.keys() - queues.failed.keys() - queues.due.keys():
             self.queues.works(name)
 
-    async def _begin_singly(self, choice: decide.Choice, texts: Mapping[str, str], now: float) -> None:
+    async def _begin_singly(self, choice: decisions.Choice, texts: Mapping[str, str], now: float) -> None:
         """Begin each run by itself, so that one that cannot begin holds up only its own service."""
         for run in (*choice.superseded, *choice.starts):
             starts, superseded = ([_start_of(run)], []) if run in choice.starts else ([], [run.id])
@@ -242,7 +218,7 @@ class Dispatcher:
         self._ready.update(rung)
 
     def _longest_wait(self, name: str) -> float:
-        policy = self.site.policy(name)
+        policy = self.ports.policy(name)
         return policy.longest_wait if policy else math.inf
 
     def _room(self, services: Iterable[str]) -> dict[str, tuple[int, Policy]]:
@@ -251,7 +227,7 @@ class Dispatcher:
         names = [name for name in names if name > self._served] + [name for name in names if name <= self._served]
         room: dict[str, tuple[int, Policy]] = {}
         for name in names:
-            policy = self.site.policy(name)
+            policy = self.ports.policy(name)
             if policy is None or self.queues.is_held(name):
                 continue
             if (free := (policy.room or self.max_running) - self.running[name]) > 0:
@@ -277,7 +253,7 @@ class Dispatcher:
         waiting = await asyncio.to_thread(self.ledger.services_waiting) if total > 0 else {}
         room = self._room(name for name, when in waiting.items() if when <= now)
         queues = await asyncio.to_thread(self.queues.look, room, total, now)
-        starts = decide.choose(queues.due, {name: free for name, (free, _) in room.items()}, total).starts
+        starts = decisions.choose(queues.due, {name: free for name, (free, _) in room.items()}, total).starts
         return Counter(run.service for run in starts) + self.starts.services()
 
     # -- ends ------------------------------------------------------------------------------------------------------
@@ -286,19 +262,20 @@ class Dispatcher:
         """Record the end of Jobs until cancelled."""
         await self.ends.watch()
 
-    def _on_end(self, completion: Completion, run: Run | None) -> None:
+    def job_ended(self, completion: Completion, run: Run | None) -> None:
+        """The end of a Job was recorded: its slot is free, and its service may have more work."""
         self._wake.set()
         if run is None:
             return
         if completion.state is AttemptState.INPUT_CHANGED:
-            self.site.on_changed_input(run.event)
+            self.ports.input_changed(run.event)
         self.wake([run.service])
-        self.site.on_end()
+        self.ports.run_ended()
 
     async def cancel(self, run: Run) -> bool:
         """End a run; a queued one at once, a running one when its Job has gone. False if it had ended before."""
         if await asyncio.to_thread(self.ledger.cancel_queued, run.id):
-            self.site.on_end()
+            self.ports.run_ended()
             return True
         current = await asyncio.to_thread(self.ledger.run, run.id)
         if current is None or current.state is not RunState.RUNNING:

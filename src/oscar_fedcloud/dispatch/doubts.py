@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
 import structlog
 
-from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.dispatch.ports import DispatcherPorts, ServiceQueues
 from oscar_fedcloud.ledger import Candidate, Ledger
 from oscar_fedcloud.runtime.waiting import in_words
 
@@ -25,17 +25,12 @@ _PAUSE = 5.0  # s until a question that had no answer is asked again
 
 
 class Doubts:
-    """Belongs to the event loop. is_current: of an event; may raise. wake: services whose runs may go on."""
+    """Belongs to the event loop. queues: woken when a question has its answer."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        is_current: Callable[[StorageEvent], Awaitable[bool]],
-        wake: Callable[[Iterable[str]], None],
-    ) -> None:
+    def __init__(self, ledger: Ledger, ports: DispatcherPorts, queues: ServiceQueues) -> None:
         self.ledger = ledger
-        self.is_current = is_current
-        self.wake = wake
+        self.ports = ports
+        self.queues = queues
         self._open: dict[str, asyncio.Task[None]] = {}  # run -> the question about it
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -56,11 +51,11 @@ class Doubts:
             await asyncio.sleep(_PAUSE)
         finally:
             del self._open[run.id]
-        self.wake([run.service])
+        self.queues.wake([run.service])
 
     async def _decide(self, candidate: Candidate) -> None:
         run = candidate.run
-        if await self.is_current(run.event):
+        if await self.ports.is_current(run.event):
             log.warning("a revision with a wrong time gives way", key=run.event.key, job=run.id)
             await asyncio.to_thread(self.ledger.reorder, run.id, candidate.newest + 1)
         else:

@@ -6,12 +6,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
 
 import structlog
 
-from oscar_fedcloud.dispatch import decisions as decide
+from oscar_fedcloud.dispatch import decisions
 from oscar_fedcloud.dispatch.policy import Policy, of_kept
+from oscar_fedcloud.dispatch.ports import DispatcherPorts, EndListener
 from oscar_fedcloud.dispatch.slots import Slots
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run
 from oscar_fedcloud.fdl import Retry
@@ -30,10 +30,7 @@ _ACKNOWLEDGE_TRIES = 4
 
 
 class Ends:
-    """Takes ends from the launcher to the ledger.
-
-    policy: of a service as it is now, for attempts that kept none. ended: told of each run whose end was recorded.
-    """
+    """Takes ends from the launcher to the ledger. listener: informed of each end that was recorded."""
 
     def __init__(
         self,
@@ -41,15 +38,15 @@ class Ends:
         launcher: Launcher,
         slots: Slots,
         troubles: Troubles,
-        policy: Callable[[str], Policy | None],
-        ended: Callable[[Completion, Run | None], None],
+        ports: DispatcherPorts,
+        listener: EndListener,
     ) -> None:
         self.ledger = ledger
         self.launcher = launcher
         self.slots = slots
         self.troubles = troubles
-        self.policy = policy
-        self.ended = ended
+        self.ports = ports
+        self.listener = listener
         self.unrecorded: dict[str, str] = {}  # Job that has ended -> why the ledger does not know yet
         self._places = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -72,7 +69,7 @@ class Ends:
     async def _end(self, completion: Completion) -> None:
         run = await self._record(completion)
         self.slots.free(completion.job)
-        self.ended(completion, run)
+        self.listener.job_ended(completion, run)
         await self._acknowledge(completion.job)
 
     async def _record(self, completion: Completion) -> Run | None:
@@ -105,9 +102,9 @@ class Ends:
             log.warning("a job ended that the ledger does not know", job=completion.job)
             return None
         run, attempt = found
-        policy = of_kept(attempt.policy) or self.policy(run.service) or Policy(0, Retry(), "")
+        policy = of_kept(attempt.policy) or self.ports.policy(run.service) or Policy(0, Retry(), "")
         jitter = random.random()  # noqa: S311  no secret
-        decision = decide.verdict(run, policy.retry, policy.callback, completion, time.time(), jitter)
+        decision = decisions.verdict(run, policy.retry, policy.callback, completion, time.time(), jitter)
         ended = self.ledger.finish(completion.job, completion, decision)
         log.info(
             "job ended",

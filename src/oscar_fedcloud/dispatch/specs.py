@@ -16,10 +16,10 @@ from oscar_fedcloud.launchers.runner.environment import (
     RunnerSettings,
     event_environment,
     output_places,
-    providers_of,
     remote_name,
     secret_environment,
     service_environment,
+    stores_of_run,
     written_environment,
 )
 from oscar_fedcloud.storage.foreign import foreign_provider
@@ -70,7 +70,7 @@ class Specs:
         self.providers = providers
         self.settings = RunnerSettings(
             rclone=config.launcher.rclone,
-            log_provider=next(iter(providers)),
+            log_provider=config.site_store_id,
             log_bucket=config.log_bucket,
             log_max=config.launcher.log_max,
             staging_timeout=config.launcher.staging_timeout,
@@ -86,8 +86,8 @@ class Specs:
         if entry is None:
             raise LaunchError(f"service {run.service} does not exist any more")
         service = self.catalogue.services[run.service]
-        keys = self.catalogue.store.keys(run.service)
-        needed = providers_of(service, run, self.settings)
+        keys = self.catalogue.repository.keys(run.service)
+        needed = stores_of_run(service, run, self.settings)
         stores = {provider_id: self._remote(service, provider_id, keys) for provider_id in needed}
         return job_spec(service, str(entry.revision), run, attempt, self.settings, stores, written)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
+from oscar_fedcloud.dispatch.ends import Ends
+from oscar_fedcloud.dispatch.ports import DispatcherPorts
 from oscar_fedcloud.dispatch.slots import Slots
 from oscar_fedcloud.domain.runs import Attempt, AttemptState, Completion, Run, StoredObject
 from oscar_fedcloud.launchers.port import JobSpec, Launcher, LaunchError
@@ -26,26 +28,23 @@ _SLOW = 60.0  # s after which a start without an answer no longer holds up other
 
 
 class Starts:
-    """Starts Jobs, some at the same time.
-
-    spec: makes the Job of an attempt. failed: told of those that could not be started. slots: of Jobs not ended.
-    """
+    """Starts Jobs, some at the same time. ends: takes up those that could not be started. slots: of Jobs not ended."""
 
     def __init__(
         self,
         ledger: Ledger,
         launcher: Launcher,
         troubles: Troubles,
-        spec: Callable[[Run, int, Sequence[StoredObject]], JobSpec],
-        failed: Callable[[Completion], None],
+        ports: DispatcherPorts,
+        ends: Ends,
         slots: Slots,
     ) -> None:
         self.ledger = ledger
         self.launcher = launcher
         self.slots = slots
         self.troubles = troubles
-        self.spec = spec
-        self.failed = failed
+        self.ports = ports
+        self.ends = ends
         self._places = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, tuple[asyncio.Task[None], str]] = {}  # Job -> its start and its service
         self._cancelled: set[str] = set()
@@ -65,7 +64,7 @@ class Starts:
 
     async def _start(self, run: Run, attempt: Attempt) -> None:
         try:
-            await self._launch(attempt.job, self.spec(*await self._read(run, attempt)))
+            await self._launch(attempt.job, self.ports.spec(*await self._read(run, attempt)))
             if attempt.job in self._cancelled:
                 await self.launcher.cancel(attempt.job)
         except (Exception, asyncio.CancelledError) as error:
@@ -75,7 +74,7 @@ class Starts:
             if not isinstance(error, LaunchError | BadValue):
                 report(log, "a job could not be made", error, job=attempt.job)
                 reason = f"the job could not be made: {in_words(error)}"
-            self.failed(Completion(attempt.job, AttemptState.LAUNCH_FAILED, None, reason))
+            self.ends.begin(Completion(attempt.job, AttemptState.LAUNCH_FAILED, None, reason))
 
     async def _read(self, run: Run, attempt: Attempt) -> tuple[Run, int, Sequence[StoredObject]]:
         """Return the run with its event's record, the attempt's number, and what the attempts before it wrote.

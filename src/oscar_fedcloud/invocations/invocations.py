@@ -7,11 +7,12 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.catalogue.intake import EventIntake
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.dispatch.dispatcher import Dispatcher
 from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent, Via
@@ -35,28 +36,28 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Requests:
-    """Requests about jobs. ``ingest`` is the way that every event takes; the first provider is the site's own store."""
+class Invocations:
+    """What people ask of jobs."""
 
     def __init__(
         self,
         config: Config,
         ledger: Ledger,
         catalogue: Catalogue,
-        providers: Stores,
+        stores: Stores,
         dispatcher: Dispatcher,
         launcher: Launcher,
-        ingest: Callable[[list[StorageEvent]], Awaitable[None]],
+        intake: EventIntake,
         waits: Waits,
     ) -> None:
         self.config = config
         self.ledger = ledger
         self.catalogue = catalogue
-        self.providers = providers
-        self.site = next(iter(providers.values()))
+        self.stores = stores
+        self.site_store = stores.site_store
         self.dispatcher = dispatcher
         self.launcher = launcher
-        self.ingest = ingest
+        self.intake = intake
         self.waits = waits
 
     async def submit(
@@ -75,7 +76,7 @@ class Requests:
             event = self._body_event(service, idempotency_key or delegated_id)
             if known := await asyncio.to_thread(self.ledger.run, run_id(service, event)):
                 return known
-            stored = await self.providers.run(self.site.id, self._store_body, event, body, encoded)
+            stored = await self.stores.run(self.site_store.id, self._store_body, event, body, encoded)
             recordings = [Recording(stored, (service,), EventOutcome.MATCHED)]
         await asyncio.gather(*(self.ledger.record(recording) for recording in recordings))
         found = await asyncio.to_thread(self.ledger.run, run_id(service, recordings[0].event))
@@ -88,21 +89,21 @@ class Requests:
     async def _events(self, body: bytes) -> list[StorageEvent]:
         """The events that a body tells of; each object is looked up in its store."""
         items = await asyncio.to_thread(lambda: http.told_of(unwrap(body)))
-        if unknown := [item.provider for item in items if item.provider not in self.providers]:
+        if unknown := [item.provider for item in items if item.provider not in self.stores]:
             raise http.not_configured(unknown[0])
-        return [await self.providers.run(item.provider, http.storage_event, item, self.providers) for item in items]
+        return [await self.stores.run(item.provider, http.storage_event, item, self.stores) for item in items]
 
     def _body_event(self, service: str, idempotency_key: str) -> StorageEvent:
         """A body's place in the internal bucket. Its revision is the request's identity, not that of the object."""
         token = digest(service, idempotency_key) if idempotency_key else secrets.token_hex(8)
         key = f"{service}/event-file-{token}"
-        return StorageEvent(self.site.id, self.config.internal_bucket, key, token, time.time_ns(), via=Via.HTTP)
+        return StorageEvent(self.site_store.id, self.config.internal_bucket, key, token, time.time_ns(), via=Via.HTTP)
 
     def _store_body(self, event: StorageEvent, body: bytes, encoded: bool) -> StorageEvent:
         """The body of a request becomes an object, so that it is staged like any input."""
         data, query = http.payload(body)
         record = http.bounded(to_json({"queryStringParameters": query} if query else {}))
-        stored = self.site.put(event.bucket, event.key, data if encoded or query else body)
+        stored = self.site_store.put(event.bucket, event.key, data if encoded or query else body)
         return replace(event, size=stored.size, etag=stored.etag, time=stored.time, record=record)
 
     async def cancel(self, run_id: str) -> Run:
@@ -125,9 +126,9 @@ class Requests:
         found = await asyncio.to_thread(self.ledger.dead_letter, letter)
         if found is None:
             raise NotFound(f"dead letter {letter} does not exist")
-        provider = self.providers.get(found.source.partition("/")[0], self.site)
+        provider = self.stores.get(found.source.partition("/")[0], self.site_store)
         events = provider.parse(found.body)
-        await self.ingest(events)
+        await self.intake.record(events)
         await asyncio.to_thread(self.ledger.drop_dead_letter, letter)
         return len(events)
 
@@ -153,13 +154,13 @@ class Requests:
             return None
         found = await asyncio.to_thread(self.launcher.log, job, offset or 0)
         if found is None:
-            found = await self.providers.run(self.site.id, self._stored_log, path, offset, tail)
+            found = await self.stores.run(self.site_store.id, self._stored_log, path, offset, tail)
         if found is None or tail is None:
             return found
         return replace(found, chunks=await asyncio.to_thread(_last_lines, found.chunks, tail))
 
     def _stored_log(self, path: str, offset: int | None, tail: int | None) -> LogPart | None:
-        chunks = self.site.read(self.config.log_bucket, path)
+        chunks = self.site_store.read(self.config.log_bucket, path)
         if chunks is None:
             return None
         return LogPart(chunks, None) if offset is None and tail is None else _rest(chunks, offset or 0)
@@ -196,10 +197,10 @@ class Requests:
         if known:
             return facts
         names = {one.storage_provider for item in services.values() for one in item.input if one.bucket == bucket}
-        store = self.providers.get(next(iter(sorted(names)), self.site.id), self.site)
+        store = self.stores.get(next(iter(sorted(names)), self.site_store.id), self.site_store)
 
         async def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-            return await self.providers.run(store.id, call, *args, **kwargs)
+            return await self.stores.run(store.id, call, *args, **kwargs)
 
         with contextlib.suppress(ProviderError):
             facts = replace(facts, buckets=frozenset(await ask(store.buckets)))

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
-from oscar_fedcloud.catalogue.reconciler import providers_of
+from oscar_fedcloud.catalogue.reconciler import key_stores_of
 from oscar_fedcloud.dispatch.dispatcher import Dispatcher
 from oscar_fedcloud.domain.runs import Run, RunState, job_name
 from oscar_fedcloud.invocations.wait_reasons import ServiceFacts, SiteFacts, Wait, Waiting, summary, waits_of
 from oscar_fedcloud.launchers.port import Launcher
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.stores import Stores
 
 _EXPLAINED = 200  # queued jobs that are looked at one by one for the backlog
 
@@ -26,7 +26,7 @@ class Waits:
         self,
         ledger: Ledger,
         catalogue: Catalogue,
-        providers: Mapping[str, Provider],
+        providers: Stores,
         dispatcher: Dispatcher,
         launcher: Launcher,
     ) -> None:
@@ -76,7 +76,7 @@ class Waits:
         if service is None or entry is None:
             return ServiceFacts(name, "")
         listed = all(one.baselined for one in entry.inputs.values())
-        keys_of = sorted(providers_of(service, self.providers)) if state == "pending" and listed else ()
+        keys_of = sorted(key_stores_of(service, self.providers)) if state == "pending" and listed else ()
         running = self.dispatcher.running[name]
         return ServiceFacts(name, state, reason, keys_of, running, service.concurrency, service.retry.attempts)
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The durable memory of the invoker: one row per event, and one per service and revision. See ``Ledger``."""
 
+from oscar_fedcloud.ledger.database.identity import Identity
 from oscar_fedcloud.ledger.database.troubles import Trouble
 from oscar_fedcloud.ledger.errors import BadValue, LedgerError, LedgerLost, LedgerUnavailable, StateError
 from oscar_fedcloud.ledger.history import cursor_of
-from oscar_fedcloud.ledger.identity import Identity
 from oscar_fedcloud.ledger.ledger import Ledger
 from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Link, Trace, Verdict
 from oscar_fedcloud.ledger.requests import Claim

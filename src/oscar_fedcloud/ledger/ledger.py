@@ -16,16 +16,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from oscar_fedcloud.domain.events import Recording, StorageEvent
 from oscar_fedcloud.domain.runs import Attempt, Completion, Run, RunState, StoredObject
 from oscar_fedcloud.ledger import baselines as seen
-from oscar_fedcloud.ledger import callbacks, chain, history, identity, outputs, requests, runs, traces
+from oscar_fedcloud.ledger import callbacks, chain, history, outputs, requests, runs, traces
 from oscar_fedcloud.ledger import dead_letters as letters
 from oscar_fedcloud.ledger import queue as waiting
+from oscar_fedcloud.ledger.database import identity
 from oscar_fedcloud.ledger.database.engines import is_sqlite, reader_engine, shut, writer_engine
+from oscar_fedcloud.ledger.database.identity import Identity
 from oscar_fedcloud.ledger.database.integrity import check_file, same_file
 from oscar_fedcloud.ledger.database.schema import ensure_schema
 from oscar_fedcloud.ledger.database.troubles import Trouble, unavailable
 from oscar_fedcloud.ledger.errors import BadValue, LedgerUnavailable, cause_of, is_row_error
-from oscar_fedcloud.ledger.identity import Identity
-from oscar_fedcloud.ledger.recording.intake import Intake
+from oscar_fedcloud.ledger.recording.intake import CommitListener, Intake
 from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Trace, Verdict
 from oscar_fedcloud.ledger.requests import Claim
 from oscar_fedcloud.ledger.values import bounds
@@ -89,13 +90,13 @@ class Ledger:
     # Events
 
     @property
-    def on_committed(self) -> Callable[[list[Recording]], None] | None:
-        """Called on the event loop with what was new of each committed batch."""
-        return self._intake.on_committed
+    def listener(self) -> CommitListener | None:
+        """Is informed of what was new in each committed batch."""
+        return self._intake.listener
 
-    @on_committed.setter
-    def on_committed(self, call: Callable[[list[Recording]], None] | None) -> None:
-        self._intake.on_committed = call
+    @listener.setter
+    def listener(self, listener: CommitListener | None) -> None:
+        self._intake.listener = listener
 
     async def record(self, recording: Recording) -> bool:
         """Store an event and its runs; returns when they are on disk. False if nothing of it was new.

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from oscar_fedcloud.api.errors import ApiError
 from oscar_fedcloud.server.budget import Room
+from oscar_fedcloud.server.problems import ApiError
 
 _STEP = 256 * 1024  # bytes that are asked for at once when the size of a body is not known
 IN_MEMORY = 1024 * 1024  # bytes

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from oscar_fedcloud.api.errors import ApiError
+from oscar_fedcloud.server.problems import ApiError
 
 _AFTER = {"Retry-After": "5"}
 

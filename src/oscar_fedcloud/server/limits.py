@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from oscar_fedcloud.api.errors import ApiError, respond
 from oscar_fedcloud.server.body import too_large
-from oscar_fedcloud.server.event_fast_path import Hook, HotProtocol
-from oscar_fedcloud.server.guarded_http import IdleConnections
+from oscar_fedcloud.server.guarded_http import GuardedProtocol, IdleConnections
+from oscar_fedcloud.server.problems import ApiError, refuse
 
 log = structlog.get_logger(__name__)
 
@@ -50,17 +49,19 @@ class Limits:
     max_big_bodies: int = 2
 
 
-def server_options(limits: Limits, hooks: Mapping[str, Hook] | None = None) -> dict[str, Any]:
-    """What ``uvicorn.Config`` must be given for the limits that only the server can keep. hooks: by exact path."""
+def server_options(limits: Limits, reserved: Iterable[str] = ()) -> dict[str, Any]:
+    """Return what ``uvicorn.Config`` must be given for the limits that only the server can keep.
+
+    reserved: paths that are served however many connections there are, besides those of health.
+    """
     options = {
         "max_head": limits.max_header_bytes,
         "patience": limits.idle,
-        "hooks": {path.encode(): hook for path, hook in (hooks or {}).items()},
-        "reserved": frozenset(path.encode() for path in (*_HEALTH, *(hooks or {}))),
+        "reserved": frozenset(path.encode() for path in (*_HEALTH, *reserved)),
         "idle": IdleConnections(),
     }
     return {
-        "http": type("ConfiguredProtocol", (HotProtocol,), options),
+        "http": type("ConfiguredProtocol", (GuardedProtocol,), options),
         "ws": "none",
         "limit_concurrency": limits.max_connections,
         "timeout_keep_alive": limits.keep_alive,
@@ -81,7 +82,7 @@ class LimitsMiddleware:
             await self.app(scope, receive, send)
             return
         if refusal := _refusal(scope, self.limits):
-            await respond(scope, refusal)(scope, receive, send)
+            await refuse(scope, refusal)(scope, receive, send)
             return
         client = _Client(receive, send, self.limits)
         try:

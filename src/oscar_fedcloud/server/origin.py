@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oscar_fedcloud.api.errors import ApiError
+from oscar_fedcloud.server.problems import ApiError
 
 _OWN = frozenset({"", "same-origin", "none"})  # none: typed by the user
 _OF_CURL = "application/x-www-form-urlencoded"

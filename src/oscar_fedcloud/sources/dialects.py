@@ -19,7 +19,7 @@ import msgspec
 
 from oscar_fedcloud.domain.events import BadEvent
 from oscar_fedcloud.storage.object_keys import decode_key
-from oscar_fedcloud.storage.s3.records import S3Record
+from oscar_fedcloud.storage.s3_events import S3Record
 
 _LEVELS = 4  # wrappers in wrappers
 _NO_JSON = object()

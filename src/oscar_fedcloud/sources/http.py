@@ -11,7 +11,7 @@ from oscar_fedcloud.domain.jsontext import to_json
 from oscar_fedcloud.sources.dialects import Dialect, Parsed, unwrap
 from oscar_fedcloud.storage.bounds import LONGEST_RECORD, checked_bucket, checked_key, checked_name
 from oscar_fedcloud.storage.ports import Provider
-from oscar_fedcloud.storage.s3.records import event_of
+from oscar_fedcloud.storage.s3_events import event_of
 
 _MOST_EVENTS = 1000  # in one body
 _SHOWN = 100  # characters

@@ -5,20 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Protocol
 
 import structlog
 
+from oscar_fedcloud.catalogue.intake import EventIntake
+from oscar_fedcloud.catalogue.reconciler import Reconciler
 from oscar_fedcloud.domain.events import StorageEvent, Via, event_id
 from oscar_fedcloud.domain.stores import Prefix
-from oscar_fedcloud.ledger import LedgerUnavailable
+from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.runtime.unexpected import report
 from oscar_fedcloud.runtime.waiting import in_words, wait
 from oscar_fedcloud.storage.errors import BucketMissing, ProviderError
-from oscar_fedcloud.storage.s3.looking import Asked, look_up, some_rows
+from oscar_fedcloud.storage.ports import ObjectReader
+from oscar_fedcloud.storage.rows import look_up, some_rows
+from oscar_fedcloud.storage.stores import Stores
 
 log = structlog.get_logger(__name__)
 
@@ -26,27 +29,6 @@ _SLOWEST = 2.0  # s between listings of a prefix in which nothing happens
 _LONGEST = 60.0  # s between listings of a prefix with very many objects
 _SHARE = 50  # listing may take 1/50 of a processor
 _CHUNK = 500
-
-Call = Callable[..., Awaitable[Any]]
-
-
-class PolledStore(Asked, Protocol):
-    """What polling needs of a provider."""
-
-    settle: int
-
-    def list(self, where: Prefix) -> Iterable[StorageEvent]:
-        """The current object of each key."""
-
-    def settled(self, event: StorageEvent) -> bool:
-        """Whether nobody seems to write to this object any more."""
-
-
-class Known(Protocol):
-    """What the ledger knows already."""
-
-    def known(self, provider: str, bucket: str, events: Sequence[StorageEvent]) -> set[str]:
-        """Ids of those events that are recorded or seen. Blocks."""
 
 
 @dataclass(slots=True)
@@ -121,28 +103,28 @@ class Scan:
 class Poller:
     """Polls the inputs of one provider.
 
-    interval: least seconds between two listings of a prefix. call: runs what blocks for the store, in its threads.
+    interval: least seconds between two listings of a prefix.
     """
 
     def __init__(
         self,
-        provider: PolledStore,
-        ledger: Known,
-        ingest: Callable[[list[StorageEvent]], Awaitable[None]],
+        provider: ObjectReader,
+        stores: Stores,
+        ledger: Ledger,
+        intake: EventIntake,
+        reconciler: Reconciler,
         interval: float = 1.0,
-        call: Call = asyncio.to_thread,
-        on_missing: Callable[[str], None] = lambda bucket: None,
     ) -> None:
         self.provider = provider
-        self.call = call
-        self.on_missing = on_missing
+        self.stores = stores
         self.ledger = ledger
-        self.ingest = ingest
+        self.intake = intake
+        self.reconciler = reconciler
         self.interval = interval
         self._watches: dict[Prefix, Watch] = {}
         self._wake = asyncio.Event()
 
-    def replace(self, provider: PolledStore) -> None:
+    def replace(self, provider: ObjectReader) -> None:
         """Ask another store from now on: the settings of this one have changed."""
         self.provider = provider
         self._watches = {where: Watch(where) for where in self._watches}
@@ -174,7 +156,7 @@ class Poller:
         except (ProviderError, LedgerUnavailable) as error:
             problem = str(error)
             if isinstance(error, BucketMissing):
-                self.on_missing(watch.where.bucket)
+                self.reconciler.bucket_missing(self.provider.id, watch.where.bucket)
         except Exception as error:  # of this input alone: the others are polled on
             report(log, "polling failed unexpectedly", error, prefix=watch.where.prefix)
             problem = in_words(error)
@@ -186,12 +168,12 @@ class Poller:
     async def poll(self, watch: Watch) -> None:
         """List one prefix once and hand on what is new. Raises ProviderError when that was not all of it."""
         provider = self.provider
-        rows = await self.call(lambda: iter(provider.list(watch.where)))
+        rows = await self.stores.run(provider.id, lambda: iter(provider.list(watch.where)))
         scan = Scan(watch, provider.settle)
         ready: list[StorageEvent] = []
         problem: ProviderError | None = None
         while problem is None:
-            found, problem = await self.call(some_rows, rows, _CHUNK)
+            found, problem = await self.stores.run(provider.id, some_rows, rows, _CHUNK)
             ready += await asyncio.to_thread(scan.add, found)
             if not found:
                 break
@@ -201,7 +183,7 @@ class Poller:
         if problem is not None:
             raise problem
 
-    async def _hand_on(self, watch: Watch, provider: PolledStore, rows: list[StorageEvent]) -> None:
+    async def _hand_on(self, watch: Watch, provider: ObjectReader, rows: list[StorageEvent]) -> None:
         """Ingest those rows that the ledger does not know, with their depth. The others are finished."""
         known = await asyncio.to_thread(self.ledger.known, provider.id, watch.where.bucket, rows)
         watch.finish(row for row in rows if event_id(row) in known)
@@ -209,15 +191,15 @@ class Poller:
         if not unknown:
             return
         fresh: list[StorageEvent] = []
-        for row, found in await self.call(look_up, provider, unknown):
+        for row, found in await self.stores.run(provider.id, look_up, provider, unknown):
             if found is None:  # gone, or a name that can be listed but not read: not looked at again while it stays
                 log.warning("object cannot be read", provider=provider.id, bucket=row.bucket, key=row.key)
                 watch.finish([row])
             elif found.revision == row.revision:
                 fresh.append(replace(found, via=Via.POLL))
-        fresh = await self.call(lambda: [event for event in fresh if provider.settled(event)])
+        fresh = await self.stores.run(provider.id, lambda: [event for event in fresh if provider.settled(event)])
         if fresh:
-            await self.ingest(fresh)
+            await self.intake.record(fresh)
             watch.finish(fresh)
 
 

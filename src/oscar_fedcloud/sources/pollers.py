@@ -1,56 +1,73 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A poller for each store that is polled: they come, change and go with the stores."""
+"""A poller for each store that is polled. Pollers come, change and go with the stores."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Sequence
 
-from oscar_fedcloud.daemon.tasks import Tasks
-from oscar_fedcloud.domain.events import StorageEvent
+from oscar_fedcloud.catalogue.catalogue import Catalogue
+from oscar_fedcloud.catalogue.intake import EventIntake
+from oscar_fedcloud.catalogue.reconciler import Reconciler
 from oscar_fedcloud.domain.stores import Prefix
-from oscar_fedcloud.sources.poll import Known, Poller
+from oscar_fedcloud.ledger import Ledger
+from oscar_fedcloud.runtime.tasks import Tasks
+from oscar_fedcloud.sources.poll import Poller
 from oscar_fedcloud.storage.stores import Stores
 
 
 class Pollers:
-    """Belongs to the event loop. on_missing: is told the provider and the name of a bucket that is missing."""
+    """Polls the inputs of the catalogue at stores that send no events. Belongs to the event loop."""
 
     def __init__(
         self,
+        catalogue: Catalogue,
         stores: Stores,
-        ledger: Known,
-        ingest: Callable[[list[StorageEvent]], Awaitable[None]],
+        ledger: Ledger,
+        intake: EventIntake,
+        reconciler: Reconciler,
         interval: float,
         tasks: Tasks,
-        on_missing: Callable[[str, str], None] = lambda provider, bucket: None,
     ) -> None:
+        self.catalogue = catalogue
         self.stores = stores
         self.ledger = ledger
-        self.ingest = ingest
+        self.intake = intake
+        self.reconciler = reconciler
         self.interval = interval
         self.tasks = tasks
-        self.on_missing = on_missing
         self._pollers: dict[str, Poller] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    def sync(self, inputs: Callable[[str], list[Prefix]]) -> None:
-        """Poll exactly the stores that are polled. inputs: the prefixes to poll at a store."""
+    def services_changed(self) -> None:
+        """Poll exactly what the catalogue names now."""
+        self.sync()
+
+    def services_ready(self, services: Sequence[str]) -> None:
+        """Poll the inputs of these services, too, now that they have their baseline."""
+        self.sync()
+
+    def sync(self) -> None:
+        """Poll exactly the stores that are polled, and there the inputs that have their baseline."""
         polled = {name: provider for name, provider in self.stores.items() if provider.polled}
         for name in self._pollers.keys() - polled.keys():
             self._end(name)
         for name, provider in polled.items():
             poller = self._pollers.get(name)
             if poller is None:
-                call = partial(self.stores.run, name)
-                missing = partial(self.on_missing, name)
-                poller = Poller(provider, self.ledger, self.ingest, self.interval, call, missing)
+                poller = Poller(provider, self.stores, self.ledger, self.intake, self.reconciler, self.interval)
                 self._pollers[name] = poller
                 self.tasks.start(_task(name), poller.run)
             elif poller.provider is not provider:
                 poller.replace(provider)
-            poller.watch(inputs(name))
+            poller.watch(self._inputs(name))
+
+    def _inputs(self, provider_id: str) -> list[Prefix]:
+        """Return the inputs at a store that have their baseline."""
+        entries = self.catalogue.entries.values()
+        ready = {name for entry in entries for name, state in entry.inputs.items() if state.baselined}
+        prefixes = self.catalogue.matcher.prefixes(provider_id)
+        return [where for where in prefixes if f"{provider_id}/{where.bucket}/{where.prefix}" in ready]
 
     def _end(self, name: str) -> None:
         del self._pollers[name]

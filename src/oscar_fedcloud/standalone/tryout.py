@@ -26,10 +26,11 @@ from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, 
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.launchers.port import JobSpec, LaunchError
-from oscar_fedcloud.launchers.process.launcher import ProcessLauncher
-from oscar_fedcloud.launchers.runner.environment import RunnerSettings, providers_of, remote_name
+from oscar_fedcloud.launchers.registry import make_process_launcher
+from oscar_fedcloud.launchers.runner.environment import RunnerSettings, remote_name, stores_of_run
 from oscar_fedcloud.standalone.embedded_store import Store, StoreError, find_rclone, free_port, is_listening, job_path
-from oscar_fedcloud.storage.folder.store import FolderProvider
+from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.registry import make_provider
 
 BODY_BUCKET = "oscar-internal"  # where the input of a service without inputs lies
 STAGING_TIMEOUT = 60.0  # s
@@ -48,7 +49,7 @@ def try_file(service: Service, sample: Path, output: Path | None, keep: bool) ->
     work = Path(tempfile.mkdtemp(prefix="oscar-try-"))
     try:
         with _serving(work / "store") as store:
-            provider = FolderProvider(_provider_id(service), _provider_config(store))
+            provider = make_provider(_provider_id(service), _provider_config(store))
             event = _put(provider, service, sample, store.folder)
             completion, log = asyncio.run(_run(_spec(service, event, provider, store), work / "jobs", store))
         sys.stdout.write(log.decode("utf-8", "replace"))
@@ -100,7 +101,7 @@ def _provider_config(store: Store) -> ProviderConfig:
     )
 
 
-def _put(provider: FolderProvider, service: Service, sample: Path, root: Path) -> StorageEvent:
+def _put(provider: Provider, service: Service, sample: Path, root: Path) -> StorageEvent:
     """Place the file where the service takes its input from; the event that tells of it. Raises TryError."""
     bucket = service.input[0].bucket if service.input else BODY_BUCKET
     key = (service.input[0].key_prefix if service.input else "") + sample.name
@@ -120,19 +121,20 @@ def _put(provider: FolderProvider, service: Service, sample: Path, root: Path) -
     return event
 
 
-def _spec(service: Service, event: StorageEvent, provider: FolderProvider, store: Store) -> JobSpec:
+def _spec(service: Service, event: StorageEvent, provider: Provider, store: Store) -> JobSpec:
     now = time.time()
     identity = run_id(service.name, event)
     run = Run(identity, service.name, event, RunState.RUNNING, "", 0, 0, 0, now, now, None)
     settings = RunnerSettings(rclone=str(store.rclone), staging_timeout=STAGING_TIMEOUT, node="localhost")
     credential = Credential(store.access_key, store.secret_key)
-    stores = {name: provider.rclone_env(remote_name(name), credential) for name in providers_of(service, run, settings)}
+    needed = stores_of_run(service, run, settings)
+    stores = {name: provider.rclone_env(remote_name(name), credential) for name in needed}
     return job_spec(service, "1", run, 1, settings, stores)
 
 
 async def _run(spec: JobSpec, folder: Path, store: Store) -> tuple[Completion, bytes]:
     config = LauncherConfig(rclone=str(store.rclone), path=job_path(), max_running=1, staging_timeout=STAGING_TIMEOUT)
-    launcher = ProcessLauncher(folder, config)
+    launcher = make_process_launcher(folder, config)
     try:
         await launcher.start(spec)
         completion = await anext(launcher.completions())

@@ -8,9 +8,9 @@ from typing import Any
 
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import USABLE_TYPES, FdlProblem, Service, make_problem, provider_type
+from oscar_fedcloud.storage.endpoints import HostAndScheme
 from oscar_fedcloud.storage.ports import Provider
 from oscar_fedcloud.storage.registry import make_provider
-from oscar_fedcloud.storage.s3.connection import HostAndScheme
 
 _AMAZON = "https://s3.{region}.amazonaws.com"
 

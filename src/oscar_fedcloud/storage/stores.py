@@ -104,9 +104,9 @@ class StoreCalls:
 class Stores(Mapping[str, Provider]):
     """Providers by id: first the configured ones, which stay, then those of services. Belongs to the event loop."""
 
-    def __init__(self, configured: Mapping[str, Provider]) -> None:
+    def __init__(self, configured: Mapping[str, Provider], site_store_id: str) -> None:
         self.configured = dict(configured)
-        self.site = next(iter(configured.values()))  # the site's own store: logs and HTTP bodies lie there
+        self.site_store = configured[site_store_id]  # logs and the bodies of requests lie there
         self._all: dict[str, Provider] = dict(configured)
         self._settings: dict[str, ProviderConfig] = {}  # of the stores that services bring along
         self._calls = {name: StoreCalls(name, _SITE_THREADS) for name in configured}

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import PASSWORD, Client, MemoryCore
+from parts.api_invoker import PASSWORD, ApiInvoker, Client
 
 from oscar_fedcloud.api.app import create_app
 from oscar_fedcloud.config import Config, ProviderConfig
@@ -45,10 +45,10 @@ def config(tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def core(config: Config, empty_ledger: Path) -> Iterator[MemoryCore]:
+def invoker(config: Config, empty_ledger: Path) -> Iterator[ApiInvoker]:
     shutil.copy(empty_ledger, config.data / "ledger.db")
     ledger = Ledger.open(config.ledger_url)
-    yield MemoryCore(config, ledger)
+    yield ApiInvoker(config, ledger)
     ledger.close()
 
 
@@ -58,9 +58,9 @@ def limits(config: Config) -> Limits:
 
 
 @pytest.fixture
-async def client(core: MemoryCore, limits: Limits) -> AsyncIterator[Client]:
+async def client(invoker: ApiInvoker, limits: Limits) -> AsyncIterator[Client]:
     """Makes clients of one application: ``client()`` is nobody, with ``auth=`` or ``token=`` it is somebody."""
-    app = create_app(core, limits=limits)
+    app = create_app(invoker, limits=limits)
     opened: list[httpx.AsyncClient] = []
 
     def make(token: str = "", **options: Any) -> httpx.AsyncClient:

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import Client, MemoryCore
 from msgspec import structs
+from parts.api_invoker import ApiInvoker, Client
 from starlette.types import Receive, Scope, Send
 
 from oscar_fedcloud.api.app import create_app, limits_of
@@ -22,7 +22,7 @@ from oscar_fedcloud.storage.errors import ProviderError
 HOOK = "/hooks/minio/minio.default/fast"
 
 
-async def test_webhooks_are_served_before_every_middleware(core: MemoryCore) -> None:
+async def test_webhooks_are_served_before_every_middleware(invoker: ApiInvoker) -> None:
     seen: list[Any] = []
 
     async def hook(scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,7 +31,7 @@ async def test_webhooks_are_served_before_every_middleware(core: MemoryCore) -> 
         await send({"type": "http.response.body", "body": b""})
 
     given: list[Any] = []
-    app = create_app(core, {HOOK: hook})
+    app = create_app(invoker, {HOOK: hook})
 
     async def server(scope: Scope, receive: Receive, send: Send) -> None:
         given.append((receive, send))
@@ -65,9 +65,9 @@ async def test_dashboards_of_other_origins_may_call(client: Client) -> None:
     assert "X-Oscar-Job-Id" in refused.headers["access-control-expose-headers"]
 
 
-async def test_origins_can_be_limited(core: MemoryCore) -> None:
-    core.config = structs.replace(core.config, cors_origins=("https://ours.example",))
-    transport = httpx.ASGITransport(create_app(core))
+async def test_origins_can_be_limited(invoker: ApiInvoker) -> None:
+    invoker.config = structs.replace(invoker.config, cors_origins=("https://ours.example",))
+    transport = httpx.ASGITransport(create_app(invoker))
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
         ours = await client.get("/health", headers={"Origin": "https://ours.example"})
         other = await client.get("/health", headers={"Origin": "https://other.example"})
@@ -111,11 +111,11 @@ async def test_methods_that_are_not_there(admin: httpx.AsyncClient) -> None:
     assert (await admin.head("/health")).status_code == 200
 
 
-async def test_the_unexpected_tells_nothing_of_the_inside(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+async def test_the_unexpected_tells_nothing_of_the_inside(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
     def broken() -> list[Any]:
         raise RuntimeError("secret inside")
 
-    core.services = broken  # type: ignore[method-assign]
+    invoker.catalogue.all_declared = broken  # type: ignore[method-assign]
     answer = await admin.get("/v2/services", headers={"Origin": "https://x"})
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
@@ -139,8 +139,8 @@ def test_what_exceptions_stand_for(error: Exception, status: int) -> None:
     assert as_api_error(error).status == status
 
 
-def test_limits_come_from_the_configuration(core: MemoryCore) -> None:
-    limits = limits_of(structs.replace(core.config, max_body=7, max_connections=3))
+def test_limits_come_from_the_configuration(invoker: ApiInvoker) -> None:
+    limits = limits_of(structs.replace(invoker.config, max_body=7, max_connections=3))
     assert (limits.max_body, limits.max_connections) == (7, 3)
 
 

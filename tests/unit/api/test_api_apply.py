@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import MemoryCore
+from parts.api_invoker import ApiInvoker
 
 URL = "/v2/services:apply"
 DRY = f"{URL}?dry_run=true"
@@ -18,12 +18,12 @@ def fdl(*documents: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_the_plan_says_what_the_real_run_does(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]
 ) -> None:
     body = fdl(document)
     plan = await admin.post(DRY, json=body)
     assert plan.status_code == 200
-    assert core.services() == []
+    assert invoker.services() == []
     done = await admin.post(URL, json=body)
     assert done.json() == plan.json()
     (item,) = done.json()["plan"]
@@ -31,11 +31,11 @@ async def test_the_plan_says_what_the_real_run_does(
     assert (item["name"], item["action"], item["before"], item["revision"]) == ("grayify", "create", None, "1")
     assert item["after"]["cpu"] == "0.2"  # a default is shown
     assert done.json()["changed"] is True
-    assert [one.service.name for one in core.services()] == ["grayify"]
+    assert [one.service.name for one in invoker.services()] == ["grayify"]
 
 
 async def test_the_second_time_nothing_changes(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]
 ) -> None:
     await admin.post(URL, json=fdl(document))
     again = (await admin.post(URL, json=fdl(document))).json()
@@ -53,11 +53,11 @@ async def test_a_change_shows_its_lines_alone(admin: httpx.AsyncClient, document
     assert item["changes"] == [{"path": "memory", "before": "256Mi", "after": "1Gi"}]
 
 
-async def test_secrets_are_in_no_plan(admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]) -> None:
+async def test_secrets_are_in_no_plan(admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]) -> None:
     texts = [(await admin.post(URL, json={"services": [document]})).text]
     document["environment"] = {"secrets": {"API_KEY": "another-value"}}
     texts.append((await admin.post(URL, json={"services": [document]})).text)
-    (declared,) = core.services()
+    (declared,) = invoker.services()
     assert declared.service.environment.secrets == {"API_KEY": "another-value"}
     for text in texts:
         assert "s3cr3t-value" not in text
@@ -73,48 +73,48 @@ async def test_services_without_a_file_around_them(admin: httpx.AsyncClient, doc
 
 
 async def test_services_are_removed_by_name(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]
 ) -> None:
     await admin.post(URL, json=fdl(document))
     body = {"state": "absent", "names": ["grayify", "nosuch"]}
     plan = (await admin.post(DRY, json=body)).json()
     assert [(item["name"], item["action"]) for item in plan["plan"]] == [("grayify", "delete"), ("nosuch", "absent")]
-    assert len(core.services()) == 1
+    assert len(invoker.services()) == 1
     assert (await admin.post(URL, json=body)).json() == plan
-    assert core.services() == []
+    assert invoker.services() == []
     assert (await admin.post(URL, json=body)).json()["changed"] is False
 
 
 @pytest.mark.parametrize(("data", "left"), [("keep", {"pictures"}), ("delete", set())])
 async def test_data_goes_only_when_that_is_asked_for(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any], data: str, left: set[str]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any], data: str, left: set[str]
 ) -> None:
-    core.store.content["pictures"] = {"in/a.jpg": b"picture"}
+    invoker.store.content["pictures"] = {"in/a.jpg": b"picture"}
     await admin.post(URL, json=fdl(document))
     await admin.post(URL, json={"state": "absent", "names": ["grayify"], "data": data})
-    assert set(core.store.content) == left
+    assert set(invoker.store.content) == left
 
 
 async def test_the_services_of_a_file_are_removed(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]
 ) -> None:
     await admin.post(URL, json=fdl(document))
     await admin.post(URL, json={**fdl(document), "state": "absent"})
-    assert core.services() == []
+    assert invoker.services() == []
 
 
 async def test_pruning_removes_what_is_not_named(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]
 ) -> None:
     other = {**document, "name": "other", "input": [], "output": []}
     await admin.post(URL, json=fdl(document, other))
     done = (await admin.post(URL, json={**fdl(document), "prune": True})).json()
     assert [(item["name"], item["action"]) for item in done["plan"]] == [("grayify", "unchanged"), ("other", "delete")]
-    assert [one.service.name for one in core.services()] == ["grayify"]
+    assert [one.service.name for one in invoker.services()] == ["grayify"]
 
 
 async def test_all_problems_of_all_services_come_at_once(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]
 ) -> None:
     broken = {**document, "name": "Bad Name", "cpu": "much"}
     answer = await admin.post(URL, json={"services": [{**document, "memory": 1.5}, broken]})
@@ -131,7 +131,7 @@ async def test_all_problems_of_all_services_come_at_once(
         "functions.oscar[1].here.cpu",
         "functions.oscar[1].here.filter",
     }
-    assert core.services() == []
+    assert invoker.services() == []
 
 
 async def test_a_loop_through_services_declared_apart_is_refused(

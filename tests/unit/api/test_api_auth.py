@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import PASSWORD, Client, MemoryCore
+from parts.api_invoker import PASSWORD, ApiInvoker, Client
 
 from oscar_fedcloud.access.auth import Identity, Resource, may
 from oscar_fedcloud.api.routes import ROUTES
@@ -27,12 +27,14 @@ def request(route: Route) -> tuple[str, str]:
 
 
 @pytest.fixture
-async def tokens(admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]) -> dict[str, str]:
+async def tokens(admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]) -> dict[str, str]:
     """Service name -> its token."""
+    keys = ("in/a.jpg", "in/a.txt", "in/../a.jpg")
+    invoker.store.content = {"pictures": dict.fromkeys(keys, b"x"), "others": {"x": b"x"}}
     other = {**document, "name": "other", "input": [], "output": []}
     for one in (document, other):
         assert (await admin.put(f"/v2/services/{one['name']}", json=one)).status_code == 201
-    return {name: token for token, name in core.tokens.items()}
+    return {name: token for token, name in invoker.catalogue.tokens.items()}
 
 
 async def statuses(client: httpx.AsyncClient) -> dict[Route, int]:
@@ -72,11 +74,11 @@ async def test_a_token_starts_its_service_and_no_more(client: Client, tokens: di
 
 
 async def test_the_token_of_another_service_starts_nothing(
-    client: Client, tokens: dict[str, str], core: MemoryCore
+    client: Client, tokens: dict[str, str], invoker: ApiInvoker
 ) -> None:
     found = await statuses(client(token=tokens["other"]))
     assert found == {route: 200 if is_open(route) else 403 for route in ROUTES}
-    assert core.submitted == []
+    assert invoker.submitted == []
 
 
 async def test_the_administrator_may_do_everything(admin: httpx.AsyncClient, tokens: dict[str, str]) -> None:
@@ -152,13 +154,13 @@ def storage_event(bucket: str, key: str) -> dict[str, Any]:
     ],
 )
 async def test_a_token_starts_its_service_for_its_inputs_only(
-    client: Client, core: MemoryCore, tokens: dict[str, str], body: dict[str, Any], status: int
+    client: Client, invoker: ApiInvoker, tokens: dict[str, str], body: dict[str, Any], status: int
 ) -> None:
     mine = client(token=tokens["grayify"])
     for path, success in (("/job/grayify", 201), ("/v2/services/grayify/jobs", 202)):
         answer = await mine.post(path, json=body)
         assert answer.status_code == (success if status == 201 else 403), answer.text
-    assert len(core.submitted) == (2 if status == 201 else 0)
+    assert len(invoker.submitted) == (2 if status == 201 else 0)
 
 
 async def test_the_administrator_starts_a_service_for_any_object(
@@ -189,12 +191,12 @@ def test_may_decides_by_identity_verb_and_resource(document: dict[str, Any]) -> 
 
 
 async def test_credentials_reach_no_log(
-    client: Client, tokens: dict[str, str], capsys: pytest.CaptureFixture[str], core: MemoryCore
+    client: Client, tokens: dict[str, str], capsys: pytest.CaptureFixture[str], invoker: ApiInvoker
 ) -> None:
     def broken(name: str) -> None:
         raise RuntimeError("the inside is broken")
 
-    core.revisions = broken  # type: ignore[method-assign, assignment]
+    invoker.changes.revisions = broken  # type: ignore[method-assign, assignment]
     answer = await client(auth=("oscar", PASSWORD)).get("/v2/services/grayify/revisions")
     await client(token=tokens["grayify"]).get("/v2/services")
     await client(auth=("oscar", "wrong-password")).get("/v2/services")

@@ -9,22 +9,22 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import PASSWORD, MemoryCore
+from parts.api_invoker import PASSWORD, ApiInvoker
 
 from oscar_fedcloud.api.app import create_app
-from oscar_fedcloud.api.errors import ApiError
 from oscar_fedcloud.server.budget import Budget
 from oscar_fedcloud.server.limits import Limits
+from oscar_fedcloud.server.problems import ApiError
 
 SIZE = 60_000
 
 
 @pytest.fixture
-async def small(core: MemoryCore) -> AsyncIterator[httpx.AsyncClient]:
+async def small(invoker: ApiInvoker) -> AsyncIterator[httpx.AsyncClient]:
     """A server that holds two bodies of the largest size at once, and waits for none."""
     limits = Limits(max_body=SIZE, max_document=SIZE, max_pending=2 * SIZE, patience=0.0)
-    core.store.ensure_bucket("pictures")
-    transport = httpx.ASGITransport(create_app(core, limits=limits))
+    invoker.store.ensure_bucket("pictures")
+    transport = httpx.ASGITransport(create_app(invoker, limits=limits))
     async with httpx.AsyncClient(transport=transport, base_url="http://x", auth=("oscar", PASSWORD)) as client:
         yield client
 
@@ -47,7 +47,7 @@ async def upload(client: httpx.AsyncClient, key: str, body: Any, **headers: str)
 
 
 @pytest.mark.parametrize("announced", [True, False])
-async def test_one_identity_has_its_share(small: httpx.AsyncClient, core: MemoryCore, announced: bool) -> None:
+async def test_one_identity_has_its_share(small: httpx.AsyncClient, invoker: ApiInvoker, announced: bool) -> None:
     slow = Slow()
     headers = {"Content-Length": str(SIZE)} if announced else {}
     first = asyncio.create_task(upload(small, "a", slow.chunks(), **headers))
@@ -58,7 +58,7 @@ async def test_one_identity_has_its_share(small: httpx.AsyncClient, core: Memory
     slow.end.set()
     assert (await first).status_code == 201
     assert (await upload(small, "b", bytes(SIZE))).status_code == 201, "what was held is free again"
-    assert set(core.store.content["pictures"]) == {"a", "b"}
+    assert set(invoker.store.content["pictures"]) == {"a", "b"}
 
 
 async def test_all_identities_have_a_total() -> None:

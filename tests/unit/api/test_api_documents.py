@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import MemoryCore
+from parts.api_invoker import ApiInvoker
 from parts.fdl_texts import BAD, GOOD, Bad, Good, text_of
 
 APPLY = "/v2/services:apply"
@@ -55,7 +55,7 @@ async def test_each_problem_has_its_position(admin: httpx.AsyncClient, case: Bad
         assert (error["line"], error["column"]) == (case.line + 2, case.column + 2)
 
 
-async def test_numbers_in_json_are_text_as_written(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+async def test_numbers_in_json_are_text_as_written(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
     values = '{"A": 1.10, "B": 1e3, "C": -0.0, "D": 99999999999999999999999, "E": true, "F": "0755", "G": null}'
     body = f'{SERVICE}"labels": {{"x": 1.10}}, "environment": {{"variables": {values}}}}}'
     expected = {"A": "1.10", "B": "1e3", "C": "-0.0", "D": "9" * 23, "E": "true", "F": "0755", "G": "null"}
@@ -66,7 +66,7 @@ async def test_numbers_in_json_are_text_as_written(admin: httpx.AsyncClient, cor
     ):
         answer = await send
         assert answer.is_success, answer.text
-        service = core.services()[0].service
+        service = invoker.services()[0].service
         given = {name: value for name, value in expected.items() if name in service.environment.variables}
         assert service.environment.variables == given
         assert given.keys() >= expected.keys() - {"G"}  # null means "not given" to clients of OSCAR
@@ -117,12 +117,12 @@ async def test_a_request_without_a_document_has_no_position(admin: httpx.AsyncCl
 
 
 @pytest.mark.parametrize("media", ["application/yaml", "application/x-yaml; charset=utf-8", "text/yaml"])
-async def test_yaml_is_taken_by_its_content_types(admin: httpx.AsyncClient, core: MemoryCore, media: str) -> None:
+async def test_yaml_is_taken_by_its_content_types(admin: httpx.AsyncClient, invoker: ApiInvoker, media: str) -> None:
     headers = {"Content-Type": media}
     assert (await admin.post(APPLY, content=text_of("vo: 1.10"), headers=headers)).status_code == 200
     text = "name: copy\nimage: busybox\nscript: 'true'\nvo: 1.20\n"
     assert (await admin.put("/v2/services/copy", content=text, headers=headers)).status_code == 200
-    assert core.services()[0].service.vo == "1.20"
+    assert invoker.services()[0].service.vo == "1.20"
     assert (await admin.put("/system/services", content=text, headers=headers)).status_code == 204
     refused = await admin.post("/v2/services/copy:rollback", content="revision: 1", headers=headers)
     assert refused.status_code == 415
@@ -134,7 +134,7 @@ async def test_a_path_where_the_script_is_expected_is_warned_of(admin: httpx.Asy
     assert warning.startswith("functions.oscar[0].here.script is 'script.sh', which looks like a path")
 
 
-async def test_hostile_bodies_are_refused(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+async def test_hostile_bodies_are_refused(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
     for content in ("[" * 90_000, "a: " + "{a: " * 20_000, bomb, "\0", b"\xff", "a: *b", "? [a]\n: b"):
         answer = await admin.post(APPLY, content=content, headers=YAML)
@@ -143,4 +143,4 @@ async def test_hostile_bodies_are_refused(admin: httpx.AsyncClient, core: Memory
         assert (await admin.post(APPLY, content=content)).status_code in (400, 422)
     deep = json.dumps({"filter": "(" * 50_000})[1:]
     assert (await admin.put("/v2/services/copy", content=SERVICE + deep)).status_code == 422
-    assert core.services() == []
+    assert invoker.services() == []

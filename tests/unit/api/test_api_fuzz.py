@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from api_memory_core import MemoryCore, event
+from parts.api_invoker import ApiInvoker, event
 
 from oscar_fedcloud.api.routes import ROUTES
 from oscar_fedcloud.api.routing import Route
@@ -94,14 +94,14 @@ def request(route: Route, odd: random.Random) -> tuple[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.template}")
 async def test_odd_requests_are_refused_and_not_failed(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any], route: Route
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any], route: Route
 ) -> None:
     odd = random.Random(f"{route.method} {route.template}")
     for _ in range(CASES):
-        if "grayify" not in core.declared:
+        if "grayify" not in invoker.catalogue.services:
             await admin.put("/v2/services/grayify", json=document)
-            core.store.ensure_bucket("pictures")
-            core.end(core.begin(await core.record("grayify", event("pictures", "in/a.jpg"))), RunState.FAILED)
+            invoker.store.ensure_bucket("pictures")
+            invoker.end(invoker.begin(await invoker.record("grayify", event("pictures", "in/a.jpg"))), RunState.FAILED)
         path, rest = request(route, odd)
         url = httpx.URL("http://oscar.example").copy_with(raw_path=path.encode("ascii") or b"/")
         answer = await admin.request(route.method, url, **rest)

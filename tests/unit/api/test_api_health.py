@@ -7,22 +7,22 @@ import asyncio
 from typing import Any
 
 import httpx
-from api_memory_core import PASSWORD, Client, MemoryCore, event
+from parts.api_invoker import PASSWORD, ApiInvoker, Client, event
 
 from oscar_fedcloud.api.app import create_app
 from oscar_fedcloud.domain.runs import RunState
 from oscar_fedcloud.ledger import LedgerUnavailable
 
 
-async def test_the_process_is_alive_whatever_its_parts_do(client: Client, core: MemoryCore) -> None:
-    core.parts = {"ledger": {"ok": False, "detail": "disk full"}}
+async def test_the_process_is_alive_whatever_its_parts_do(client: Client, invoker: ApiInvoker) -> None:
+    invoker.parts = {"ledger": {"ok": False, "detail": "disk full"}}
     for path, text in (("/livez", "ok"), ("/health", "Ok")):
         answer = await client().get(path)
         assert (answer.status_code, answer.text) == (200, text)
 
 
-async def test_all_parts_fit(client: Client, core: MemoryCore) -> None:
-    core.parts = {"ledger": {"ok": True, "detail": ""}, "store": {"ok": True, "detail": "fine"}}
+async def test_all_parts_fit(client: Client, invoker: ApiInvoker) -> None:
+    invoker.parts = {"ledger": {"ok": True, "detail": ""}, "store": {"ok": True, "detail": "fine"}}
     answer = await client().get("/readyz")
     assert (answer.status_code, answer.json()) == (
         200,
@@ -30,8 +30,8 @@ async def test_all_parts_fit(client: Client, core: MemoryCore) -> None:
     )
 
 
-async def test_a_part_that_fails(client: Client, admin: httpx.AsyncClient, core: MemoryCore) -> None:
-    core.parts = {
+async def test_a_part_that_fails(client: Client, admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
+    invoker.parts = {
         "ledger": {"ok": True, "detail": ""},
         "store": {"ok": False, "detail": "http://10.0.0.1:9000 refused"},
     }
@@ -42,17 +42,17 @@ async def test_a_part_that_fails(client: Client, admin: httpx.AsyncClient, core:
     assert told.json()["parts"]["store"] == {"ok": False, "detail": "http://10.0.0.1:9000 refused"}
 
 
-async def test_many_who_ask_cost_one_look(client: Client, core: MemoryCore) -> None:
+async def test_many_who_ask_cost_one_look(client: Client, invoker: ApiInvoker) -> None:
     nobody = client()
     answers = await asyncio.gather(*(nobody.get("/readyz") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
-    assert core.looks == 1
+    assert invoker.looks == 1
 
 
-async def test_figures(admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]) -> None:
+async def test_figures(admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]) -> None:
     await admin.put("/v2/services/grayify", json=document)
-    core.end(core.begin(await core.record("grayify", event("pictures", "in/a.jpg"))), RunState.FAILED)
-    await core.record("grayify", event("pictures", "in/b.jpg"))
+    invoker.end(invoker.begin(await invoker.record("grayify", event("pictures", "in/a.jpg"))), RunState.FAILED)
+    await invoker.record("grayify", event("pictures", "in/b.jpg"))
     await admin.get("/v2/services/nosuch")
     answer = await admin.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
@@ -67,8 +67,8 @@ async def test_figures(admin: httpx.AsyncClient, core: MemoryCore, document: dic
     assert f"oscar_http_request_seconds_count{{{labels}}} 1.0" in lines
 
 
-async def test_applications_have_figures_of_their_own(core: MemoryCore) -> None:
-    applications = [create_app(core), create_app(core)]
+async def test_applications_have_figures_of_their_own(invoker: ApiInvoker) -> None:
+    applications = [create_app(invoker), create_app(invoker)]
     counted = []
     for application in applications:
         transport = httpx.ASGITransport(application)
@@ -79,11 +79,11 @@ async def test_applications_have_figures_of_their_own(core: MemoryCore) -> None:
     assert [line.split()[-1] for line in counted] == ["1.0", "1.0"]
 
 
-async def test_a_ledger_that_is_away(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+async def test_a_ledger_that_is_away(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
     def away(*_: Any, **__: Any) -> dict[str, Any]:
         raise LedgerUnavailable("the ledger cannot be read: disk I/O error")
 
-    core.ledger.counts = away  # type: ignore[method-assign]
+    invoker.ledger.counts = away  # type: ignore[method-assign]
     answer = await admin.get("/v2/services")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert answer.json()["title"] == "Service Unavailable"

@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import Client, MemoryCore
+from parts.api_invoker import ApiInvoker, Client
 from starlette.responses import Response
 
 from oscar_fedcloud.api.app import create_app
-from oscar_fedcloud.api.errors import ApiError
-from oscar_fedcloud.api.v2.idempotency import Replies
+from oscar_fedcloud.api.idempotency import Replies
 from oscar_fedcloud.ledger import Claim
+from oscar_fedcloud.server.problems import ApiError
 
 KEY = {"Idempotency-Key": "k-1"}
 
@@ -25,44 +25,44 @@ async def service(admin: httpx.AsyncClient, document: dict[str, Any]) -> None:
     await admin.put("/v2/services/grayify", json=document)
 
 
-async def test_a_job_is_started_once(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+async def test_a_job_is_started_once(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
     first = await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
     again = await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
     assert (again.status_code, again.json()) == (202, first.json())
     assert again.headers["location"] == first.headers["location"]
     assert again.headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in first.headers
-    assert core.submitted == [("grayify", b"body", "k-1", "")]
+    assert invoker.submitted == [("grayify", b"body", "k-1", "")]
 
 
-async def test_the_compatible_route_knows_it_too(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+async def test_the_compatible_route_knows_it_too(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
     answers = [await admin.post("/job/grayify", content=b"body", headers=KEY) for _ in range(3)]
     assert {answer.headers["x-oscar-job-id"] for answer in answers} == {answers[0].headers["x-oscar-job-id"]}
-    assert len(core.submitted) == 1
+    assert len(invoker.submitted) == 1
 
 
-async def test_a_job_is_the_same_after_a_restart(admin: httpx.AsyncClient, core: MemoryCore, client: Client) -> None:
+async def test_a_job_is_the_same_after_a_restart(admin: httpx.AsyncClient, invoker: ApiInvoker, client: Client) -> None:
     first = await admin.post("/job/grayify", content=b"body", headers=KEY)
-    transport = httpx.ASGITransport(create_app(core))
+    transport = httpx.ASGITransport(create_app(invoker))
     async with httpx.AsyncClient(transport=transport, base_url="http://x", auth=admin.auth) as after:
         again = await after.post("/job/grayify", content=b"body", headers=KEY)
     assert again.headers["x-oscar-job-id"] == first.headers["x-oscar-job-id"]
 
 
-async def test_another_body_with_the_same_key_is_refused(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+async def test_another_body_with_the_same_key_is_refused(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
     await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
     refused = await admin.post("/v2/services/grayify/jobs", content=b"other", headers=KEY)
     assert (refused.status_code, refused.json()["status"]) == (422, 422)
-    assert len(core.submitted) == 1
+    assert len(invoker.submitted) == 1
 
 
 async def test_a_key_stands_for_one_request_whoever_sends_it(
-    admin: httpx.AsyncClient, client: Client, core: MemoryCore
+    admin: httpx.AsyncClient, client: Client, invoker: ApiInvoker
 ) -> None:
     """The same after a restart, of which the ledger alone is left."""
-    token = core.services()[0].service.token
+    token = invoker.services()[0].service.token
     first = await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
-    after = httpx.AsyncClient(transport=httpx.ASGITransport(create_app(core)), base_url="http://x", auth=admin.auth)
+    after = httpx.AsyncClient(transport=httpx.ASGITransport(create_app(invoker)), base_url="http://x", auth=admin.auth)
     for caller in (admin, after):
         answers = [
             await caller.post("/v2/services/grayify/jobs", content=b"other", headers=KEY),
@@ -78,19 +78,19 @@ async def test_a_key_stands_for_one_request_whoever_sends_it(
     await after.aclose()
 
 
-async def test_delegated_jobs_are_told_apart_as_well(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+async def test_delegated_jobs_are_told_apart_as_well(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
     """A cluster that delegates a job names it by a header of its own."""
     delegated = {"X-Delegated-Job-Id": "d-1"}
     first = await admin.post("/job/grayify", content=b"body", headers=delegated)
     assert (await admin.post("/job/grayify", content=b"other", headers=delegated)).status_code == 400
     again = await admin.post("/job/grayify", content=b"body", headers=delegated)
     assert again.headers["x-oscar-job-id"] == first.headers["x-oscar-job-id"]
-    assert len(core.submitted) == 1
+    assert len(invoker.submitted) == 1
 
 
-async def test_requests_that_differ_come_at_once(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+async def test_requests_that_differ_come_at_once(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
     """Two processes on one ledger, as replicas are: one request wins, and the others are told."""
-    apps = [create_app(core) for _ in range(4)]
+    apps = [create_app(invoker) for _ in range(4)]
     callers = [
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x", auth=admin.auth) for app in apps
     ]
@@ -100,30 +100,30 @@ async def test_requests_that_differ_come_at_once(admin: httpx.AsyncClient, core:
     ]
     codes = [answer.status_code for answer in await asyncio.gather(*sent)]
     assert sorted(codes) == [202, 422, 422, 422]
-    assert len(core.submitted) == 1
+    assert len(invoker.submitted) == 1
     for caller in callers:
         await caller.aclose()
 
 
-async def test_keys_are_forgotten_with_history(admin: httpx.AsyncClient, core: MemoryCore) -> None:
+async def test_keys_are_forgotten_with_history(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
     """But not while a job is there that came before or with them."""
     first = await admin.post("/v2/services/grayify/jobs", content=b"body", headers=KEY)
-    core.ledger.prune(time.time() + 10)
-    assert core.ledger.claim("k-1", "another") is Claim.OTHER
-    core.ledger.cancel_queued(first.json()["id"])
-    core.ledger.prune(time.time() + 10)
-    assert core.ledger.claim("k-1", "another") is Claim.NEW
-    assert core.ledger.release("k-1", "another")
+    invoker.ledger.prune(time.time() + 10)
+    assert invoker.ledger.claim("k-1", "another") is Claim.OTHER
+    invoker.ledger.cancel_queued(first.json()["id"])
+    invoker.ledger.prune(time.time() + 10)
+    assert invoker.ledger.claim("k-1", "another") is Claim.NEW
+    assert invoker.ledger.release("k-1", "another")
 
 
 async def test_a_plan_and_the_real_run_are_apart(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]
 ) -> None:
     body = {"services": [{**document, "memory": "1Gi"}]}
     plan = await admin.post("/v2/services:apply?dry_run=true", json=body, headers=KEY)
     done = await admin.post("/v2/services:apply", json=body, headers=KEY)
     assert plan.json() == done.json()
-    assert core.services()[0].revision == 2
+    assert invoker.services()[0].revision == 2
     again = await admin.post("/v2/services:apply", json=body, headers=KEY)
     assert again.json()["changed"] is True  # the first answer, not that of a second run
 

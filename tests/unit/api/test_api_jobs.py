@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from api_memory_core import ODD_KEYS, MemoryCore, event
+from parts.api_invoker import ODD_KEYS, ApiInvoker, event
 
 from oscar_fedcloud.domain.runs import Run, RunState
 
@@ -18,30 +18,30 @@ Add = Callable[..., Awaitable[Run]]
 
 
 @pytest.fixture
-async def add(admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]) -> Add:
+async def add(admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]) -> Add:
     """Puts runs into the ledger."""
     await admin.put("/v2/services/grayify", json=document)
 
     async def record(key: str = "in/a.jpg", service: str = "grayify", bucket: str = "pictures") -> Run:
-        return await core.record(service, event(bucket, key))
+        return await invoker.record(service, event(bucket, key))
 
     return record
 
 
-async def test_starting_a_job(admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]) -> None:
+async def test_starting_a_job(admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]) -> None:
     await admin.put("/v2/services/grayify", json=document)
     started = await admin.post("/v2/services/grayify/jobs", content=b"\x00\xff body")
     assert started.status_code == 202
     job = started.json()
     assert started.headers["location"] == f"/v2/jobs/{job['id']}"
     assert started.headers["x-oscar-job-id"] == job["id"]
-    assert core.submitted == [("grayify", b"\x00\xff body", "", "")]
+    assert invoker.submitted == [("grayify", b"\x00\xff body", "", "")]
     assert (await admin.get(started.headers["location"])).json()["state"] == "queued"
     assert (await admin.post("/v2/services/nosuch/jobs", content=b"x")).status_code == 404
 
 
-async def test_one_job_with_its_attempts(admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
-    run = core.end(core.begin(await add()), RunState.SUCCEEDED)
+async def test_one_job_with_its_attempts(admin: httpx.AsyncClient, invoker: ApiInvoker, add: Add) -> None:
+    run = invoker.end(invoker.begin(await add()), RunState.SUCCEEDED)
     job = (await admin.get(f"/v2/jobs/{run.id}")).json()
     attempts = job.pop("attempt_list")
     assert list(job) == [
@@ -71,9 +71,10 @@ async def test_one_job_with_its_attempts(admin: httpx.AsyncClient, core: MemoryC
     assert (await admin.get("/v2/jobs/nosuch")).json()["detail"] == "job nosuch does not exist"
 
 
-async def test_a_waiting_job_says_what_for(admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+async def test_a_waiting_job_says_what_for(admin: httpx.AsyncClient, invoker: ApiInvoker, add: Add) -> None:
     run = await add()
-    core.running = core.max_running = 3
+    invoker.dispatcher.max_running = 3
+    invoker.dispatcher.running["other"] = 3
     detail = "waits for a free place: the site runs 3 of 3 jobs"
     (listed,) = (await admin.get("/v2/jobs")).json()["jobs"]
     one = (await admin.get(f"/v2/jobs/{run.id}")).json()
@@ -81,8 +82,8 @@ async def test_a_waiting_job_says_what_for(admin: httpx.AsyncClient, core: Memor
         assert (job["waiting"], job["reason"]) == ({"code": "site_limit", "detail": detail}, detail)
     (waiting,) = (await admin.get("/v2/backlog")).json()["waiting"]
     assert waiting == {"service": "grayify", "code": "site_limit", "count": 1, "detail": detail}
-    core.begin(run)
-    core.held_up[run.id] = "the output files could not be stored yet"
+    invoker.begin(run)
+    invoker.jobs.held_up[f"grayify-{run.id}-1"] = "the output files could not be stored yet"
     running = (await admin.get(f"/v2/jobs/{run.id}")).json()
     assert (running["waiting"], running["reason"]) == (None, "the output files could not be stored yet")
 
@@ -100,9 +101,9 @@ async def test_pages_of_outputs_and_chains_of_unknown_jobs(admin: httpx.AsyncCli
 
 
 class TestLists:
-    async def test_filters(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+    async def test_filters(self, admin: httpx.AsyncClient, invoker: ApiInvoker, add: Add) -> None:
         first = await add("in/a.jpg")
-        second = core.end(core.begin(await add("in/b.jpg")), RunState.FAILED)
+        second = invoker.end(invoker.begin(await add("in/b.jpg")), RunState.FAILED)
         third = await add("in/a.jpg", service="other", bucket="b2")
 
         async def found(**query: str) -> set[str]:
@@ -187,23 +188,23 @@ async def test_names_of_any_bytes_are_looked_up(admin: httpx.AsyncClient, name: 
 
 
 class TestActions:
-    async def test_cancelling(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+    async def test_cancelling(self, admin: httpx.AsyncClient, invoker: ApiInvoker, add: Add) -> None:
         run = await add()
         assert (await admin.post(f"/v2/jobs/{run.id}:cancel")).json()["state"] == "cancelled"
         assert (await admin.post(f"/v2/jobs/{run.id}:cancel")).status_code == 200  # it is what was asked for
-        done = core.end(core.begin(await add("in/b.jpg")), RunState.SUCCEEDED)
+        done = invoker.end(invoker.begin(await add("in/b.jpg")), RunState.SUCCEEDED)
         refused = await admin.post(f"/v2/jobs/{done.id}:cancel")
         assert (refused.status_code, refused.headers["content-type"]) == (409, "application/problem+json")
 
-    async def test_retrying(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
-        run = core.end(core.begin(await add()), RunState.FAILED)
+    async def test_retrying(self, admin: httpx.AsyncClient, invoker: ApiInvoker, add: Add) -> None:
+        run = invoker.end(invoker.begin(await add()), RunState.FAILED)
         assert (await admin.post(f"/v2/jobs/{run.id}:retry")).json()["state"] == "queued"
         assert (await admin.post(f"/v2/jobs/{run.id}:retry")).status_code == 409
-        done = core.end(core.begin(await add("in/b.jpg")), RunState.SUCCEEDED)
+        done = invoker.end(invoker.begin(await add("in/b.jpg")), RunState.SUCCEEDED)
         assert (await admin.post(f"/v2/jobs/{done.id}:retry")).status_code == 409
 
-    async def test_replaying(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
-        run = core.end(core.begin(await add()), RunState.SUCCEEDED)
+    async def test_replaying(self, admin: httpx.AsyncClient, invoker: ApiInvoker, add: Add) -> None:
+        run = invoker.end(invoker.begin(await add()), RunState.SUCCEEDED)
         assert (await admin.post(f"/v2/jobs/{run.id}:replay")).json()["state"] == "queued"
         assert (await admin.post(f"/v2/jobs/{run.id}:replay")).status_code == 409
 
@@ -214,10 +215,10 @@ class TestActions:
 
 
 class TestLog:
-    async def test_text_by_attempt_and_tail(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
-        run = core.end(core.begin(await add(), log=b"first\n"), RunState.FAILED)
-        core.ledger.retry(run.id, 0.0)
-        core.begin(run, log=b"a\nb\nc\n")
+    async def test_text_by_attempt_and_tail(self, admin: httpx.AsyncClient, invoker: ApiInvoker, add: Add) -> None:
+        run = invoker.end(invoker.begin(await add(), log=b"first\n"), RunState.FAILED)
+        invoker.ledger.retry(run.id, 0.0)
+        invoker.begin(run, log=b"a\nb\nc\n")
         url = f"/v2/jobs/{run.id}/log"
         latest = await admin.get(url)
         assert (latest.text, latest.headers["content-type"]) == ("a\nb\nc\n", "text/plain; charset=utf-8")
@@ -227,13 +228,13 @@ class TestLog:
         assert (await admin.get(f"{url}?attempt=3")).status_code == 404
         assert (await admin.get(f"{url}?attempt=0")).status_code == 422
 
-    async def test_what_is_behind_an_offset(self, admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
-        run = core.begin(await add(), log=b"one\n")
+    async def test_what_is_behind_an_offset(self, admin: httpx.AsyncClient, invoker: ApiInvoker, add: Add) -> None:
+        run = invoker.begin(await add(), log=b"one\n")
         url = f"/v2/jobs/{run.id}/log"
         first = await admin.get(f"{url}?offset=0")
         assert (first.text, first.headers["log-offset"]) == ("one\n", "4")
         assert (await admin.get(f"{url}?offset=4")).text == ""
-        core.logs[run.id, 1] += b"two\n"
+        invoker.jobs.logs[f"grayify-{run.id}-1"] += b"two\n"
         second = await admin.get(url, params={"offset": first.headers["log-offset"]})
         assert (second.text, second.headers["log-offset"]) == ("two\n", "8")
         last = await admin.get(f"{url}?tail=1")
@@ -249,20 +250,21 @@ class TestLog:
 
 async def test_why_a_file_did_not_run(admin: httpx.AsyncClient, add: Add) -> None:
     run = await add("in/a.jpg")
+    detail = "a place is free, it starts in a moment"
     answer = (await admin.get("/v2/why?bucket=pictures&key=in/a.jpg&service=grayify")).json()
     assert answer == {
         "bucket": "pictures",
         "key": "in/a.jpg",
-        "answers": [{"service": "grayify", "answer": "waiting", "detail": "in/a.jpg", "job": run.id}],
+        "answers": [{"service": "grayify", "answer": "waiting", "detail": detail, "job": run.id}],
         "cursor": "",
     }
     for query in ("bucket=pictures", "key=x", "bucket=&key=x", "bucket=b&key=k&cursor=x", "bucket=b&key=k&limit=0"):
         assert (await admin.get(f"/v2/why?{query}")).status_code == 422
 
 
-async def test_counts_and_backlog(admin: httpx.AsyncClient, core: MemoryCore, add: Add) -> None:
+async def test_counts_and_backlog(admin: httpx.AsyncClient, invoker: ApiInvoker, add: Add) -> None:
     await add("in/a.jpg")
-    core.end(core.begin(await add("in/b.jpg")), RunState.SUCCEEDED)
+    invoker.end(invoker.begin(await add("in/b.jpg")), RunState.SUCCEEDED)
     assert (await admin.get("/v2/services/grayify")).json()["counts"] == {"queued": 1, "succeeded": 1}
     assert (await admin.get("/v2/services")).json()["services"][0]["counts"] == {"queued": 1, "succeeded": 1}
     row = {
@@ -277,9 +279,9 @@ async def test_counts_and_backlog(admin: httpx.AsyncClient, core: MemoryCore, ad
 
 
 class TestDeadLetters:
-    async def test_list_replay_and_removal(self, admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    async def test_list_replay_and_removal(self, admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
         for number in range(3):
-            await core.ledger.record_dead_letter(
+            await invoker.ledger.record_dead_letter(
                 "minio.default/durable", b"\xff" + b"x" * 5000 * number, f"reason {number}"
             )
         page = (await admin.get("/v2/dead-letters?limit=2")).json()
@@ -294,7 +296,7 @@ class TestDeadLetters:
         oldest = rest["dead_letters"][0]["id"]
         assert (await admin.delete(f"/v2/dead-letters/{oldest}")).status_code == 204
         assert (await admin.delete(f"/v2/dead-letters/{oldest}")).status_code == 404
-        assert [letter.reason for letter in core.ledger.dead_letters()] == ["reason 1"]
+        assert [letter.reason for letter in invoker.ledger.dead_letters()] == ["reason 1"]
 
     @pytest.mark.parametrize("name", ["x", "0x1", "-1", "9" * 30, "%D9%A3", "1.5"])
     async def test_no_such_letter(self, admin: httpx.AsyncClient, name: str) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from api_memory_core import MemoryCore
+from parts.api_invoker import ApiInvoker
 
-from oscar_fedcloud.api.errors import ApiError
 from oscar_fedcloud.server.body import IN_MEMORY, read_body
+from oscar_fedcloud.server.problems import ApiError
 
 DOCUMENT = 100_000  # bytes; the fixture's limits
 BODY = 200_000
@@ -35,24 +35,24 @@ class Counted:
             yield chunk
 
 
-async def test_a_length_beyond_the_limit_is_refused_unread(admin: httpx.AsyncClient, core: MemoryCore) -> None:
-    core.store.ensure_bucket("b-1")
+async def test_a_length_beyond_the_limit_is_refused_unread(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
+    invoker.store.ensure_bucket("b-1")
     body = Counted(10)
     headers = {"Content-Length": str(BODY + 1)}
     answer = await admin.put("/v2/buckets/b-1/objects/x", content=body, headers=headers)
     assert (answer.status_code, answer.headers["connection"]) == (413, "close")
     assert answer.json()["status"] == 413
     assert body.sent == 0
-    assert core.store.content == {"b-1": {}}
+    assert invoker.store.content == {"b-1": {}}
 
 
-async def test_chunks_beyond_the_limit_are_not_read_to_the_end(admin: httpx.AsyncClient, core: MemoryCore) -> None:
-    core.store.ensure_bucket("b-1")
+async def test_chunks_beyond_the_limit_are_not_read_to_the_end(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
+    invoker.store.ensure_bucket("b-1")
     body = Counted(100 * BODY)
     answer = await admin.put("/v2/buckets/b-1/objects/x", content=body)
     assert (answer.status_code, answer.headers["connection"]) == (413, "close")
     assert body.sent <= BODY + 2000
-    assert core.store.content == {"b-1": {}}
+    assert invoker.store.content == {"b-1": {}}
 
 
 async def test_documents_have_a_smaller_limit(admin: httpx.AsyncClient) -> None:

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from api_memory_core import PASSWORD, Client, MemoryCore
 from msgspec import structs
+from parts.api_invoker import PASSWORD, ApiInvoker, Client
 
 from oscar_fedcloud.api.routes import ROUTES
 from oscar_fedcloud.config import parse
@@ -17,13 +17,13 @@ TOKEN = "m0nitor"
 
 
 @pytest.fixture
-def watched(core: MemoryCore) -> MemoryCore:
-    core.config = structs.replace(core.config, monitor_token=TOKEN)
-    core.parts["ledger"] = {"ok": False, "detail": "the disk is full"}
-    return core
+def watched(invoker: ApiInvoker) -> ApiInvoker:
+    invoker.config = structs.replace(invoker.config, monitor_token=TOKEN)
+    invoker.parts["ledger"] = {"ok": False, "detail": "the disk is full"}
+    return invoker
 
 
-async def test_it_reads_figures(watched: MemoryCore, client: Client) -> None:
+async def test_it_reads_figures(watched: ApiInvoker, client: Client) -> None:
     monitor = client(token=TOKEN)
     for path in ("/metrics", "/v2/backlog"):
         assert (await monitor.get(path)).status_code == 200
@@ -31,7 +31,7 @@ async def test_it_reads_figures(watched: MemoryCore, client: Client) -> None:
     assert "the disk is full" not in (await client().get("/readyz")).text
 
 
-async def test_it_reads_nothing_else_and_writes_nothing(watched: MemoryCore, client: Client) -> None:
+async def test_it_reads_nothing_else_and_writes_nothing(watched: ApiInvoker, client: Client) -> None:
     monitor = client(token=TOKEN)
     for route in ROUTES:
         if route.kind in ("public", "figures"):
@@ -41,12 +41,12 @@ async def test_it_reads_nothing_else_and_writes_nothing(watched: MemoryCore, cli
 
 
 @pytest.mark.parametrize("token", ["", "m0nitor ", "M0NITOR", "m0nito"])
-async def test_another_token_is_nobody(watched: MemoryCore, client: Client, token: str) -> None:
+async def test_another_token_is_nobody(watched: ApiInvoker, client: Client, token: str) -> None:
     answer = await client().get("/metrics", headers={"Authorization": f"Bearer {token}x"})
     assert answer.status_code == 401
 
 
-async def test_without_a_token_there_is_no_monitor(core: MemoryCore, client: Client) -> None:
+async def test_without_a_token_there_is_no_monitor(invoker: ApiInvoker, client: Client) -> None:
     assert (await client().get("/metrics", headers={"Authorization": "Bearer "})).status_code == 401
 
 

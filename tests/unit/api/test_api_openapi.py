@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from api_memory_core import Client, MemoryCore, event
+from parts.api_invoker import ApiInvoker, Client, event
 from starlette.routing import Route
 
+from oscar_fedcloud import __version__
 from oscar_fedcloud.api.app import create_api
 from oscar_fedcloud.api.docs_page import with_table
 from oscar_fedcloud.domain.runs import RunState
@@ -34,9 +35,11 @@ def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]
     }
 
 
-async def test_every_served_route_is_in_it_and_the_other_way_round(core: MemoryCore, openapi: dict[str, Any]) -> None:
+async def test_every_served_route_is_in_it_and_the_other_way_round(
+    invoker: ApiInvoker, openapi: dict[str, Any]
+) -> None:
     served = set()
-    for route in create_api(core, Limits()).routes:
+    for route in create_api(invoker, Limits()).routes:
         assert isinstance(route, Route)
         path = re.sub(r":\w+}", "}", route.path)
         served |= {(method, path.rstrip("/")) for method in route.methods or () if method != "HEAD"}
@@ -45,7 +48,7 @@ async def test_every_served_route_is_in_it_and_the_other_way_round(core: MemoryC
 
 async def test_it_is_well_formed(openapi: dict[str, Any]) -> None:
     assert openapi["openapi"] == "3.1.0"
-    assert openapi["info"]["version"] == "2.0.0"
+    assert openapi["info"]["version"] == __version__
     found = operations(openapi)
     names = [operation["operationId"] for operation in found.values()]
     assert len(set(names)) == len(names)
@@ -73,7 +76,7 @@ async def test_security_says_who_may(openapi: dict[str, Any]) -> None:
 
 
 async def test_answers_have_the_promised_shapes(
-    admin: httpx.AsyncClient, core: MemoryCore, openapi: dict[str, Any], document: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, openapi: dict[str, Any], document: dict[str, Any]
 ) -> None:
     found = operations(openapi)
 
@@ -93,10 +96,10 @@ async def test_answers_have_the_promised_shapes(
     await check("POST", "/v2/services:apply?dry_run=true", json={"services": [document]})
     await check("POST", "/v2/services:apply", json={"services": [document]})
     await check("POST", "/v2/services:apply", json={"services": [{**document, "memory": "1Gi"}]})
-    run = core.end(core.begin(await core.record("grayify", event("pictures", "in/a.jpg"))), RunState.SUCCEEDED)
-    await core.record("grayify", event("pictures", "in/b.jpg"))
-    await core.ledger.record_dead_letter("minio.default/fast", b"\xff", "not JSON")
-    core.store.content["pictures"] = {"in/a.jpg": b"x"}
+    run = invoker.end(invoker.begin(await invoker.record("grayify", event("pictures", "in/a.jpg"))), RunState.SUCCEEDED)
+    await invoker.record("grayify", event("pictures", "in/b.jpg"))
+    await invoker.ledger.record_dead_letter("minio.default/fast", b"\xff", "not JSON")
+    invoker.store.content["pictures"] = {"in/a.jpg": b"x"}
     await check("GET", "/v2/services")
     await check("GET", "/v2/services/grayify", "/v2/services/{name}")
     await check("GET", "/v2/services/nosuch", "/v2/services/{name}")

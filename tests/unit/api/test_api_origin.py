@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import Client, MemoryCore
+from parts.api_invoker import ApiInvoker, Client
 
 SERVICES = "/system/services"
 FOREIGN = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
@@ -33,21 +33,21 @@ def body() -> str:
 )
 @pytest.mark.parametrize("path", [SERVICES, "/v2/services:apply", "/job/grayify", "/v2/jobs/x:cancel"])
 async def test_a_page_of_another_origin_changes_nothing(
-    admin: httpx.AsyncClient, core: MemoryCore, path: str, headers: dict[str, str], body: str
+    admin: httpx.AsyncClient, invoker: ApiInvoker, path: str, headers: dict[str, str], body: str
 ) -> None:
     answer = await admin.post(path, content=body, headers=headers)
     assert answer.status_code == 403
-    assert core.declared == {}
-    assert core.submitted == []
+    assert invoker.catalogue.services == {}
+    assert invoker.submitted == []
 
 
 @pytest.mark.parametrize("media", ["text/plain", "multipart/form-data; boundary=x", "text/xml", "text/csv"])
-async def test_a_json_body_is_called_json(admin: httpx.AsyncClient, core: MemoryCore, media: str, body: str) -> None:
+async def test_a_json_body_is_called_json(admin: httpx.AsyncClient, invoker: ApiInvoker, media: str, body: str) -> None:
     for path in (SERVICES, "/v2/services:apply"):
         answer = await admin.post(path, content=body, headers={"Content-Type": media})
         assert answer.status_code == 415
         assert f"the content type is {media.partition(';')[0]}, it must be application/json" in answer.text
-    assert core.declared == {}
+    assert invoker.catalogue.services == {}
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,10 @@ async def test_clients_and_dashboards_are_served(admin: httpx.AsyncClient, heade
 
 
 async def test_a_token_is_never_remembered_by_a_browser(
-    client: Client, admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+    client: Client, admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]
 ) -> None:
     await admin.put("/v2/services/grayify", json=document)
-    holder = client(token=core.declared["grayify"].service.token)
+    holder = client(token=invoker.catalogue.services["grayify"].token)
     answer = await holder.post("/job/grayify", content=b"x", headers={**FOREIGN, "Sec-Fetch-Mode": "cors"})
     assert answer.status_code == 201
     assert (await client().get("/health", headers=FOREIGN)).text == "Ok"

@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import MemoryCore, event
 from msgspec import structs
+from parts.api_invoker import ApiInvoker, event
 
+from oscar_fedcloud import __version__
 from oscar_fedcloud.domain.runs import RunState
 
 SERVICES = "/system/services"
@@ -161,21 +162,21 @@ async def test_errors_are_text_unless_problem_details_are_asked_for(admin: httpx
         assert (await admin.post(SERVICES, content=body)).status_code == 400
 
 
-async def test_deleting_keeps_the_data(admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]) -> None:
-    core.store.content["pictures"] = {"in/a.jpg": b"picture"}
+async def test_deleting_keeps_the_data(admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]) -> None:
+    invoker.store.content["pictures"] = {"in/a.jpg": b"picture"}
     await admin.post(SERVICES, json=document)
     await admin.delete(f"{SERVICES}/grayify")
-    assert core.store.content["pictures"] == {"in/a.jpg": b"picture"}
+    assert invoker.store.content["pictures"] == {"in/a.jpg": b"picture"}
 
 
 class TestJobs:
-    async def test_starting(self, admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    async def test_starting(self, admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
         await admin.post(SERVICES, json=GO_SERVICE)
         started = await admin.post("/job/cowsay", content=b"\x00any bytes\xff", headers={"X-Delegated-Job-ID": "d-1"})
         assert (started.status_code, started.content) == (201, b"")
         job = (await admin.get(f"/v2/jobs/{started.headers['x-oscar-job-id']}")).json()
         assert (job["service"], job["via"]) == ("cowsay", "http")
-        assert core.submitted == [("cowsay", b"\x00any bytes\xff", "", "d-1")]
+        assert invoker.submitted == [("cowsay", b"\x00any bytes\xff", "", "d-1")]
         assert (await admin.post("/job/nosuch", content=b"x")).status_code == 404
 
     @pytest.mark.parametrize(
@@ -190,17 +191,17 @@ class TestJobs:
         ],
     )
     async def test_the_content_type_says_whether_a_body_may_be_base64(
-        self, admin: httpx.AsyncClient, core: MemoryCore, media: str, encoded: bool
+        self, admin: httpx.AsyncClient, invoker: ApiInvoker, media: str, encoded: bool
     ) -> None:
         await admin.post(SERVICES, json=GO_SERVICE)
         headers = {"Content-Type": media} if media else {}
         assert (await admin.post("/job/cowsay", content=b"password", headers=headers)).status_code == 201
-        assert core.encoded == [encoded]
+        assert invoker.encoded == [encoded]
 
-    async def test_no_body_is_a_body(self, admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    async def test_no_body_is_a_body(self, admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
         await admin.post(SERVICES, json=GO_SERVICE)
         assert (await admin.post("/job/cowsay")).status_code == 201
-        assert core.submitted[0][1] == b""
+        assert invoker.submitted[0][1] == b""
 
     async def test_synchronous_calls_are_not_available(self, admin: httpx.AsyncClient) -> None:
         await admin.post(SERVICES, json=GO_SERVICE)
@@ -211,13 +212,13 @@ class TestJobs:
 
 class TestLogs:
     @pytest.fixture
-    async def runs(self, admin: httpx.AsyncClient, core: MemoryCore) -> list[Any]:
+    async def runs(self, admin: httpx.AsyncClient, invoker: ApiInvoker) -> list[Any]:
         """One run in each state that OSCAR knows: pending, running, succeeded, failed."""
         await admin.post(SERVICES, json=GO_SERVICE)
-        runs = [await core.record("cowsay", event("b", f"k{number}")) for number in range(4)]
-        runs[1] = core.begin(runs[1], log=b"one\ntwo\n")
-        runs[2] = core.end(core.begin(runs[2], log=b"moo\n"), RunState.SUCCEEDED)
-        runs[3] = core.end(core.begin(runs[3]), RunState.FAILED)
+        runs = [await invoker.record("cowsay", event("b", f"k{number}")) for number in range(4)]
+        runs[1] = invoker.begin(runs[1], log=b"one\ntwo\n")
+        runs[2] = invoker.end(invoker.begin(runs[2], log=b"moo\n"), RunState.SUCCEEDED)
+        runs[3] = invoker.end(invoker.begin(runs[3]), RunState.FAILED)
         return runs
 
     async def test_the_list(self, admin: httpx.AsyncClient, runs: list[Any]) -> None:
@@ -231,10 +232,10 @@ class TestLogs:
         assert list(by_run[runs[2].id]) == ["status", "creation_time", "start_time", "finish_time"]
         assert (await admin.get("/system/logs/nosuch")).status_code == 404
 
-    async def test_the_list_comes_in_pages_of_70(self, admin: httpx.AsyncClient, core: MemoryCore) -> None:
+    async def test_the_list_comes_in_pages_of_70(self, admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
         await admin.post(SERVICES, json=GO_SERVICE)
         for number in range(150):
-            await core.record("cowsay", event("b", f"k{number}"))
+            await invoker.record("cowsay", event("b", f"k{number}"))
         seen: list[str] = []
         page, sizes = "", []
         while True:
@@ -261,18 +262,18 @@ class TestLogs:
         assert (await admin.get(f"/system/logs/other/cowsay-{runs[2].id}-1")).status_code == 404
         assert (await admin.delete(f"/system/logs/other/cowsay-{runs[2].id}-1")).status_code == 404
 
-    async def test_removing_one(self, admin: httpx.AsyncClient, core: MemoryCore, runs: list[Any]) -> None:
+    async def test_removing_one(self, admin: httpx.AsyncClient, invoker: ApiInvoker, runs: list[Any]) -> None:
         for run in runs:
             assert (await admin.delete(f"/system/logs/cowsay/cowsay-{run.id}-1")).status_code == 204
-        assert core.ledger.runs() == []
+        assert invoker.ledger.runs() == []
 
-    async def test_removing_the_succeeded(self, admin: httpx.AsyncClient, core: MemoryCore, runs: list[Any]) -> None:
+    async def test_removing_the_succeeded(self, admin: httpx.AsyncClient, invoker: ApiInvoker, runs: list[Any]) -> None:
         assert (await admin.delete("/system/logs/cowsay")).status_code == 204
-        assert {run.id for run in core.ledger.runs()} == {runs[0].id, runs[1].id, runs[3].id}
+        assert {run.id for run in invoker.ledger.runs()} == {runs[0].id, runs[1].id, runs[3].id}
 
-    async def test_removing_all(self, admin: httpx.AsyncClient, core: MemoryCore, runs: list[Any]) -> None:
+    async def test_removing_all(self, admin: httpx.AsyncClient, invoker: ApiInvoker, runs: list[Any]) -> None:
         assert (await admin.delete("/system/logs/cowsay?all=true")).status_code == 204
-        assert core.ledger.runs() == []
+        assert invoker.ledger.runs() == []
         assert (await admin.delete("/system/logs/nosuch")).status_code == 404
 
 
@@ -290,21 +291,21 @@ class TestSystem:
         }
         assert answer.json()["allowed_image_repositories"] == []
 
-    async def test_config_can_keep_the_stores_keys(self, admin: httpx.AsyncClient, core: MemoryCore) -> None:
-        core.config = structs.replace(core.config, show_store_keys=False)
+    async def test_config_can_keep_the_stores_keys(self, admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
+        invoker.config = structs.replace(invoker.config, show_store_keys=False)
         provider = (await admin.get("/system/config")).json()["minio_provider"]
         assert (provider["access_key"], provider["secret_key"]) == ("hidden", "hidden")
 
     async def test_info(self, admin: httpx.AsyncClient) -> None:
         info = (await admin.get("/system/info")).json()
         assert list(info) == ["version", "git_commit", "architecture", "kubernetes_version", "serverless_backend"]
-        assert info["version"] == "2.0.0"
+        assert info["version"] == __version__
 
-    async def test_status(self, admin: httpx.AsyncClient, core: MemoryCore) -> None:
-        core.store.content = {"a": {}, "b": {}}
-        run = await core.record("cowsay", event("b", "k"))
-        await core.record("cowsay", event("b", "l"))
-        core.begin(run)
+    async def test_status(self, admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
+        invoker.store.content = {"a": {}, "b": {}}
+        run = await invoker.record("cowsay", event("b", "k"))
+        await invoker.record("cowsay", event("b", "l"))
+        invoker.begin(run)
         status = (await admin.get("/system/status")).json()
         assert status["oscar"]["pods"] == {"total": 2, "states": {"Pending": 1, "Running": 1}}
         assert status["oscar"]["jobs_count"] == 2

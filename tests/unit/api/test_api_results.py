@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import MemoryCore, event
+from parts.api_invoker import ApiInvoker, event
 
 from oscar_fedcloud.api.v2.serializers import name_of
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, StoredObject, job_name
@@ -17,23 +17,23 @@ from oscar_fedcloud.ledger import Verdict
 STORE = "minio.default"
 
 
-def end(core: MemoryCore, run: Run, *outputs: StoredObject, total: int = 0, summary: str = "") -> None:
+def end(invoker: ApiInvoker, run: Run, *outputs: StoredObject, total: int = 0, summary: str = "") -> None:
     """End the next attempt of a run, which wrote these objects."""
-    begun = core.begin(run)
+    begun = invoker.begin(run)
     job = job_name(run.service, run.id, begun.attempts)
     more = {"outputs": outputs, "outputs_total": max(total, len(outputs)), "summary": summary}
-    core.ledger.finish(job, Completion(job, AttemptState.SUCCEEDED, 0, **more), Verdict(RunState.SUCCEEDED))  # type: ignore[arg-type]
+    invoker.ledger.finish(job, Completion(job, AttemptState.SUCCEEDED, 0, **more), Verdict(RunState.SUCCEEDED))  # type: ignore[arg-type]
 
 
 async def test_a_job_shows_what_its_last_attempt_wrote(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]
 ) -> None:
     await admin.put("/v2/services/grayify", json=document)
-    run = await core.record("grayify", event("pictures", "in/a.jpg"))
-    end(core, run, StoredObject(STORE, "pictures", "out/old.jpg", 1, "e0"))
-    run = core.ledger.replay(run.id, 0.0)
+    run = await invoker.record("grayify", event("pictures", "in/a.jpg"))
+    end(invoker, run, StoredObject(STORE, "pictures", "out/old.jpg", 1, "e0"))
+    run = invoker.ledger.replay(run.id, 0.0)
     odd = StoredObject(STORE, "pictures", "out/deep/\udcff.jpg", None, "")
-    end(core, run, StoredObject(STORE, "pictures", "out/a.jpg", 7, "e1"), odd, total=20_000, summary="one face")
+    end(invoker, run, StoredObject(STORE, "pictures", "out/a.jpg", 7, "e1"), odd, total=20_000, summary="one face")
     job = (await admin.get(f"/v2/jobs/{run.id}")).json()
     assert job["outputs"] == [
         {"provider": STORE, "bucket": "pictures", "key": "out/a.jpg", "name": "a.jpg", "size": 7, "etag": "e1"},
@@ -51,10 +51,10 @@ async def test_a_job_shows_what_its_last_attempt_wrote(
     assert [one["name"] for one in first["outputs"]] == ["old.jpg"]
 
 
-async def test_outputs_are_paged(admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]) -> None:
+async def test_outputs_are_paged(admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]) -> None:
     await admin.put("/v2/services/grayify", json=document)
-    run = await core.record("grayify", event("pictures", "in/a.jpg"))
-    end(core, run, *(StoredObject(STORE, "pictures", f"out/{number}") for number in range(1500)))
+    run = await invoker.record("grayify", event("pictures", "in/a.jpg"))
+    end(invoker, run, *(StoredObject(STORE, "pictures", f"out/{number}") for number in range(1500)))
     assert len((await admin.get(f"/v2/jobs/{run.id}")).json()["outputs"]) == 1000
     names: list[str] = []
     query = {"limit": "400"}
@@ -69,14 +69,14 @@ async def test_outputs_are_paged(admin: httpx.AsyncClient, core: MemoryCore, doc
 
 
 async def test_a_chain_is_followed_both_ways(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any]
 ) -> None:
     await admin.put("/v2/services/grayify", json=document)
-    first = await core.record("grayify", event("pictures", "in/a.jpg"))
+    first = await invoker.record("grayify", event("pictures", "in/a.jpg"))
     written = event("pictures", "out/a.jpg", b"grey")
     size = written.size
-    end(core, first, StoredObject(STORE, "pictures", "out/a.jpg", size, written.etag))
-    second = await core.record("next", replace(written, order=0))
+    end(invoker, first, StoredObject(STORE, "pictures", "out/a.jpg", size, written.etag))
+    second = await invoker.record("next", replace(written, order=0))
     assert (await admin.get(f"/v2/jobs/{second.id}")).json()["origin"] == first.id
     for one in (first, second):
         chain = (await admin.get(f"/v2/jobs/{one.id}/chain")).json()

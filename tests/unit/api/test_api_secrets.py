@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import MemoryCore
 from msgspec import structs
+from parts.api_invoker import ApiInvoker
 
 from oscar_fedcloud.api.secrets import keep_hidden
 from oscar_fedcloud.fdl import FdlError, parse_service, to_document
@@ -33,40 +33,40 @@ def rich(document: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_a_document_read_under_v2_can_be_written_back(
-    admin: httpx.AsyncClient, core: MemoryCore, rich: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, rich: dict[str, Any]
 ) -> None:
     await admin.put("/v2/services/grayify", json=rich)
-    before = core.services()[0]
+    before = invoker.services()[0]
     shown = (await admin.get("/v2/services/grayify")).json()["document"]
     assert "lab-secret" not in str(shown)
     written = await admin.put("/v2/services/grayify", json=shown)
     assert written.status_code == 200
     plan = (await admin.post("/v2/services:apply", json={"services": [shown]})).json()
     assert plan["changed"] is False
-    assert core.services()[0] == before
+    assert invoker.services()[0] == before
 
 
 @pytest.mark.parametrize("show_store_keys", [True, False])
 async def test_a_document_read_as_oscar_can_be_written_back(
-    admin: httpx.AsyncClient, core: MemoryCore, rich: dict[str, Any], show_store_keys: bool
+    admin: httpx.AsyncClient, invoker: ApiInvoker, rich: dict[str, Any], show_store_keys: bool
 ) -> None:
-    core.config = structs.replace(core.config, show_store_keys=show_store_keys)
+    invoker.config = structs.replace(invoker.config, show_store_keys=show_store_keys)
     await admin.put("/v2/services/grayify", json=rich)
-    before = core.services()[0]
+    before = invoker.services()[0]
     shown = (await admin.get("/system/services/grayify")).json()
     assert ("lab-secret" in str(shown)) is show_store_keys
     written = await admin.put("/system/services", json=shown)
     assert (written.status_code, written.text) == (204, "")
-    assert core.services()[0] == before
+    assert invoker.services()[0] == before
 
 
 async def test_one_field_changes_and_secrets_stay(
-    admin: httpx.AsyncClient, core: MemoryCore, rich: dict[str, Any]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, rich: dict[str, Any]
 ) -> None:
     await admin.put("/v2/services/grayify", json=rich)
     shown = (await admin.get("/system/services/grayify")).json()
     await admin.put("/system/services", json={**shown, "memory": "1Gi"})
-    after = core.services()[0].service
+    after = invoker.services()[0].service
     assert after.memory == "1Gi"
     assert after.environment.secrets == {"API_KEY": "s3cr3t-value"}
     assert after.storage_providers["s3"]["lab"]["secret_key"] == "lab-secret"

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from api_memory_core import MemoryCore
+from parts.api_invoker import ApiInvoker
 
 URL = "/v2/services/grayify"
 
@@ -95,12 +95,12 @@ async def test_problems_of_a_document_come_all_at_once(admin: httpx.AsyncClient,
 
 @pytest.mark.parametrize(("query", "left"), [("", {"pictures"}), ("?data=keep", {"pictures"}), ("?data=delete", set())])
 async def test_data_goes_only_when_that_is_asked_for(
-    admin: httpx.AsyncClient, core: MemoryCore, document: dict[str, Any], query: str, left: set[str]
+    admin: httpx.AsyncClient, invoker: ApiInvoker, document: dict[str, Any], query: str, left: set[str]
 ) -> None:
-    core.store.content["pictures"] = {"in/a.jpg": b"picture"}
+    invoker.store.content["pictures"] = {"in/a.jpg": b"picture"}
     await admin.put(URL, json=document)
     assert (await admin.delete(f"{URL}{query}")).status_code == 204
-    assert set(core.store.content) == left
+    assert set(invoker.store.content) == left
 
 
 class TestPreconditions:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from api_memory_core import PASSWORD, MemoryCore
+from parts.api_invoker import PASSWORD, ApiInvoker
 
 from oscar_fedcloud.api.app import create_app
 from oscar_fedcloud.server.limits import Limits, server_options
@@ -58,14 +58,14 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(core: MemoryCore, **changes: Any) -> AsyncIterator[Server]:
+async def serving(invoker: ApiInvoker, **changes: Any) -> AsyncIterator[Server]:
     """A server with short patience."""
     bounds: dict[str, Any] = {"max_body": 10**8, "max_header_bytes": 8192, "idle": IDLE, "keep_alive": 1}
     limits = Limits(**{**bounds, **changes})
     listener = socket.create_server(("127.0.0.1", 0))
     options = server_options(limits)
     config = uvicorn.Config(
-        create_app(core, limits=limits), lifespan="off", log_config=None, access_log=False, **options
+        create_app(invoker, limits=limits), lifespan="off", log_config=None, access_log=False, **options
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -104,8 +104,8 @@ async def pour(writer: asyncio.StreamWriter, drop: bytes, most: int = 10**7) -> 
 
 
 @pytest.mark.parametrize("head", [b"", b"G", b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"\r\n\r\n\r\n"])
-async def test_heads_that_never_come(core: MemoryCore, head: bytes) -> None:
-    async with serving(core) as server:
+async def test_heads_that_never_come(invoker: ApiInvoker, head: bytes) -> None:
+    async with serving(invoker) as server:
         readers = [await server.connect(head) for _ in range(30)]
         assert await server.healthy()
         for reader, writer in readers:
@@ -114,8 +114,8 @@ async def test_heads_that_never_come(core: MemoryCore, head: bytes) -> None:
         await server.without_connections()
 
 
-async def test_a_head_that_drips(core: MemoryCore) -> None:
-    async with serving(core) as server:
+async def test_a_head_that_drips(invoker: ApiInvoker) -> None:
+    async with serving(invoker) as server:
         reader, writer = await server.connect(b"GET /health HTTP/1.1\r\n")
         cut = asyncio.create_task(rest(reader))
         while not cut.done():
@@ -137,8 +137,8 @@ async def test_a_head_that_drips(core: MemoryCore) -> None:
     ],
     ids=["one header", "many headers", "address", "trailer", "chunk extension"],
 )
-async def test_heads_without_end(core: MemoryCore, start: bytes, drop: bytes) -> None:
-    async with serving(core, idle=10.0) as server:
+async def test_heads_without_end(invoker: ApiInvoker, start: bytes, drop: bytes) -> None:
+    async with serving(invoker, idle=10.0) as server:
         _, writer = await server.connect(start)
         assert await pour(writer, drop) < 10**7
         writer.close()
@@ -146,16 +146,16 @@ async def test_heads_without_end(core: MemoryCore, start: bytes, drop: bytes) ->
         assert await server.healthy()
 
 
-async def test_a_head_that_is_too_large_is_told_so(core: MemoryCore) -> None:
-    async with serving(core) as server:
+async def test_a_head_that_is_too_large_is_told_so(invoker: ApiInvoker) -> None:
+    async with serving(invoker) as server:
         reader, writer = await server.connect(b"GET /health HTTP/1.1\r\nX: " + b"x" * 10_000)
         assert (await rest(reader)).startswith(b"HTTP/1.1 431 ")
         writer.close()
 
 
-async def test_a_body_that_stops(core: MemoryCore) -> None:
-    async with serving(core) as server:
-        core.store.ensure_bucket("b-1")
+async def test_a_body_that_stops(invoker: ApiInvoker) -> None:
+    async with serving(invoker) as server:
+        invoker.store.ensure_bucket("b-1")
         head = b"PUT /v2/buckets/b-1/objects/x HTTP/1.1\r\n" + AUTH + b"Content-Length: 1000\r\n\r\n"
         clients = [await server.connect(head + b"some of it") for _ in range(10)]
         assert await server.healthy()
@@ -164,12 +164,12 @@ async def test_a_body_that_stops(core: MemoryCore) -> None:
             assert answer.startswith(b"HTTP/1.1 408 ")
             assert b"application/problem+json" in answer
             writer.close()
-        assert core.store.content == {"b-1": {}}
+        assert invoker.store.content == {"b-1": {}}
 
 
-async def test_a_body_that_drips(core: MemoryCore) -> None:
-    async with serving(core, grace=0.5, min_rate=1e6) as server:
-        core.store.ensure_bucket("b-1")
+async def test_a_body_that_drips(invoker: ApiInvoker) -> None:
+    async with serving(invoker, grace=0.5, min_rate=1e6) as server:
+        invoker.store.ensure_bucket("b-1")
         head = b"PUT /v2/buckets/b-1/objects/x HTTP/1.1\r\n" + AUTH + b"Content-Length: 1000\r\n\r\n"
         reader, writer = await server.connect(head)
         answer = asyncio.create_task(rest(reader))
@@ -180,34 +180,34 @@ async def test_a_body_that_drips(core: MemoryCore) -> None:
         writer.close()
 
 
-async def test_a_body_that_is_merely_slow(core: MemoryCore) -> None:
-    async with serving(core, idle=5.0) as server:
-        core.store.ensure_bucket("b-1")
+async def test_a_body_that_is_merely_slow(invoker: ApiInvoker) -> None:
+    async with serving(invoker, idle=5.0) as server:
+        invoker.store.ensure_bucket("b-1")
         head = b"PUT /v2/buckets/b-1/objects/x HTTP/1.1\r\nConnection: close\r\n" + AUTH + b"Content-Length: 10\r\n\r\n"
         reader, writer = await server.connect(head)
         for _ in range(10):
             writer.write(b"x")
             await asyncio.sleep(0.02)
         assert (await rest(reader)).startswith(b"HTTP/1.1 201 ")
-        assert core.store.content == {"b-1": {"x": b"x" * 10}}
+        assert invoker.store.content == {"b-1": {"x": b"x" * 10}}
         writer.close()
 
 
-async def test_a_client_that_leaves_in_the_middle(core: MemoryCore) -> None:
-    async with serving(core) as server:
-        core.store.ensure_bucket("b-1")
+async def test_a_client_that_leaves_in_the_middle(invoker: ApiInvoker) -> None:
+    async with serving(invoker) as server:
+        invoker.store.ensure_bucket("b-1")
         head = b"PUT /v2/buckets/b-1/objects/x HTTP/1.1\r\n" + AUTH + b"Content-Length: 1000\r\n\r\n"
         _, writer = await server.connect(head + b"some of it")
         await writer.drain()
         writer.close()
         await server.without_connections()
         assert await server.healthy()
-        assert core.store.content == {"b-1": {}}
+        assert invoker.store.content == {"b-1": {}}
 
 
-async def test_a_client_that_does_not_read(core: MemoryCore) -> None:
-    async with serving(core) as server:
-        core.store.content["b-1"] = {"big": bytes(50_000_000)}
+async def test_a_client_that_does_not_read(invoker: ApiInvoker) -> None:
+    async with serving(invoker) as server:
+        invoker.store.content["b-1"] = {"big": bytes(50_000_000)}
         request = b"GET /v2/buckets/b-1/objects/big HTTP/1.1\r\n" + AUTH + b"\r\n"
         clients = [await server.connect(request, receive_buffer=4096) for _ in range(5)]
         assert await server.healthy()
@@ -218,8 +218,8 @@ async def test_a_client_that_does_not_read(core: MemoryCore) -> None:
 
 
 @pytest.mark.parametrize("words", [b"\x16\x03\x01\x02\x00\x01\x00", b"HELO x\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n"])
-async def test_what_is_no_http(core: MemoryCore, words: bytes) -> None:
-    async with serving(core) as server:
+async def test_what_is_no_http(invoker: ApiInvoker, words: bytes) -> None:
+    async with serving(invoker) as server:
         reader, writer = await server.connect(words)
         answer = await rest(reader)
         assert answer == b"" or answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 500 "))
@@ -227,8 +227,8 @@ async def test_what_is_no_http(core: MemoryCore, words: bytes) -> None:
         assert await server.healthy()
 
 
-async def test_idle_connections_give_way_to_new_ones(core: MemoryCore) -> None:
-    async with serving(core, max_connections=5, idle=30.0) as server:
+async def test_idle_connections_give_way_to_new_ones(invoker: ApiInvoker) -> None:
+    async with serving(invoker, max_connections=5, idle=30.0) as server:
         held = [await server.connect(b"GET /") for _ in range(20)]
         async with httpx.AsyncClient(verify=False) as client:
             for path in ("/health", "/livez", "/openapi.json"):
@@ -240,8 +240,8 @@ async def test_idle_connections_give_way_to_new_ones(core: MemoryCore) -> None:
         await server.without_connections()
 
 
-async def test_a_kept_connection_stays_while_others_never_send(core: MemoryCore) -> None:
-    async with serving(core, max_connections=5, idle=30.0, keep_alive=30) as server:
+async def test_a_kept_connection_stays_while_others_never_send(invoker: ApiInvoker) -> None:
+    async with serving(invoker, max_connections=5, idle=30.0, keep_alive=30) as server:
         reader, writer = await server.connect(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readuntil(b"Ok")
         held = [await server.connect() for _ in range(20)]
@@ -252,9 +252,9 @@ async def test_a_kept_connection_stays_while_others_never_send(core: MemoryCore)
         await server.without_connections()
 
 
-async def test_busy_connections_have_a_limit_that_spares_health(core: MemoryCore) -> None:
+async def test_busy_connections_have_a_limit_that_spares_health(invoker: ApiInvoker) -> None:
     head = b"PUT /v2/buckets/bbb/objects/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n" + AUTH + b"\r\n"
-    async with serving(core, max_connections=5, idle=30.0) as server:
+    async with serving(invoker, max_connections=5, idle=30.0) as server:
         held = [await server.connect(head) for _ in range(6)]
         async with httpx.AsyncClient(verify=False) as client:
             assert (await client.get(f"http://127.0.0.1:{server.port}/openapi.json")).status_code == 503
@@ -265,8 +265,8 @@ async def test_busy_connections_have_a_limit_that_spares_health(core: MemoryCore
         assert await server.healthy()
 
 
-async def test_a_connection_may_rest_between_requests(core: MemoryCore) -> None:
-    async with serving(core, keep_alive=10) as server:
+async def test_a_connection_may_rest_between_requests(invoker: ApiInvoker) -> None:
+    async with serving(invoker, keep_alive=10) as server:
         reader, writer = await server.connect()
         for _ in range(2):
             writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -275,16 +275,16 @@ async def test_a_connection_may_rest_between_requests(core: MemoryCore) -> None:
         writer.close()
 
 
-async def test_requests_one_behind_the_other(core: MemoryCore) -> None:
-    async with serving(core) as server:
+async def test_requests_one_behind_the_other(invoker: ApiInvoker) -> None:
+    async with serving(invoker) as server:
         reader, writer = await server.connect(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
         for _ in range(3):
             assert b" 200 " in await reader.readuntil(b"Ok")
         writer.close()
 
 
-async def test_an_upload_asks_before_it_sends(core: MemoryCore) -> None:
-    async with serving(core) as server:
+async def test_an_upload_asks_before_it_sends(invoker: ApiInvoker) -> None:
+    async with serving(invoker) as server:
         head = b"POST /v2/services:apply HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1000000000\r\n"
         reader, writer = await server.connect(head + AUTH + b"\r\n")
         assert (await rest(reader)).startswith(b"HTTP/1.1 413 ")

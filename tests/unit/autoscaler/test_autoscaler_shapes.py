@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar_fedcloud.autoscaler.cluster.pods import Pod
-from oscar_fedcloud.autoscaler.cluster.quantities import available, parse_quantity, requested, show_all
 from oscar_fedcloud.autoscaler.model import Requirement, Shape, Taint, Toleration
 from oscar_fedcloud.autoscaler.planning.fits import count_fit, kept_away, untolerated
+from oscar_fedcloud.autoscaler.quantities import available, parse_quantity, requested, show_all
 
 
 def decode(spec: dict[str, Any], metadata: dict[str, Any] | None = None, status: dict[str, Any] | None = None) -> Pod:

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from oscar_fedcloud.autoscaler.cluster.backlog import BacklogUnavailable, Invoker
-from oscar_fedcloud.autoscaler.config.reload import keep_fixed
-from oscar_fedcloud.autoscaler.config.settings import InvokerConfig, load
+from oscar_fedcloud.autoscaler.config.loading import load
+from oscar_fedcloud.autoscaler.config.settings import InvokerConfig
 from oscar_fedcloud.autoscaler.machines.crd import manifest
+from oscar_fedcloud.autoscaler.reload import keep_fixed
 from oscar_fedcloud.config import ConfigError, read_secret
 
 ROOT = Path(__file__).parents[3]

@@ -15,7 +15,6 @@ import yaml
 from parts.kube_memory import KubeMemory
 from parts.memory_cloud import NOW, Bench
 
-from oscar_fedcloud.autoscaler.config.reload import reload
 from oscar_fedcloud.autoscaler.controller import Controller
 from oscar_fedcloud.autoscaler.machines.events import Event, EventPoster
 from oscar_fedcloud.autoscaler.model import (
@@ -28,7 +27,8 @@ from oscar_fedcloud.autoscaler.model import (
     Shape,
     Snapshot,
 )
-from oscar_fedcloud.autoscaler.reporting.web import create_app
+from oscar_fedcloud.autoscaler.reload import reload
+from oscar_fedcloud.autoscaler.web import create_app
 from oscar_fedcloud.kube import Resource
 
 

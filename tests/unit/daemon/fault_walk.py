@@ -8,7 +8,7 @@ import inspect
 
 from parts.memory_site import POLLED, MemoryReceiver, Site
 
-from oscar_fedcloud.catalogue.entries import Store
+from oscar_fedcloud.catalogue.entries import ServiceRepository
 from oscar_fedcloud.domain.runs import RunState
 from oscar_fedcloud.launchers.port import Launcher
 from oscar_fedcloud.ledger import Ledger
@@ -18,7 +18,7 @@ BOUNDARIES: dict[str, type] = {
     "store": Provider,
     "launcher": Launcher,
     "ledger": Ledger,
-    "catalogue": Store,
+    "catalogue": ServiceRepository,
     "receiver": MemoryReceiver,
 }
 # Called only for one request of the API, which answers with the error, or (``reorder``) after a wrong clock: see
@@ -36,7 +36,7 @@ BY_REQUEST = {
 # An error ends the start with its words: see test_fault_start.py.
 ENDS_START = {
     "ledger.open", "ledger.identity", "ledger.accept",
-    "catalogue.open", "catalogue.load", "catalogue.tasks",
+    "catalogue.open", "catalogue.load",
     "store.key_problem",
 }  # fmt: skip
 # An error is waited out after the start, or logged at the stop: see test_fault_injection.py.
@@ -44,7 +44,7 @@ AT_START = ENDS_START | {"launcher.adopt", "ledger.running"}
 AT_STOP = {"ledger.close", "catalogue.close", "launcher.close", "receiver.close"}
 # Answered from memory or by arithmetic, so that they may be called on the event loop.
 ON_LOOP = {
-    "store.rclone_env", "catalogue.keys", "catalogue.report", "catalogue.tasks",
+    "store.rclone_env", "catalogue.keys", "catalogue.report",
     "ledger.record", "ledger.record_nowait",
     "ledger.stats",
 }  # fmt: skip
@@ -52,7 +52,8 @@ ON_LOOP = {
 
 def calls_of(boundary: str) -> set[str]:
     """The methods of a boundary."""
-    members = vars(BOUNDARIES[boundary]).items()
+    kinds = [kind for kind in BOUNDARIES[boundary].__mro__ if kind.__module__.startswith(("oscar_fedcloud", "parts"))]
+    members = [item for kind in kinds for item in vars(kind).items()]
     names = {name for name, found in members if inspect.isroutine(found) or isinstance(found, classmethod)}
     return {f"{boundary}.{name}" for name in names if not name.startswith("_")}
 
@@ -63,7 +64,7 @@ WALKED = [call for call in CALLS if call not in BY_REQUEST | AT_START | AT_STOP]
 
 async def healthy(site: Site) -> None:
     """All work ends, no slot is lost, and every service works again."""
-    await site.until(lambda: all(part["ok"] for part in site.core.readiness().values()), 3000)
+    await site.until(lambda: all(part["ok"] for part in site.invoker.readiness().values()), 3000)
     for name in ("item", "item-polled"):
         with contextlib.suppress(Exception):
             await site.declare(name, POLLED if name.endswith("polled") else "minio.default")

@@ -40,7 +40,7 @@ def of_bad(*args: Any, **more: Any) -> bool:
 
 
 def no_task_failed(site: Site) -> bool:
-    return not any(site.core.task_restarts().values())
+    return not any(site.invoker.tasks.restarts().values())
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_a_service_that_cannot_be_made_ready_holds_up_no_other(
     call: str, error: Callable[[str], Exception], good: str, tmp_path: Path
 ) -> None:
     async def story(site: Site) -> None:
-        failures = site.core.counters()["unexpected_failures"]
+        failures = site.invoker.counters()["unexpected_failures"]
         site.gates.set(call, "before", match=of_bad, error=error)
         await site.declare("bad")
         await site.declare("good", good)
         await site.ready("good")
-        await site.until(lambda: site.core.service("bad").state == "error")
-        assert site.core.service("bad").reason
+        await site.until(lambda: site.invoker.catalogue.declared("bad").state == "error")
+        assert site.invoker.catalogue.declared("bad").reason
         assert no_task_failed(site)
         if error is ProviderError:  # which a store may raise at any time
-            assert site.core.counters()["unexpected_failures"] == failures
+            assert site.invoker.counters()["unexpected_failures"] == failures
         site.gates.lift()
         await site.ready("bad")
 
@@ -99,11 +99,11 @@ def test_a_queue_that_fails_holds_up_no_other(call: str, tmp_path: Path) -> None
         await asyncio.gather(*(site.deliver(site.store.upload(name, "in/a")) for name in ("bad", "good")))
         await site.until(lambda: site.states("good") == ["succeeded"])
         assert site.states("bad") == ["queued"]
-        assert "queue of service bad" in site.core.tasks.health()["detail"]
+        assert "queue of service bad" in site.invoker.tasks.health()["detail"]
         assert no_task_failed(site)
         site.gates.lift()
         await site.until(lambda: site.states("bad") == ["succeeded"])
-        assert site.core.tasks.health()["ok"]
+        assert site.invoker.tasks.health()["ok"]
 
     on_memory_site(tmp_path, story)
 
@@ -113,14 +113,14 @@ def test_a_ledger_that_is_away_is_waited_for(call: str, tmp_path: Path) -> None:
     async def story(site: Site) -> None:
         await site.declare("svc", callback="http://receiver.example/done")
         await site.ready("svc")
-        failures = site.core.counters()["unexpected_failures"]
+        failures = site.invoker.counters()["unexpected_failures"]
         fault = site.gates.set(call, "before", 3, error=LedgerUnavailable)
         await site.deliver(site.store.upload("svc", "in/a"))
         await site.until(lambda: fault.hits == 3)
         await site.until(lambda: site.receiver.taken)
         assert site.states("svc") == ["succeeded"]
         assert no_task_failed(site)
-        assert site.core.counters()["unexpected_failures"] == failures
+        assert site.invoker.counters()["unexpected_failures"] == failures
 
     on_memory_site(tmp_path, story)
 
@@ -129,11 +129,11 @@ def test_a_callback_that_cannot_be_made_waits(tmp_path: Path) -> None:
     async def story(site: Site) -> None:
         await site.declare("svc", callback="http://receiver.example/done")
         await site.ready("svc")
-        failures = site.core.counters()["unexpected_failures"]
+        failures = site.invoker.counters()["unexpected_failures"]
         site.gates.set("ledger.attempts", "before", 3)
         await site.deliver(site.store.upload("svc", "in/a"))
         await site.until(lambda: site.receiver.taken)
-        assert site.core.counters()["unexpected_failures"] == failures + 3
+        assert site.invoker.counters()["unexpected_failures"] == failures + 3
         assert no_task_failed(site)
 
     on_memory_site(tmp_path, story)
@@ -231,8 +231,8 @@ def test_a_job_that_cannot_be_adopted_is_lost_alone(tmp_path: Path) -> None:
         site.gates.set("launcher.adopt", "before", match=of_bad)
         await site.start()
         (run,) = site.runs(service="bad")
-        await site.until(lambda: site.core.ledger.attempts(run.id)[0].state is AttemptState.LOST)
-        assert "could not be taken up after a restart" in site.core.ledger.attempts(run.id)[0].reason
+        await site.until(lambda: site.invoker.ledger.attempts(run.id)[0].state is AttemptState.LOST)
+        assert "could not be taken up after a restart" in site.invoker.ledger.attempts(run.id)[0].reason
         assert site.states("good") == ["running"]
         assert no_task_failed(site)
 
@@ -247,7 +247,7 @@ def test_jobs_of_a_removed_service_are_cancelled_however_often_that_fails(tmp_pa
         await site.deliver(site.store.upload("svc", "in/a"))
         await site.until(lambda: site.launcher.live)
         site.gates.set("launcher.cancel", "before", 3)
-        await site.core.changes.apply(Change(names=("svc",), state="absent"))
+        await site.invoker.changes.apply(Change(names=("svc",), state="absent"))
         await site.until(lambda: not site.launcher.live)
         await site.quiet()
         site.check_slots()
@@ -262,8 +262,8 @@ def test_a_removed_service_is_gone_whatever_cannot_be_cleared_away(call: str, tm
         await site.ready("svc")
         site.gates.set(call, "before")
         with pytest.raises(Unexpected):
-            await site.core.changes.apply(Change(names=("svc",), state="absent"))
-        assert site.core.service("svc") is None
+            await site.invoker.changes.apply(Change(names=("svc",), state="absent"))
+        assert site.invoker.catalogue.declared("svc") is None
         await site.until(lambda: site.store.rules["svc"] == [])
 
     on_memory_site(tmp_path, story)
@@ -308,7 +308,7 @@ def test_housekeeping_goes_on_past_what_fails(tmp_path: Path) -> None:
             site.gates.set(call, "before")
         for bucket in (site.config.internal_bucket, site.config.log_bucket):
             site.store.put_old(bucket, "svc/old.log")
-        await site.core.housekeeping.once()
+        await site.invoker.housekeeping.once()
         assert not site.store.objects
 
     on_memory_site(tmp_path, story)
@@ -318,11 +318,11 @@ def test_housekeeping_goes_on_past_what_fails(tmp_path: Path) -> None:
 def test_a_part_that_cannot_tell_how_it_stands_is_not_ready(call: str, tmp_path: Path) -> None:
     async def story(site: Site) -> None:
         site.gates.set(call, "before")
-        found = await asyncio.to_thread(site.core.readiness)
+        found = await asyncio.to_thread(site.invoker.readiness)
         assert {part["detail"] for part in found.values() if not part["ok"]} == {call}
         assert any(part["ok"] for part in found.values())
         site.gates.lift()
-        found = await asyncio.to_thread(site.core.readiness)
+        found = await asyncio.to_thread(site.invoker.readiness)
         assert all(part["ok"] for part in found.values())
 
     on_memory_site(tmp_path, story)
@@ -353,7 +353,7 @@ class Held:
 
 async def test_a_store_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
     part: Any = None
-    stores = Stores({"slow": part, "quick": part})
+    stores = Stores({"slow": part, "quick": part}, "quick")
     with Held() as hang:
         hanging = [asyncio.create_task(stores.run("slow", hang)) for _ in range(2 * registry._SITE_THREADS)]
         await asyncio.sleep(0)  # they begin

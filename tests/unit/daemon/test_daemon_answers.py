@@ -38,16 +38,16 @@ def test_a_queued_job_names_the_trouble_of_the_ledger(tmp_path: Path) -> None:
         ledger.begin = refuse  # type: ignore[method-assign]
         await site.upload("svc", "a")
         (run,) = site.runs()
-        await site.until(lambda: site.core.waits.of([run])[run.id].code == Cause.LEDGER_UNAVAILABLE)
-        assert FULL in site.core.waits.of([run])[run.id].detail
-        (row,) = site.core.waits.queued()
+        await site.until(lambda: site.invoker.waits.of([run])[run.id].code == Cause.LEDGER_UNAVAILABLE)
+        assert FULL in site.invoker.waits.of([run])[run.id].detail
+        (row,) = site.invoker.waits.queued()
         assert (row.code, FULL in row.detail) == (Cause.LEDGER_UNAVAILABLE, True)
-        (answer,) = (await site.core.requests.why("svc", "in/a")).answers
+        (answer,) = (await site.invoker.invocations.why("svc", "in/a")).answers
         assert (answer.answer, FULL in answer.detail) == ("waiting", True)
         ledger.begin = begin  # type: ignore[method-assign]
         await site.quiet()
         assert site.states("svc") == ["succeeded"]
-        assert not site.core.dispatcher.ledger_trouble
+        assert not site.invoker.dispatcher.ledger_trouble
 
     on_memory_site(tmp_path, story)
 
@@ -62,13 +62,13 @@ def test_a_log_is_read_behind_an_offset_also_from_the_store(tmp_path: Path) -> N
         job = job_name("svc", run.id, 1)
 
         async def log(**which: int) -> tuple[bytes, int | None]:
-            found = await site.core.requests.log(run.id, None, **which)
+            found = await site.invoker.invocations.log(run.id, None, **which)
             assert found is not None
             return b"".join(found.chunks), found.end
 
         assert (await log(), await log(offset=1)) == ((b"log\n", 4), (b"og\n", 4))
         del site.launcher.specs[job]
-        assert await site.core.requests.log(run.id, None) is None
+        assert await site.invoker.invocations.log(run.id, None) is None
         site.store.put(site.config.log_bucket, log_path("svc", job), b"one\ntwo\n")
         assert await log() == (b"one\ntwo\n", None)
         assert await log(offset=4) == (b"two\n", 8)

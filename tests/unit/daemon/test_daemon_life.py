@@ -82,7 +82,7 @@ def test_whatever_a_job_reports_it_ends_and_the_daemon_lives(what: str, restart:
         assert run.reason
         assert site.states("good") == ["succeeded"]
         site.check_slots()
-        assert not any(site.core.task_restarts().values())
+        assert not any(site.invoker.tasks.restarts().values())
 
     on_memory_site(tmp_path, story)
 
@@ -144,12 +144,12 @@ def test_a_job_that_cannot_be_made_ends_with_a_reason(error: Exception, tmp_path
         def spec(run: Run, attempt: int, written: Sequence[StoredObject]) -> JobSpec:
             raise error
 
-        site.core.dispatcher.starts.spec = spec
+        site.invoker.dispatcher.ports.spec = spec
         await site.deliver(site.store.upload("svc", "in/a"))
         await site.until(lambda: site.states("svc") == ["failed"])
         assert type(error).__name__ in site.runs(service="svc")[0].reason
         site.check_slots()
-        assert site.core.counters()["unexpected_failures"] >= 2
+        assert site.invoker.counters()["unexpected_failures"] >= 2
 
     on_memory_site(tmp_path, story)
 
@@ -180,7 +180,7 @@ def test_one_job_that_hangs_holds_up_no_other_service(call: str, tmp_path: Path)
             await site.deliver(site.store.upload("stuck", f"in/{number}"))
         await asyncio.sleep(5)
         if call == "launcher.cancel":
-            await asyncio.wait_for(site.core.changes.apply(Change(names=("stuck",), state="absent")), 60)
+            await asyncio.wait_for(site.invoker.changes.apply(Change(names=("stuck",), state="absent")), 60)
         await site.deliver(site.store.upload("free", "in/a"))
         await site.until(lambda: site.states("free") == ["succeeded"], 200)
         site.gates.lift()
@@ -196,7 +196,7 @@ def test_a_stop_returns_at_whatever_moment_it_comes(tmp_path: Path) -> None:
         await site.ready("svc")
         for number in range(25):
             event = site.store.upload("svc", f"in/{number}")
-            site.core.ingest([event])
+            site.invoker.intake.record([event])
             for _ in range(number):
                 await asyncio.sleep(0)
             begun = site.loop.time()
@@ -221,10 +221,10 @@ def test_a_damaged_file_of_the_catalogue_stops_its_service_alone(part: str, dama
         await site.deliver(site.store.upload("good", "in/a"))
         await site.until(lambda: site.states("good") == ["succeeded"])
         if not part.startswith(".keys"):
-            assert "svc" in site.core.readiness()["catalogue"]["detail"]
+            assert "svc" in site.invoker.readiness()["catalogue"]["detail"]
             await site.declare("svc")
         await site.ready("svc")
-        await site.until(lambda: all(one["ok"] for one in site.core.readiness().values()))
+        await site.until(lambda: all(one["ok"] for one in site.invoker.readiness().values()))
         await site.deliver(site.store.upload("svc", "in/a"))
         await site.until(lambda: site.states("svc") == ["succeeded"])
 
@@ -242,7 +242,7 @@ def test_a_document_that_this_version_refuses_stops_its_service_alone(tmp_path: 
         file.write_text(json.dumps(entry))
         await site.start()
         await site.ready("good")
-        assert "svc" in site.core.readiness()["catalogue"]["detail"]
+        assert "svc" in site.invoker.readiness()["catalogue"]["detail"]
 
     on_memory_site(tmp_path, story)
 
@@ -250,7 +250,7 @@ def test_a_document_that_this_version_refuses_stops_its_service_alone(tmp_path: 
 def test_a_change_goes_to_its_end_when_who_asked_gives_up(tmp_path: Path) -> None:
     async def story(site: Site) -> None:
         site.gates.set("catalogue.write", "hang")
-        asked = asyncio.create_task(site.core.changes.apply(Change(documents=(service("svc"),))))
+        asked = asyncio.create_task(site.invoker.changes.apply(Change(documents=(service("svc"),))))
         await asyncio.sleep(5)
         asked.cancel()
         await asyncio.sleep(5)

@@ -31,7 +31,7 @@ class Day:
     def __init__(self, site: Site, name: str) -> None:
         self.site, self.name = site, name
         self.errors: list[str] = []
-        self.failures = site.core.counters()["unexpected_failures"]
+        self.failures = site.invoker.counters()["unexpected_failures"]
 
     async def ask(self, work: Awaitable[Any]) -> Any:
         """A request: its error is an answer, and who asks does not wait for ever."""
@@ -55,7 +55,7 @@ class Day:
         delivered = asyncio.create_task(site.deliver(site.store.upload(name, "in/a")))
         await asyncio.sleep(30)
         site.launcher.ends[name] = AttemptState.SUCCEEDED
-        await self.ask(site.core.requests.submit(name, b"a body", idempotency_key="once"))
+        await self.ask(site.invoker.invocations.submit(name, b"a body", idempotency_key="once"))
         await asyncio.sleep(10)
         site.launcher.length = None
         for key in ("in/b", "in/c"):
@@ -63,17 +63,17 @@ class Day:
             await asyncio.wait([asyncio.create_task(site.deliver(event))], timeout=20)
         await asyncio.sleep(10)
         for run in site.runs(service=name, states=[RunState.QUEUED, RunState.RUNNING]):
-            await self.ask(site.core.requests.cancel(run.id))
+            await self.ask(site.invoker.invocations.cancel(run.id))
         for run in site.runs(service=name, states=[RunState.CANCELLED, RunState.FAILED])[:1]:
-            await self.ask(site.core.requests.retry(run.id))
+            await self.ask(site.invoker.invocations.retry(run.id))
         site.launcher.length = 1.0
         for job in list(site.launcher.live):
             site.launcher.end(job)
-        await self.ask(site.core.changes.apply(Change(names=(f"{name}-old",), state="absent", data="delete")))
-        await self.ask(site.core.backlog())
+        await self.ask(site.invoker.changes.apply(Change(names=(f"{name}-old",), state="absent", data="delete")))
+        await self.ask(site.invoker.backlog())
         await asyncio.sleep(1)
-        await self.ask(site.core.backlog())
-        parts = await self.ask(asyncio.to_thread(site.core.readiness))
+        await self.ask(site.invoker.backlog())
+        parts = await self.ask(asyncio.to_thread(site.invoker.readiness))
         self.errors += [f"{part} is not ready" for part, one in (parts or {}).items() if not one["ok"]]
         await asyncio.sleep(120)  # listings, checks and housekeeping come round
         self.delivered = delivered
@@ -81,11 +81,11 @@ class Day:
 
 def signs(site: Site, day: Day) -> list[str]:
     """Where the trouble shows."""
-    shown = [name for name, part in site.core.readiness().items() if not part["ok"]]
-    shown += [f"service {one.service.name}" for one in site.core.services() if one.state == "error"]
-    shown += [f"restarts of {task}" for task, count in site.core.task_restarts().items() if count]
+    shown = [name for name, part in site.invoker.readiness().items() if not part["ok"]]
+    shown += [f"service {one.service.name}" for one in site.invoker.catalogue.all_declared() if one.state == "error"]
+    shown += [f"restarts of {task}" for task, count in site.invoker.tasks.restarts().items() if count]
     shown += [f"run {run.id}" for run in site.runs() if run.reason and run.state is not RunState.CANCELLED]
-    if site.core.counters()["unexpected_failures"] > day.failures:
+    if site.invoker.counters()["unexpected_failures"] > day.failures:
         shown.append("counter")
     return shown + day.errors
 
@@ -133,7 +133,7 @@ def test_jobs_of_an_earlier_life_are_adopted_or_end_with_a_reason(call: str, kin
         fault = site.gates.set(call, kind, None if kind == "hang" else 3)
         await site.start()
         await asyncio.sleep(20)
-        shown = kind == "hang" or site.core.counters()["unexpected_failures"]
+        shown = kind == "hang" or site.invoker.counters()["unexpected_failures"]
         site.gates.lift()
         await asyncio.sleep(60)
         assert fault.hits

@@ -36,8 +36,8 @@ def _quietly() -> Iterator[None]:
 @asynccontextmanager
 async def client_of(site: Site) -> AsyncIterator[httpx.AsyncClient]:
     """The administrator, and the store's webhook beside the API."""
-    hook = Webhook(site.core.providers[SITE], "durable", [TOKEN], site.core)
-    transport = httpx.ASGITransport(create_app(site.core, {HOOK: hook}))
+    hook = Webhook(site.invoker.stores[SITE], "durable", [TOKEN], site.invoker.intake)
+    transport = httpx.ASGITransport(create_app(site.invoker, {HOOK: hook}))
     async with httpx.AsyncClient(
         transport=transport, base_url="http://oscar.example", auth=(site.config.admin_user, "secret"), timeout=None
     ) as client:
@@ -61,10 +61,10 @@ class Day:
         await site.deliver(site.store.upload("steady", f"in/{self.name}-runs"))
         await site.until(lambda: site.launcher.live)
         for _ in range(2):
-            await site.core.ledger.record_dead_letter(SITE, b"{}", "it cannot be read")
+            await site.invoker.ledger.record_dead_letter(SITE, b"{}", "it cannot be read")
         self.ended = site.runs(states=[RunState.SUCCEEDED])[0].id
         self.running = site.runs(states=[RunState.RUNNING])[0].id
-        self.letters = [letter.id for letter in site.core.ledger.dead_letters(limit=2)]
+        self.letters = [letter.id for letter in site.invoker.ledger.dead_letters(limit=2)]
 
     async def ask(self, method: str, path: str, **more: Any) -> None:
         """One request, whose answer somebody waits for no longer than they like."""
@@ -159,7 +159,7 @@ def test_a_request_that_fails_is_told_so_and_harms_nothing(call: str, kind: Kind
             for job in list(site.launcher.live):
                 site.launcher.end(job)
             await healthy(site)
-            assert not any(site.core.task_restarts().values())
+            assert not any(site.invoker.tasks.restarts().values())
             after = Day(site, client, "after")
             await after.prepare()
             await after.spend()

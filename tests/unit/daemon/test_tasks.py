@@ -16,7 +16,7 @@ import pytest
 from parts.virtual_time import VirtualLoop, run_virtually
 from structlog.testing import capture_logs
 
-from oscar_fedcloud.daemon.tasks import FIRST_PAUSE, LONGEST_PAUSE, STEADY, Tasks, bounded
+from oscar_fedcloud.runtime.tasks import FIRST_PAUSE, LONGEST_PAUSE, STEADY, Tasks, bounded
 from oscar_fedcloud.runtime.waiting import Troubles, in_words, wait
 
 

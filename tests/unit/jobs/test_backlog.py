@@ -19,7 +19,8 @@ from oscar_fedcloud.autoscaler.cluster.objects import PodSpec
 from oscar_fedcloud.autoscaler.cluster.scheduling_groups import shape_of
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.dispatch.backlog import backlog_rows
-from oscar_fedcloud.dispatch.dispatcher import Dispatcher, Policy, Site
+from oscar_fedcloud.dispatch.dispatcher import Dispatcher
+from oscar_fedcloud.dispatch.policy import Policy
 from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, job_name
 from oscar_fedcloud.fdl import Retry, Service, from_document
@@ -61,13 +62,16 @@ class Daemon:
 
     def __init__(self, ledger: Ledger, max_running: int, **limits: int) -> None:
         self.ledger, self.launcher, self.limits = ledger, SlowLauncher(), limits
-        site = Site(
-            policy=lambda name: Policy(limits[name], Retry(), "") if name in limits else None,
-            spec=lambda run, attempt, written: f"{run.service}/{run.event.key}",  # type: ignore[arg-type, return-value]
-            on_changed_input=lambda event: None,
-            on_end=lambda: None,
-        )
-        self.dispatcher = Dispatcher(ledger, self.launcher, site, max_running)  # type: ignore[arg-type]
+        self.dispatcher = Dispatcher(ledger, self.launcher, self, max_running)  # type: ignore[arg-type]
+
+    def policy(self, service: str) -> Policy | None:
+        return Policy(self.limits[service], Retry(), "") if service in self.limits else None
+
+    def spec(self, run: Run, attempt: int, written: object) -> str:
+        return f"{run.service}/{run.event.key}"
+
+    def run_ended(self) -> None:
+        """Nobody waits for it."""
 
     async def queue(self, service: str, *numbers: int) -> None:
         for number in numbers:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -18,8 +19,8 @@ from hypothesis import strategies as st
 from oscar_fedcloud.callbacks import posting
 from oscar_fedcloud.callbacks import sender as callbacks
 from oscar_fedcloud.callbacks.posting import Poster
-from oscar_fedcloud.callbacks.receivers import callback_rule, chosen, networks_of, refusal
 from oscar_fedcloud.callbacks.sender import Callbacks
+from oscar_fedcloud.catalogue.callback_addresses import callback_rule, chosen, networks_of, refusal
 from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
 from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState, run_id
 from oscar_fedcloud.fdl import Service
@@ -264,7 +265,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def sending(ledger: Ledger) -> AsyncIterator[Callbacks]:
-    sender = Callbacks(ledger, lambda _: "token", LOOPBACK)
+    sender = Callbacks(ledger, SimpleNamespace(token_of=lambda service: "token"), LOOPBACK)  # type: ignore[arg-type]
     task = asyncio.create_task(sender.run())
     try:
         yield sender

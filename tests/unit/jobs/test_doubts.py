@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,7 +38,8 @@ async def settled(ledger: Ledger, is_current: Callable) -> RunState:
         assert list(services) == ["svc"]
         woken.set()
 
-    asked = Doubts(ledger, is_current, wake)
+    ports, queues = SimpleNamespace(is_current=is_current), SimpleNamespace(wake=wake)
+    asked = Doubts(ledger, ports, queues)  # type: ignore[arg-type]
     asked.settle(candidates(ledger))
     asked.settle(candidates(ledger))  # as each round does
     async with asyncio.timeout(10):

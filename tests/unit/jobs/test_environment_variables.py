@@ -16,10 +16,10 @@ from oscar_fedcloud.launchers.runner.environment import (
     RunnerSettings,
     event_environment,
     file_name,
-    providers_of,
     remote_name,
     secret_environment,
     service_environment,
+    stores_of_run,
     written_environment,
 )
 
@@ -188,9 +188,9 @@ def test_only_the_event_part_depends_on_the_event() -> None:
 
 
 def test_stores_that_a_job_needs() -> None:
-    assert providers_of(make_service(), make_run(), SETTINGS) == ("minio.default", "s3.x")
+    assert stores_of_run(make_service(), make_run(), SETTINGS) == ("minio.default", "s3.x")
     far = replace(EVENT, provider="s3.in")
-    assert providers_of(make_service(output=[]), make_run(far), RunnerSettings("rclone")) == ("s3.in",)
+    assert stores_of_run(make_service(output=[]), make_run(far), RunnerSettings("rclone")) == ("s3.in",)
 
 
 def test_remote_names_are_usable_and_unique() -> None:

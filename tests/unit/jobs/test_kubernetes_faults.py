@@ -48,7 +48,7 @@ class KubeSite(Site):
         return self.launching
 
     def check_slots(self) -> None:
-        assert not self.core.dispatcher.running.total()
+        assert not self.invoker.dispatcher.running.total()
         assert not self.launching.watcher.picture.expected
         assert not self.cluster.live()
 
@@ -109,10 +109,10 @@ async def spend_a_day(site: KubeSite) -> None:
     await site.deliver(site.store.upload("steady", "in/b"))
     await asyncio.sleep(20)
     for run in site.runs(states=[RunState.RUNNING]):
-        await guarded(site.core.requests.log(run.id, None))
-        await asyncio.to_thread(site.core.waits.progress, run)
-        await guarded(site.core.requests.cancel(run.id))
-    await site.core.housekeeping.once()
+        await guarded(site.invoker.invocations.log(run.id, None))
+        await asyncio.to_thread(site.invoker.waits.progress, run)
+        await guarded(site.invoker.invocations.cancel(run.id))
+    await site.invoker.housekeeping.once()
     site.cluster.length = 1.0
     for job in site.cluster.live():
         site.cluster.end(job)
@@ -147,7 +147,7 @@ def test_a_cluster_that_does_not_answer_shows_and_recovers(tmp_path: Path) -> No
         await site.deliver(site.store.upload("steady", "in/a"))
         await asyncio.sleep(30)
         assert "no answer to kube.list_versioned" in site.launching.health()["detail"]
-        assert not (await asyncio.to_thread(site.core.readiness))["launcher"]["ok"]
+        assert not (await asyncio.to_thread(site.invoker.readiness))["launcher"]["ok"]
         site.gates.lift()
         await site.quiet()
         assert set(site.states("steady")) == {"succeeded"}

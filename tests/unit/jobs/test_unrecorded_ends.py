@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 from oscar_fedcloud.dispatch.ends import Ends
@@ -33,7 +34,9 @@ async def test_an_end_that_waits_for_room_says_so() -> None:
 
     parts: Any = ledger
     launcher: Any = None
-    ends = Ends(parts, launcher, Slots(), Troubles(), lambda name: None, note)
+    ports: Any = SimpleNamespace(policy=lambda service: None)
+    listener: Any = SimpleNamespace(job_ended=note)
+    ends = Ends(parts, launcher, Slots(), Troubles(), ports, listener)
     ends.begin(Completion("job-1", AttemptState.SUCCEEDED, 0))
     while not ends.unrecorded:  # noqa: ASYNC110  set by a task
         await asyncio.sleep(0.01)

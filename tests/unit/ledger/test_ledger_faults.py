@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ledger_facts import begin, end, event, queue, recording, store, stored
@@ -192,7 +193,7 @@ async def test_listener_that_fails_harms_nobody(ledger: Ledger) -> None:
     def fail(_: object) -> None:
         raise error
 
-    ledger.on_committed = fail
+    ledger.listener = SimpleNamespace(committed=fail)  # type: ignore[arg-type]
     assert await ledger.record(recording(event("a"))) is True
     assert await ledger.record(recording(event("b"))) is True
     assert complaints == [error, error]

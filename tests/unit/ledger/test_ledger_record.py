@@ -7,6 +7,7 @@ import asyncio
 import json
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from ledger_facts import event, ids, queue, recording, store, stored, unmatched
@@ -114,7 +115,9 @@ def test_event_without_service_is_remembered_with_its_reason(ledger: Ledger) -> 
 
 async def test_committed_events_are_announced_on_the_event_loop(ledger: Ledger) -> None:
     announced: list[tuple[Recording, int]] = []
-    ledger.on_committed = lambda batch: announced.extend((item, threading.get_ident()) for item in batch)
+    ledger.listener = SimpleNamespace(
+        committed=lambda batch: announced.extend((item, threading.get_ident()) for item in batch)
+    )  # type: ignore[assignment]
     await asyncio.gather(ledger.record(recording(event("a"))), ledger.record(recording(event("b"))))
     await ledger.record(recording(event("a")))
     assert sorted(item.event.key for item, _ in announced) == ["a", "b"]

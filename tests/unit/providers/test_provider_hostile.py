@@ -24,7 +24,7 @@ from oscar_fedcloud.storage.bounds import LARGEST, LATEST_ORDER, LONGEST_KEY
 from oscar_fedcloud.storage.errors import BadAnswer, ProviderError, UnusableRows
 from oscar_fedcloud.storage.registry import make_provider
 from oscar_fedcloud.storage.s3.listing import read_page
-from oscar_fedcloud.storage.s3.records import parse_notification
+from oscar_fedcloud.storage.s3_events import parse_notification
 
 NUMBERS = ["0", "-1", str(2**63), str(2**64), "9" * 5000, "NaN", "1e3", "1.5", " 7", "+7", "1_0", "٣", "", "0x10"]
 TIMES = [

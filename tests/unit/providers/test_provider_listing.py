@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oscar_fedcloud.storage.rows import Row
 from oscar_fedcloud.storage.s3 import listing
-from oscar_fedcloud.storage.s3.listing import Row, current_versions, objects
+from oscar_fedcloud.storage.s3.listing import current_versions, objects
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 MOMENT = datetime(2026, 11, 24, 6, 20, 23, 696000, tzinfo=UTC)

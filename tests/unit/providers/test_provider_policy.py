@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar_fedcloud.fdl import Input, Output, Service
-from oscar_fedcloud.storage.minio.policy import same_policy, service_policy
+from oscar_fedcloud.storage.s3.policy import same_policy, service_policy
 
 SITE = "minio.default"
 ALLOWED = {

@@ -14,7 +14,7 @@ from minio.notificationconfig import (
 )
 
 from oscar_fedcloud.storage.minio.rules import covering, merge
-from oscar_fedcloud.storage.s3.records import CREATIONS
+from oscar_fedcloud.storage.s3_events import CREATIONS
 
 FAST, DURABLE, OTHER = (f"arn:minio:sqs::{name}:webhook" for name in ("oscarfast", "oscardurable", "other"))
 OURS = (FAST, DURABLE)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts.polling import MissingBuckets, make_poller
 
 from oscar_fedcloud.domain.events import StorageEvent, Via, event_id
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import LedgerUnavailable
-from oscar_fedcloud.sources.poll import Poller, Watch
+from oscar_fedcloud.sources.poll import Watch
 from oscar_fedcloud.storage.errors import BucketMissing, ProviderError, UnusableRows
 
 WHERE = Prefix("bucket", "in/")
@@ -67,7 +68,7 @@ class Store:
 
 @dataclass
 class Sink:
-    """Ledger and ingest in one."""
+    """Ledger and intake in one."""
 
     known_ids: set[str] = field(default_factory=set)
     events: list[StorageEvent] = field(default_factory=list)
@@ -78,7 +79,7 @@ class Sink:
         self.asked += [event.key for event in events]
         return {event_id(event) for event in events} & self.known_ids
 
-    async def ingest(self, events: list[StorageEvent]) -> None:
+    async def record(self, events: list[StorageEvent]) -> None:
         if self.failing:
             raise LedgerUnavailable("away")
         self.events += events
@@ -89,7 +90,7 @@ class Sink:
 
 
 async def poll(store: Store, sink: Sink, watch: Watch, times: int = 1) -> None:
-    poller = Poller(store, sink, sink.ingest)
+    poller = make_poller(store, sink)
     for _ in range(times):
         await poller.poll(watch)
 
@@ -234,7 +235,7 @@ async def test_other_settings_of_a_store_are_used_at_once(eventually: Callable) 
 
 @asynccontextmanager
 async def running(store: Store, sink: Sink, where: Iterable[Prefix] = (WHERE,)):
-    poller = Poller(store, sink, sink.ingest, interval=0.01)
+    poller = make_poller(store, sink, interval=0.01)
     poller.watch(where)
     task = asyncio.create_task(poller.run())
     try:
@@ -303,11 +304,10 @@ async def test_a_missing_bucket_is_told_at_once(eventually: Callable) -> None:
         def list(self, where: Prefix) -> Iterator[StorageEvent]:
             raise BucketMissing(f"bucket {where.bucket} does not exist")
 
-    missing: list[str] = []
-    sink = Sink()
-    poller = Poller(Bucketless(), sink, sink.ingest, 0.01, on_missing=missing.append)
+    missing = MissingBuckets()
+    poller = make_poller(Bucketless(), Sink(), 0.01, missing)
     poller.watch([WHERE])
     task = asyncio.create_task(poller.run())
-    await eventually(lambda: missing[:1] == [WHERE.bucket])
+    await eventually(lambda: missing.buckets[:1] == [WHERE.bucket])
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

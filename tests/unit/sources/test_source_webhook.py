@@ -40,17 +40,13 @@ class Intake:
     letters: list[tuple[str, bytes, str]] = field(default_factory=list)
     letters_fail: bool = False
 
-    @property
-    def ledger(self) -> Intake:
-        return self
-
-    async def ingest(self, events: list[StorageEvent]) -> None:
+    async def record(self, events: list[StorageEvent]) -> None:
         await asyncio.sleep(self.delay)
         if self.error:
             raise self.error
         self.events += events
 
-    async def record_dead_letter(self, source: str, body: bytes, reason: str) -> None:
+    async def keep_dead_letter(self, source: str, body: bytes, reason: str) -> None:
         if self.letters_fail:
             raise LedgerUnavailable("the disk is full")
         self.letters.append((source, body, reason))
@@ -185,7 +181,7 @@ async def test_an_event_that_fails_before_its_commit_does_not_block_the_queue_ei
     def fail(events: list[StorageEvent]) -> None:
         raise RuntimeError("a mistake of ours")
 
-    intake.ingest = fail
+    intake.record = fail
     assert (await post(hook(intake, "durable"))).status == 200
     assert len(intake.letters) == 1
     assert (await post(hook(intake, "fast"))).status == 503
@@ -199,7 +195,7 @@ async def test_a_commit_may_be_a_future(intake: Intake, way: str) -> None:
         intake.events += events
         return future
 
-    intake.ingest = commit
+    intake.record = commit
     assert (await post(hook(intake, way))).status == 200
     assert len(intake.events) == 1
 
@@ -249,5 +245,5 @@ async def test_while_the_good_part_cannot_be_committed_the_body_comes_again() ->
 
 async def test_a_request_is_answered_whatever_happens_to_its_dead_letter() -> None:
     intake = Intake()
-    intake.record_dead_letter = None
+    intake.keep_dead_letter = None
     assert (await post(hook(intake), [b"bad"])).status == 503

@@ -10,13 +10,13 @@ import msgspec
 from starlette.responses import Response
 
 from oscar_fedcloud.api.context import Call, is_number
-from oscar_fedcloud.api.errors import ApiError
 from oscar_fedcloud.api.routing import TEXT, Parameter, Route
 from oscar_fedcloud.api.v2.jobs import log_answer, page_of_runs
 from oscar_fedcloud.domain.runs import Run, RunState, job_name
 from oscar_fedcloud.domain.services import NotFound
 from oscar_fedcloud.ledger import ENDED, StateError
 from oscar_fedcloud.server.encoding import answer
+from oscar_fedcloud.server.problems import ApiError
 
 PAGE = 70  # jobs; what OSCAR shows by default
 
@@ -56,7 +56,7 @@ async def list_logs(call: Call) -> Response:
 
 def _jobs(call: Call, service: str, runs: list[Run]) -> tuple[dict[str, OscarJob], int]:
     """The runs as OSCAR shows them, and how many the service has in all."""
-    ledger = call.core.ledger
+    ledger = call.invoker.ledger
     jobs = {}
     for run in runs:
         attempts = ledger.attempts(run.id) if run.attempts else []
@@ -83,7 +83,7 @@ async def delete_log(call: Call) -> Response:
     """Remove one job and its log; one that has not ended is cancelled."""
     run, _ = await _find(call)
     await _end(call, run)
-    await asyncio.to_thread(call.core.ledger.delete_run, run.id)
+    await asyncio.to_thread(call.invoker.ledger.delete_run, run.id)
     return Response(status_code=204)
 
 
@@ -94,7 +94,7 @@ async def delete_logs(call: Call) -> Response:
     if everything:
         await _end_all(call, name)
     states = ENDED if everything else (RunState.SUCCEEDED,)
-    await asyncio.to_thread(call.core.ledger.delete_runs, name, states)
+    await asyncio.to_thread(call.invoker.ledger.delete_runs, name, states)
     return Response(status_code=204)
 
 
@@ -112,7 +112,7 @@ async def _end(call: Call, run: Run) -> None:
     if run.state not in _UNFINISHED:
         return
     try:
-        await call.core.requests.cancel(run.id)
+        await call.invoker.invocations.cancel(run.id)
     except StateError:  # it ended in the meantime
         return
 
@@ -121,7 +121,7 @@ async def _find(call: Call) -> tuple[Run, int | None]:
     """The run and attempt behind a Job name ``<service>-<run>-<attempt>``. Raises NotFound."""
     service, job = call.declared().service.name, call.param("job")
     run_id, _, attempt = job.removeprefix(f"{service}-").partition("-")
-    run = await asyncio.to_thread(call.core.ledger.run, run_id)
+    run = await asyncio.to_thread(call.invoker.ledger.run, run_id)
     if run is None or run.service != service or not (attempt == "" or is_number(attempt)):
         raise NotFound(f"service {service} has no job {job}")
     return run, int(attempt) if attempt else None

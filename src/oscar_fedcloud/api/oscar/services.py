@@ -9,7 +9,6 @@ from typing import Any
 from starlette.responses import Response
 
 from oscar_fedcloud.api.context import Call
-from oscar_fedcloud.api.errors import ApiError
 from oscar_fedcloud.api.oscar.system import site_store
 from oscar_fedcloud.api.parsing import placing_service, read, service_document
 from oscar_fedcloud.api.routing import Route
@@ -18,25 +17,26 @@ from oscar_fedcloud.config import Config
 from oscar_fedcloud.domain.services import Change, Conflict, Declared, NotFound
 from oscar_fedcloud.fdl import HIDDEN, Service, to_document
 from oscar_fedcloud.server.encoding import answer, encode
+from oscar_fedcloud.server.problems import ApiError
 
 
 async def list_services(call: Call) -> Response:
     """All services as OSCAR shows them."""
-    config, services = call.core.config, call.core.services()
+    config, services = call.invoker.config, call.invoker.catalogue.all_declared()
     body = await asyncio.to_thread(lambda: encode([oscar_document(config, declared) for declared in services]))
     return Response(body, media_type="application/json")
 
 
 async def get_service(call: Call) -> Response:
     """One service as OSCAR shows it, with its token."""
-    return answer(oscar_document(call.core.config, call.declared()))
+    return answer(oscar_document(call.invoker.config, call.declared()))
 
 
 async def create_service(call: Call) -> Response:
     """Declare a new service; 409 when its name is taken, as OSCAR answers."""
     service = await _read(call)
     try:
-        await call.core.changes.apply(Change(documents=(keep_hidden(service, None),), expect_revision=0))
+        await call.invoker.changes.apply(Change(documents=(keep_hidden(service, None),), expect_revision=0))
     except Conflict:
         raise ApiError(409, f"a service with name {service.name!r} already exists") from None
     return Response(status_code=201)
@@ -45,24 +45,24 @@ async def create_service(call: Call) -> Response:
 async def update_service(call: Call) -> Response:
     """Declare a service anew; its name stands in the body."""
     service = await _read(call)
-    current = call.core.service(service.name)
+    current = call.invoker.catalogue.declared(service.name)
     if current is None:
         raise NotFound(f"service {service.name} does not exist")
-    await call.core.changes.apply(Change(documents=(keep_hidden(service, current.service),)))
+    await call.invoker.changes.apply(Change(documents=(keep_hidden(service, current.service),)))
     return Response(status_code=204)
 
 
 async def delete_service(call: Call) -> Response:
     """Remove a service. Unlike the existing server, this one keeps the service's buckets and their data."""
     name = call.declared().service.name
-    await call.core.changes.apply(Change(names=(name,), state="absent", data="keep"))
+    await call.invoker.changes.apply(Change(names=(name,), state="absent", data="keep"))
     return Response(status_code=204)
 
 
 async def _read(call: Call) -> Service:
     source = await call.source()
     with placing_service(source):
-        service, _ = await asyncio.to_thread(read, call.core, service_document(source), "service", False)
+        service, _ = await asyncio.to_thread(read, call.invoker, service_document(source), "service", False)
     return service
 
 

@@ -18,12 +18,11 @@ from oscar_fedcloud.fdl import HIDDEN
 from oscar_fedcloud.server.encoding import answer
 
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # clients know architectures by their Go names
-DEFAULT_STORE = "minio.default"
 
 
 def site_store(config: Config) -> dict[str, Any]:
     """The site's own store in the form of OSCAR's ``minio_provider``. Every key is there: clients fail without."""
-    provider = config.providers.get(DEFAULT_STORE) or next(iter(config.providers.values()))
+    provider = config.providers[config.site_store_id]
     return {
         "endpoint": provider.public_endpoint or provider.endpoint,
         "verify": provider.verify is not False,
@@ -35,8 +34,8 @@ def site_store(config: Config) -> dict[str, Any]:
 
 async def get_config(call: Call) -> Response:
     """What clients must know of the site, with the store's keys for the administrator."""
-    store = site_store(call.core.config)
-    if not call.core.config.show_store_keys:
+    store = site_store(call.invoker.config)
+    if not call.invoker.config.show_store_keys:
         store |= {"access_key": HIDDEN, "secret_key": HIDDEN}
     config = {
         "name": "oscar",
@@ -58,7 +57,7 @@ async def get_info(call: Call) -> Response:
     """What runs here."""
     machine = platform.machine()
     info = {
-        "version": call.core.version,
+        "version": call.invoker.version,
         "git_commit": "",
         "architecture": _GO_NAMES.get(machine, machine),
         "kubernetes_version": "",
@@ -69,14 +68,13 @@ async def get_info(call: Call) -> Response:
 
 async def get_status(call: Call) -> Response:
     """The machine's free resources and the jobs that have not ended."""
-    stores = call.core.providers
-    store = stores.get(DEFAULT_STORE) or next(iter(stores.values()))
-    buckets = await call.core.ask(store.id, store.buckets)
+    store = call.invoker.stores.site_store
+    buckets = await call.invoker.stores.run(store.id, store.buckets)
     return answer(await asyncio.to_thread(_status, call, len(buckets)))
 
 
 def _status(call: Call, buckets: int) -> dict[str, Any]:
-    counts = call.core.ledger.counts().values()
+    counts = call.invoker.ledger.counts().values()
     states = {state: sum(count.get(state, 0) for count in counts) for state in (RunState.QUEUED, RunState.RUNNING)}
     cores = max(0.0, (os.cpu_count() or 1) - os.getloadavg()[0])
     memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -92,7 +90,7 @@ def _status(call: Call, buckets: int) -> dict[str, Any]:
         },
         "oscar": {
             "deployment_name": "oscar",
-            "ready": all(part["ok"] for part in call.core.readiness().values()),
+            "ready": all(part["ok"] for part in call.invoker.readiness().values()),
             "jobs_count": sum(states.values()),
             "pods": {
                 "total": sum(states.values()),

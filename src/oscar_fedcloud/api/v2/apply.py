@@ -14,12 +14,12 @@ import msgspec
 from starlette.responses import Response
 
 from oscar_fedcloud.api.context import Call
-from oscar_fedcloud.api.core import Core
 from oscar_fedcloud.api.parsing import placing, read, read_fdl
 from oscar_fedcloud.api.routing import Parameter, Route
 from oscar_fedcloud.api.secrets import keep_hidden
 from oscar_fedcloud.api.v2 import serializers as present
 from oscar_fedcloud.api.v2 import views
+from oscar_fedcloud.daemon.invoker import Invoker
 from oscar_fedcloud.domain.services import Change
 from oscar_fedcloud.fdl import FILE, SERVICE, Fdl, FdlError, FdlProblem, Service, Source, resolve
 from oscar_fedcloud.fdl.containers import ListOf
@@ -36,8 +36,8 @@ async def apply_services(call: Call) -> Response:
     dry_run = call.flag("dry_run")
     request = Request.of(await call.source())
     with placing(request.source, request.below, request.place):
-        change, warnings = await asyncio.to_thread(_change, call.core, request)
-        plan = await (call.core.changes.plan(change) if dry_run else call.core.changes.apply(change))
+        change, warnings = await asyncio.to_thread(_change, call.invoker, request)
+        plan = await (call.invoker.changes.plan(change) if dry_run else call.invoker.changes.apply(change))
     body = await asyncio.to_thread(lambda: encode(present.plan_view(plan, warnings)))
     return Response(body, media_type="application/json")
 
@@ -69,21 +69,21 @@ class Request:
         return self.places[number] if number < len(self.places) else f"services[{number}]"
 
 
-def _change(core: Core, request: Request) -> tuple[Change, tuple[str, ...]]:
+def _change(invoker: Invoker, request: Request) -> tuple[Change, tuple[str, ...]]:
     """The change that the body of the request asks for, and the warnings of reading it. Raises FdlError."""
     wanted = _read(request.document)
-    services, warnings = _services(core, wanted, request)
+    services, warnings = _services(invoker, wanted, request)
     names = wanted.names or [service.name for service in services]
     if doubles := [name for name, count in Counter(names).items() if count > 1]:
         raise FdlError(FdlProblem("services", name, f"{name!r} is named twice", "give it once") for name in doubles)
     if wanted.state == "absent":
         return Change(names=tuple(names), state="absent", data=wanted.data), warnings
-    documents = tuple(keep_hidden(service, _current(core, service.name)) for service in services)
+    documents = tuple(keep_hidden(service, _current(invoker, service.name)) for service in services)
     return Change(documents=documents, prune=wanted.prune), warnings
 
 
-def _current(core: Core, name: str) -> Service | None:
-    declared = core.service(name)
+def _current(invoker: Invoker, name: str) -> Service | None:
+    declared = invoker.catalogue.declared(name)
     return declared.service if declared else None
 
 
@@ -114,10 +114,10 @@ def _contradictions(wanted: views.Apply) -> Iterator[FdlProblem]:
         yield FdlProblem("names", None, "names belongs to state absent", "give fdl or services")
 
 
-def _services(core: Core, wanted: views.Apply, request: Request) -> tuple[list[Service], tuple[str, ...]]:
+def _services(invoker: Invoker, wanted: views.Apply, request: Request) -> tuple[list[Service], tuple[str, ...]]:
     """The services that are given, and the warnings of reading them. Raises FdlError with the problems of all."""
     if wanted.fdl is not None:
-        fdl = read_fdl(core, wanted.fdl)
+        fdl = read_fdl(invoker, wanted.fdl)
         request.places = fdl.places
         return list(fdl.services), (*fdl.warnings, *_paths_as_scripts(fdl))
     services: list[Service] = []
@@ -125,7 +125,7 @@ def _services(core: Core, wanted: views.Apply, request: Request) -> tuple[list[S
     problems: list[FdlProblem] = []
     for index, document in enumerate(wanted.services or ()):
         try:
-            service, remarks = read(core, document, f"services[{index}]")
+            service, remarks = read(invoker, document, f"services[{index}]")
         except FdlError as error:
             problems += error.problems
             continue

@@ -25,6 +25,6 @@ def users_of(services: Iterable[Service], provider: str, bucket: str) -> list[st
 
 def own_use(config: Config, provider: str, bucket: str) -> str:
     """Return what the server itself keeps in the bucket, or ""."""
-    if provider != next(iter(config.providers)):
+    if provider != config.site_store_id:
         return ""
     return {config.log_bucket: "the logs of all jobs", config.internal_bucket: "the bodies of requests"}.get(bucket, "")

@@ -12,9 +12,6 @@ from typing import ParamSpec, TypeVar
 from starlette.responses import Response, StreamingResponse
 
 from oscar_fedcloud.api.context import Call
-from oscar_fedcloud.api.core import Store
-from oscar_fedcloud.api.errors import ApiError, invalid
-from oscar_fedcloud.api.oscar.system import DEFAULT_STORE
 from oscar_fedcloud.api.paging import PAGE, cursor_of, named_by, page
 from oscar_fedcloud.api.routing import BYTES, Parameter, Route
 from oscar_fedcloud.api.v2 import serializers as present
@@ -24,9 +21,11 @@ from oscar_fedcloud.domain.events import StorageEvent
 from oscar_fedcloud.domain.services import NotFound
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.server.encoding import answer, begun, encode
+from oscar_fedcloud.server.problems import ApiError, invalid
 from oscar_fedcloud.storage.errors import BucketMissing, UnusableRows
 from oscar_fedcloud.storage.object_keys import stageable
-from oscar_fedcloud.storage.s3.looking import some_rows
+from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.rows import some_rows
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +46,7 @@ async def get_bucket(call: Call) -> Response:
     """A bucket, if it exists."""
     bucket = _bucket(call)
     if bucket not in await _ask(call, _store(call).buckets):
-        call.core.bucket_missing(_store(call).id, bucket)
+        call.invoker.reconciler.bucket_missing(_store(call).id, bucket)
         raise NotFound(f"bucket {bucket} does not exist")
     return answer(views.Bucket(bucket))
 
@@ -72,26 +71,26 @@ async def delete_bucket(call: Call) -> Response:
         raise invalid("query.data", data, f"{data!r} is not keep or delete")
     force = call.flag("force")
     store, bucket = _store(call), _bucket(call)
-    if own := own_use(call.core.config, store.id, bucket):
+    if own := own_use(call.invoker.config, store.id, bucket):
         raise ApiError(409, f"bucket {bucket} cannot be deleted: the server keeps {own} there")
-    users = users_of((one.service for one in call.core.services()), store.id, bucket)
+    users = users_of((one.service for one in call.invoker.catalogue.all_declared()), store.id, bucket)
     if users and not force and bucket in await _ask(call, store.buckets):
         raise ApiError(
             409, f"bucket {bucket} is used by {', '.join(users)}; remove these services first, or give force"
         )
     with _noticing(call, store):
         await _ask(call, store.delete_bucket, bucket, data == "delete")
-    call.core.bucket_missing(store.id, bucket)
+    call.invoker.reconciler.bucket_missing(store.id, bucket)
     return Response(status_code=204)
 
 
 @contextmanager
-def _noticing(call: Call, store: Store) -> Iterator[None]:
+def _noticing(call: Call, store: Provider) -> Iterator[None]:
     """Tell the daemon of a bucket that turns out to be missing, so that services which use it show that at once."""
     try:
         yield
     except BucketMissing:
-        call.core.bucket_missing(store.id, call.param("bucket"))
+        call.invoker.reconciler.bucket_missing(store.id, call.param("bucket"))
         raise
 
 
@@ -115,7 +114,7 @@ async def list_objects(call: Call) -> Response:
     return Response(body, media_type="application/json")
 
 
-def _page(store: Store, where: Prefix, after: str, limit: int) -> list[StorageEvent]:
+def _page(store: Provider, where: Prefix, after: str, limit: int) -> list[StorageEvent]:
     """At most ``limit`` objects whose keys come behind ``after``. Blocks."""
     found, problem = some_rows(iter(store.list(where, after, limit)), limit)
     if problem is not None and not isinstance(problem, UnusableRows):
@@ -160,7 +159,7 @@ async def _streamed(call: Call, chunks: Iterator[bytes]) -> AsyncIterator[bytes]
 async def delete_object(call: Call) -> Response:
     """Delete an object."""
     store, bucket, key = _store(call), _bucket(call), call.object_key
-    if own := own_use(call.core.config, store.id, bucket):
+    if own := own_use(call.invoker.config, store.id, bucket):
         raise ApiError(409, f"objects of bucket {bucket} cannot be deleted: the server keeps {own} there")
     with _noticing(call, store):
         removed = stageable(key) and await _ask(call, store.remove, bucket, key)
@@ -171,13 +170,13 @@ async def delete_object(call: Call) -> Response:
 
 async def _ask(call: Call, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The answer of the store that the query names, in one of its own threads. Raises ProviderError."""
-    return await call.core.ask(_store(call).id, ask, *args, **kwargs)
+    return await call.invoker.stores.run(_store(call).id, ask, *args, **kwargs)
 
 
-def _store(call: Call) -> Store:
+def _store(call: Call) -> Provider:
     """The provider that the query names, else the site's own."""
-    providers = call.core.providers
-    name = call.query.get("provider", DEFAULT_STORE if DEFAULT_STORE in providers else next(iter(providers)))
+    providers = call.invoker.stores
+    name = call.query.get("provider", call.invoker.config.site_store_id)
     if name not in providers:
         hint = f"known are: {', '.join(providers)}"
         raise invalid("query.provider", name, f"{name!r} is not a storage provider", hint)

@@ -22,7 +22,7 @@ async def list_dead_letters(call: Call) -> Response:
     """Dead letters, newest first, by page."""
     limit = call.number("limit", 100, 1, 1000)
     before = call.optional_number("cursor", 1, 10**11)
-    letters = await asyncio.to_thread(call.core.ledger.dead_letters, limit + 1, before)
+    letters = await asyncio.to_thread(call.invoker.ledger.dead_letters, limit + 1, before)
     cursor = str(letters[limit - 1].id) if len(letters) > limit else ""
     return answer(views.DeadLetters([_view(letter) for letter in letters[:limit]], cursor))
 
@@ -40,12 +40,12 @@ def _view(letter: DeadLetter) -> views.DeadLetter:
 
 async def replay_dead_letter(call: Call) -> Response:
     """Take a dead letter as if it came now; it is removed when its events are recorded."""
-    return answer(views.Replayed(await call.core.requests.replay_dead_letter(_id(call))))
+    return answer(views.Replayed(await call.invoker.invocations.replay_dead_letter(_id(call))))
 
 
 async def delete_dead_letter(call: Call) -> Response:
     """Remove a dead letter for good."""
-    if not await asyncio.to_thread(call.core.ledger.drop_dead_letter, _id(call)):
+    if not await asyncio.to_thread(call.invoker.ledger.drop_dead_letter, _id(call)):
         raise NotFound(f"dead letter {_id(call)} does not exist")
     return Response(status_code=204)
 

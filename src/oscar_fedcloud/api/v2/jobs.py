@@ -12,7 +12,6 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from oscar_fedcloud.access.auth import Resource
 from oscar_fedcloud.api.context import Call
-from oscar_fedcloud.api.errors import ApiError, bad_cursor, invalid
 from oscar_fedcloud.api.routing import BYTES, TEXT, Parameter, Route
 from oscar_fedcloud.api.v2 import results, views
 from oscar_fedcloud.api.v2 import serializers as present
@@ -21,6 +20,7 @@ from oscar_fedcloud.domain.services import NotFound
 from oscar_fedcloud.ledger import ENDED, cursor_of
 from oscar_fedcloud.server.encoding import answer
 from oscar_fedcloud.server.origin import is_json, media_type
+from oscar_fedcloud.server.problems import ApiError, bad_cursor, invalid
 from oscar_fedcloud.sources.dialects import Dialect, unwrap
 
 JOB_HEADER = "X-Oscar-Job-Id"
@@ -40,7 +40,7 @@ async def submit(call: Call, encoded: bool = False) -> Run:
                 if item.dialect is not Dialect.UNKNOWN:
                     place = (item.provider, item.bucket, item.key)
                     call.demand("start", Resource("service", service.name, service, place))
-        return await call.core.requests.submit(
+        return await call.invoker.invocations.submit(
             service.name,
             body,
             encoded=encoded,
@@ -66,8 +66,8 @@ def job_view(call: Call, run: Run) -> views.Job:
 
 def job_views(call: Call, runs: Sequence[Run]) -> list[views.Job]:
     """Jobs with what they wait for, from memory."""
-    waits = call.core.waits.of(runs)
-    return [present.job_view(run, waits.get(run.id), call.core.waits.progress(run)) for run in runs]
+    waits = call.invoker.waits.of(runs)
+    return [present.job_view(run, waits.get(run.id), call.invoker.waits.progress(run)) for run in runs]
 
 
 async def start_oscar_job(call: Call) -> Response:
@@ -104,7 +104,7 @@ async def list_jobs(call: Call) -> Response:
 async def page_of_runs(call: Call, cursor: str, size: int, **conditions: Any) -> tuple[list[Run], str]:
     """A page of runs, newest first, and the cursor of the next page ("" = this is the last). Raises ApiError 422."""
     try:
-        runs = await asyncio.to_thread(call.core.ledger.runs, before=cursor or None, limit=size + 1, **conditions)
+        runs = await asyncio.to_thread(call.invoker.ledger.runs, before=cursor or None, limit=size + 1, **conditions)
     except ValueError:
         raise bad_cursor(cursor) from None
     return runs[:size], cursor_of(runs[size - 1]) if len(runs) > size else ""
@@ -124,13 +124,13 @@ async def get_job(call: Call) -> Response:
     """One job with its attempts and what it wrote."""
     run = await the_run(call)
     attempts, found = await asyncio.to_thread(_history, call, run)
-    wait = call.core.waits.of([run]).get(run.id)
-    return answer(present.job_detail(run, attempts, found, wait, call.core.waits.progress(run)))
+    wait = call.invoker.waits.of([run]).get(run.id)
+    return answer(present.job_detail(run, attempts, found, wait, call.invoker.waits.progress(run)))
 
 
 def _history(call: Call, run: Run) -> tuple[list[Attempt], present.Results]:
-    attempts = call.core.ledger.attempts(run.id)
-    return attempts, results.of_run(call.core, run, attempts)
+    attempts = call.invoker.ledger.attempts(run.id)
+    return attempts, results.of_run(call.invoker, run, attempts)
 
 
 async def get_log(call: Call) -> Response:
@@ -148,7 +148,7 @@ async def log_answer(
     call: Call, run_id: str, attempt: int | None, tail: int | None = None, offset: int | None = None
 ) -> Response:
     """A log as text, with the offset at which it goes on. Raises NotFound when there is none."""
-    found = await call.core.requests.log(run_id, attempt, tail, offset)
+    found = await call.invoker.invocations.log(run_id, attempt, tail, offset)
     if found is None:
         which = "" if attempt is None else f" of attempt {attempt}"
         raise NotFound(f"job {run_id} has no log{which}")
@@ -158,7 +158,7 @@ async def log_answer(
 
 async def cancel_job(call: Call) -> Response:
     """End a job. One that runs is ``cancelled`` a moment later."""
-    run = await call.core.requests.cancel(call.param("id"))
+    run = await call.invoker.invocations.cancel(call.param("id"))
     if run.state in ENDED and run.state is not RunState.CANCELLED:
         raise ApiError(409, f"job {run.id} has ended before, it is {run.state}")
     return answer(job_view(call, run))
@@ -166,16 +166,16 @@ async def cancel_job(call: Call) -> Response:
 
 async def retry_job(call: Call) -> Response:
     """Queue a job again that did not succeed."""
-    return answer(job_view(call, await call.core.requests.retry(call.param("id"))))
+    return answer(job_view(call, await call.invoker.invocations.retry(call.param("id"))))
 
 
 async def replay_job(call: Call) -> Response:
     """Queue an ended job again, whatever its end was."""
-    return answer(job_view(call, await call.core.requests.replay(call.param("id"))))
+    return answer(job_view(call, await call.invoker.invocations.replay(call.param("id"))))
 
 
 async def the_run(call: Call) -> Run:
-    run = await asyncio.to_thread(call.core.ledger.run, call.param("id"))
+    run = await asyncio.to_thread(call.invoker.ledger.run, call.param("id"))
     if run is None:
         raise NotFound(f"job {call.param('id')} does not exist")
     return run
@@ -189,7 +189,7 @@ async def why(call: Call) -> Response:
             raise invalid(f"query.{name}", None, f"{name} is missing", "give bucket and key")
     limit, cursor = call.number("limit", 100, 1, 1000), call.query.get("cursor", "")
     try:
-        found = await call.core.requests.why(bucket, key, call.query.get("service", ""), limit, cursor)
+        found = await call.invoker.invocations.why(bucket, key, call.query.get("service", ""), limit, cursor)
     except ValueError:
         raise bad_cursor(cursor) from None
     shown = [views.AnswerView(one.service, one.answer, one.detail, one.job) for one in found.answers]
@@ -198,8 +198,8 @@ async def why(call: Call) -> Response:
 
 async def backlog(call: Call) -> Response:
     """What would start now if there were room, for whoever provides room, and what all queued jobs wait for."""
-    rows = [present.backlog_row(row) for row in await call.core.backlog()]
-    waiting = await asyncio.to_thread(call.core.waits.queued)
+    rows = [present.backlog_row(row) for row in await call.invoker.backlog()]
+    waiting = await asyncio.to_thread(call.invoker.waits.queued)
     return answer(views.Backlog(rows, [present.waiting_view(row) for row in waiting]))
 
 
@@ -209,13 +209,13 @@ async def get_outputs(call: Call) -> Response:
     limit = call.number("limit", 1000, 1, results.PAGE)
     after = call.number("cursor", 0, 0, 10**9)
     run = await the_run(call)
-    return answer(await asyncio.to_thread(results.page, call.core, run, attempt, after, limit))
+    return answer(await asyncio.to_thread(results.page, call.invoker, run, attempt, after, limit))
 
 
 async def get_chain(call: Call) -> Response:
     """The jobs that led to this one and those that it set off, as far as the ledger knows them."""
     run = await the_run(call)
-    runs, links, complete = await asyncio.to_thread(results.chain, call.core, run)
+    runs, links, complete = await asyncio.to_thread(results.chain, call.invoker, run)
     return answer(views.Chain(job_views(call, runs), links, complete))
 
 

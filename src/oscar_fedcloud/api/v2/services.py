@@ -9,29 +9,29 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from oscar_fedcloud.api.context import Call, is_number
-from oscar_fedcloud.api.core import Core
-from oscar_fedcloud.api.errors import ApiError, bad_cursor, invalid
 from oscar_fedcloud.api.paging import PAGE, cursor_of, named_by, page
 from oscar_fedcloud.api.parsing import placing_service, read, service_document
 from oscar_fedcloud.api.routing import Parameter, Route
 from oscar_fedcloud.api.secrets import keep_hidden
 from oscar_fedcloud.api.v2 import serializers as present
 from oscar_fedcloud.api.v2 import views
+from oscar_fedcloud.daemon.invoker import Invoker
 from oscar_fedcloud.domain.services import Change, Conflict, Declared
 from oscar_fedcloud.server.encoding import answer, encode
+from oscar_fedcloud.server.problems import ApiError, bad_cursor, invalid
 
 
 async def list_services(call: Call) -> Response:
     """All services, by page, with their standing and how many jobs they have in each state."""
     after = named_by(call)
-    found = [one for one in call.core.services() if one.service.name > after]
+    found = [one for one in call.invoker.catalogue.all_declared() if one.service.name > after]
     shown, cursor = page(call, found, lambda one: cursor_of(one.service.name))
-    body = await asyncio.to_thread(_listed, call.core, shown, cursor)
+    body = await asyncio.to_thread(_listed, call.invoker, shown, cursor)
     return Response(body, media_type="application/json")
 
 
-def _listed(core: Core, services: Sequence[Declared], cursor: str) -> bytes:
-    counts = core.ledger.counts()
+def _listed(invoker: Invoker, services: Sequence[Declared], cursor: str) -> bytes:
+    counts = invoker.ledger.counts()
     shown = [present.service_view(one, counts.get(one.service.name, {})) for one in services]
     return encode(views.Services(shown, cursor))
 
@@ -51,12 +51,12 @@ async def put_service(call: Call) -> Response:
     document = service_document(source)
     if document.setdefault("name", name) != name:
         raise invalid("service.name", document["name"], f"{document['name']!r} differs from {name!r} in the address")
-    current = call.core.service(name)
+    current = call.invoker.catalogue.declared(name)
     expected = expectation(call, current)
     with placing_service(source):
-        service, _ = await asyncio.to_thread(read, call.core, document)
+        service, _ = await asyncio.to_thread(read, call.invoker, document)
         service = keep_hidden(service, current.service if current else None)
-        await call.core.changes.apply(Change(documents=(service,), expect_revision=expected))
+        await call.invoker.changes.apply(Change(documents=(service,), expect_revision=expected))
     return await service_answer(call, call.declared(), 200 if current else 201)
 
 
@@ -68,14 +68,14 @@ async def delete_service(call: Call) -> Response:
     current = call.declared()
     name = current.service.name
     expected = expectation(call, current)
-    await call.core.changes.apply(Change(names=(name,), state="absent", data=data, expect_revision=expected))  # type: ignore[arg-type]
+    await call.invoker.changes.apply(Change(names=(name,), state="absent", data=data, expect_revision=expected))  # type: ignore[arg-type]
     return Response(status_code=204)
 
 
 async def rollback_service(call: Call) -> Response:
     """Declare an earlier revision again, by default the one before."""
     revision = _revision((await call.document()).get("revision"))
-    await call.core.changes.rollback(call.declared().service.name, revision)
+    await call.invoker.changes.rollback(call.declared().service.name, revision)
     return await service_answer(call, call.declared())
 
 
@@ -94,7 +94,7 @@ async def list_revisions(call: Call) -> Response:
     cursor = call.query.get("cursor", "")
     if cursor and not is_number(cursor):
         raise bad_cursor(cursor)
-    found = await asyncio.to_thread(call.core.changes.revisions, call.declared().service.name)
+    found = await asyncio.to_thread(call.invoker.changes.revisions, call.declared().service.name)
     older = [one for one in found if not cursor or one["revision"] < int(cursor)]
     shown, following = page(call, older, lambda one: str(one["revision"]))
     revisions = [views.Revision(str(one["revision"]), present.time_of(one["changed"])) for one in shown]
@@ -104,7 +104,7 @@ async def list_revisions(call: Call) -> Response:
 async def service_answer(call: Call, declared: Declared, status: int = 200) -> Response:
     """The view of a service with its ETag."""
     name = declared.service.name
-    counts = await asyncio.to_thread(call.core.ledger.counts, name)
+    counts = await asyncio.to_thread(call.invoker.ledger.counts, name)
     view = present.service_view(declared, counts.get(name, {}))
     return answer(view, status, {"ETag": etag(declared.revision)})
 

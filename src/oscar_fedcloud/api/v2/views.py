@@ -11,27 +11,6 @@ Time = Annotated[str, Meta(description="RFC 3339, UTC")]
 Key = Annotated[str, Meta(description="object key; a byte that is not UTF-8 stands as \\udcXX")]
 
 
-class FieldProblem(Struct, frozen=True, omit_defaults=True):
-    """One thing that is wrong with a document: where, what stands there, and what would be right."""
-
-    path: str
-    value: Any
-    message: str
-    hint: str
-    line: Annotated[int, Meta(description="of the field in the request's body, from 1")] = 0
-    column: Annotated[int, Meta(description="of the field in characters, from 1")] = 0
-
-
-class Problem(Struct, frozen=True, kw_only=True):
-    """Problem details as of RFC 9457."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldProblem] = []
-
-
 class ServiceStatus(Struct, frozen=True):
     """Whether events start jobs of the service now, and if not, why."""
 

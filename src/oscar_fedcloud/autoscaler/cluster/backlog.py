@@ -12,9 +12,9 @@ import httpx
 import msgspec
 
 from oscar_fedcloud.autoscaler.cluster.objects import Quantities, TolerationSpec
-from oscar_fedcloud.autoscaler.cluster.quantities import requested
 from oscar_fedcloud.autoscaler.cluster.scheduling_groups import intern, tolerations_of
 from oscar_fedcloud.autoscaler.model import Shape
+from oscar_fedcloud.autoscaler.quantities import requested
 from oscar_fedcloud.config import ConfigError
 
 _PATIENCE = 5.0  # s

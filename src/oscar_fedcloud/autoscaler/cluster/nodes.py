@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from oscar_fedcloud.autoscaler.cluster.objects import Condition, Node
 from oscar_fedcloud.autoscaler.cluster.pods import Pod
-from oscar_fedcloud.autoscaler.cluster.quantities import add, offered
 from oscar_fedcloud.autoscaler.cluster.scheduling_groups import intern
 from oscar_fedcloud.autoscaler.model import NAMESPACE, NodeView, Shape, Taint
 from oscar_fedcloud.autoscaler.names import POOL_LABEL
 from oscar_fedcloud.autoscaler.planning.fits import LabelSet
+from oscar_fedcloud.autoscaler.quantities import add, offered
 
 _PROTECTED = {"cluster-autoscaler.kubernetes.io/scale-down-disabled": "true", "karpenter.sh/do-not-disrupt": "true"}
 _STANDING = frozenset(f"node.kubernetes.io/{key}" for key in ("not-ready", "unreachable", "unschedulable"))

@@ -16,9 +16,9 @@ from oscar_fedcloud.autoscaler.cluster.objects import (
     Selector,
     TolerationSpec,
 )
-from oscar_fedcloud.autoscaler.cluster.quantities import add, requested
 from oscar_fedcloud.autoscaler.model import NAMESPACE, NODE_NAME, Requirement, Shape, Toleration
 from oscar_fedcloud.autoscaler.planning.fits import LabelSet
+from oscar_fedcloud.autoscaler.quantities import add, requested
 
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
 

@@ -7,15 +7,13 @@ Secrets stand in files of their own (``…_file``), as in the invoker's configur
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
-from oscar_fedcloud.autoscaler.cluster.quantities import available, parse_quantity
 from oscar_fedcloud.autoscaler.model import Limits, Pool, Rules, Taint
-from oscar_fedcloud.config import ConfigError, read_secret
+from oscar_fedcloud.autoscaler.quantities import available, parse_quantity
+from oscar_fedcloud.config import read_secret
 
 _PODS = 110  # that a kubelet takes unless told otherwise
 
@@ -178,22 +176,3 @@ def model_pool(pool: PoolConfig) -> Pool:
         start_limit=pool.start_limit,
         stop_instead=pool.stop_instead,
     )
-
-
-def load(path: str | Path) -> Config:
-    """Read and check a configuration file. Raises ConfigError, one line for each problem."""
-    from oscar_fedcloud.autoscaler.config.validation import (
-        problems,  # it knows the clouds, which most of us need not load
-    )
-
-    try:
-        config = msgspec.convert(yaml.safe_load(Path(path).read_text(encoding="utf-8")), Config)
-    except OSError as error:
-        raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"configuration {path} is not YAML: {error}") from error
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"configuration {path}: {error}") from error
-    if found := problems(config):
-        raise ConfigError("\n".join(found))
-    return config

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from oscar_fedcloud.autoscaler.clouds import build
-from oscar_fedcloud.autoscaler.cluster.quantities import parse_quantity
 from oscar_fedcloud.autoscaler.config.settings import Config, PoolConfig
 from oscar_fedcloud.autoscaler.names import LONGEST_NAME, SUFFIX
 from oscar_fedcloud.autoscaler.planning.minimums import problem
+from oscar_fedcloud.autoscaler.quantities import parse_quantity
 from oscar_fedcloud.config import ConfigError
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from oscar_fedcloud.autoscaler.cluster.quantities import show_all
 from oscar_fedcloud.autoscaler.model import Demand, Pool, Rules, Shape, Snapshot
 from oscar_fedcloud.autoscaler.planning.fits import kept_away, repelled, too_large
 from oscar_fedcloud.autoscaler.planning.packing import Bin, Placement
 from oscar_fedcloud.autoscaler.planning.placement import Plan, make_plan
 from oscar_fedcloud.autoscaler.planning.scale_down import Shrinking, removals
 from oscar_fedcloud.autoscaler.planning.scale_up import why_not
+from oscar_fedcloud.autoscaler.quantities import show_all
 
 _EXAMPLES = 3  # nodes that are named for one reason
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from oscar_fedcloud.autoscaler.cluster.quantities import show
 from oscar_fedcloud.autoscaler.model import NODE_NAME, Requirement, Resources, Shape, Taint, Toleration
+from oscar_fedcloud.autoscaler.quantities import show
 
 LabelSet = tuple[tuple[str, str], ...]
 

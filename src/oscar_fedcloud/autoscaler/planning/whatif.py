@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from oscar_fedcloud.autoscaler.cluster.quantities import parse_quantity
 from oscar_fedcloud.autoscaler.model import Demand, Launch, Pool, Refusal, Rules, Shape, Snapshot
 from oscar_fedcloud.autoscaler.planning.decide import decide
 from oscar_fedcloud.autoscaler.planning.pool_candidates import ALIVE
 from oscar_fedcloud.autoscaler.planning.recording import show_launch, show_refusal
+from oscar_fedcloud.autoscaler.quantities import parse_quantity
 
 
 @dataclass(frozen=True, slots=True)

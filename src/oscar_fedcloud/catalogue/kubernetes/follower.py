@@ -62,7 +62,7 @@ class Follower:
             self._queued.add(name)
             self._queue.put_nowait(name)
 
-    def look_at_refused(self) -> None:
+    def services_changed(self) -> None:
         """The catalogue has changed: what did not fit in may do so now."""
         for name in self.catalogue.refused:
             self.look(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,7 +24,8 @@ from oscar_fedcloud.fdl import FdlError
 from oscar_fedcloud.kube import KubeClient, KubeConfigError, KubeError
 
 if TYPE_CHECKING:
-    from oscar_fedcloud.catalogue.changes import Changes
+    from oscar_fedcloud.runtime.tasks import Work
+from oscar_fedcloud.catalogue.changes import Changes
 
 log = structlog.get_logger(__name__)
 
@@ -65,13 +66,13 @@ class KubernetesStore:
         """Close all connections."""
         await self.client.close()
 
-    def tasks(self, changes: Changes) -> Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+    def tasks(self, changes: Changes) -> Sequence[tuple[str, Work]]:
         """Follow what others do, and write how services stand."""
         follower = Follower(self.objects, changes)
         self._reporter = Reporter(self.objects, changes.catalogue)
         for name in changes.catalogue.entries:
             self._reporter.report(name)
-        changes.listeners.append(follower.look_at_refused)
+        changes.add_listener(follower)
         return (
             ("follow the catalogue", follower.watch),
             ("take over services", follower.work),

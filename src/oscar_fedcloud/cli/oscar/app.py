@@ -34,8 +34,8 @@ class App:
     def server(self) -> Server:
         """Return the server, which is asked what it is at the first use. Raises CommandError."""
         if self._server is None:
+            from oscar_fedcloud.cli.oscar.connect import connect
             from oscar_fedcloud.cli.oscar.contexts import choose
-            from oscar_fedcloud.cli.oscar.server import connect
 
             self._server = connect(choose(self.context))
         return self._server

@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from oscar_fedcloud.cli.oscar import answers
-from oscar_fedcloud.cli.oscar.auth import authorization
-from oscar_fedcloud.cli.oscar.contexts import Context
-from oscar_fedcloud.cli.oscar.errors import CommandError, Missing, NotOffered, Unreachable
+from oscar_fedcloud.cli.oscar.errors import Missing, NotOffered
 from oscar_fedcloud.cli.oscar.http import Http, key_path, segment
 
 PAGE = 500  # items in one answer
@@ -23,24 +21,6 @@ Json = dict[str, Any]
 Sent = Callable[[int], None]
 _OFFSET = re.compile(r"[0-9]{1,18}")
 _JOB_ID = re.compile(r"[0-9a-f]{18}")
-
-
-def connect(context: Context) -> Server:
-    """Return the server of a context, after it has shown what it is. Raises CommandError."""
-    http = Http(context, authorization(context))
-    try:
-        alive = http.bytes("GET", "/livez")
-    except Unreachable:
-        raise
-    except CommandError:
-        alive = b""
-    if alive.strip() == b"ok":
-        return Server(http)
-    from oscar_fedcloud.cli.oscar.legacy import LegacyServer, is_oscar
-
-    if is_oscar(http):
-        return LegacyServer(http)
-    raise Unreachable(f"there is no OSCAR server at {context.endpoint}")
 
 
 class Server:

@@ -16,9 +16,9 @@ from typing import Any, Literal
 import msgspec
 
 from oscar_fedcloud.config import KubernetesConfig
-from oscar_fedcloud.dispatch.backlog import requests_of, toleration_of
 from oscar_fedcloud.domain.events import event_id
 from oscar_fedcloud.domain.identity import digest
+from oscar_fedcloud.domain.resources import requests_of, toleration_of
 from oscar_fedcloud.fdl import Kubernetes, Service
 from oscar_fedcloud.fdl.quantity import parse_quantity
 from oscar_fedcloud.launchers.kubernetes.env_file import variables_file

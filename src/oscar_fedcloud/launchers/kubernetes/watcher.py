@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 
 from oscar_fedcloud.config import KubernetesConfig
-from oscar_fedcloud.daemon.tasks import Tasks
 from oscar_fedcloud.domain.runs import AttemptState, Completion, OutputPlace
 from oscar_fedcloud.kube import KubeClient, KubeError, Resource, Snapshot, watch
 from oscar_fedcloud.launchers.kubernetes import job_results as endings
@@ -32,6 +31,7 @@ from oscar_fedcloud.launchers.kubernetes.picture import (
 from oscar_fedcloud.launchers.kubernetes.run_records import Records
 from oscar_fedcloud.launchers.kubernetes.template import CONTAINER, SELECTOR
 from oscar_fedcloud.launchers.runner.result import plain
+from oscar_fedcloud.runtime.tasks import Tasks
 from oscar_fedcloud.runtime.unexpected import report
 
 log = structlog.get_logger(__name__)

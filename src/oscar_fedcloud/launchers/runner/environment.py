@@ -51,7 +51,7 @@ def remote_name(provider: str) -> str:
     return plain if re.fullmatch(r"[a-z0-9]+\.[a-z0-9]+", provider) else f"{plain}_{digest(provider)[:8]}"
 
 
-def providers_of(service: Service, run: Run, settings: RunnerSettings) -> tuple[str, ...]:
+def stores_of_run(service: Service, run: Run, settings: RunnerSettings) -> tuple[str, ...]:
     """Ids of the stores that a Job's runner talks to; each needs its ``RCLONE_CONFIG_<REMOTE>_*`` variables."""
     ids = {run.event.provider, *(output.storage_provider for output in service.output)}
     if settings.log_bucket:

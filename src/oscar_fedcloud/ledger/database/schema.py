@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from oscar_fedcloud.ledger import identity
+from oscar_fedcloud.ledger.database import identity
 from oscar_fedcloud.ledger.database.tables import SCHEMA_VERSION
 from oscar_fedcloud.ledger.errors import LedgerError
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Protocol
 
 from sqlalchemy import Engine
 
@@ -20,11 +21,18 @@ from oscar_fedcloud.ledger.recording.writer import Outcome, Pending, Writer
 RECENT = 16_384  # some seconds at full load
 
 
+class CommitListener(Protocol):
+    """Is informed of what was committed."""
+
+    def committed(self, recordings: Sequence[Recording]) -> None:
+        """These were new, and are on disk. Called on the event loop."""
+
+
 class Intake:
     """Records events through the writer that it starts. Its methods are called on an event loop."""
 
     def __init__(self, engine: Engine, guard: Callable[[], None] | None = None) -> None:
-        self.on_committed: Callable[[list[Recording]], None] | None = None
+        self.listener: CommitListener | None = None
         self.writer = Writer(engine, self._settle, guard)
         self._recent = _Recent()
         self._memory_hits = 0
@@ -67,8 +75,8 @@ class Intake:
             self._recent.add(pending.item)
             if outcome:
                 fresh.append(pending.item.recording)
-        if fresh and self.on_committed is not None:
-            self.on_committed(fresh)
+        if fresh and self.listener is not None:
+            self.listener.committed(fresh)
 
 
 class _Recent:

@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from oscar_fedcloud.storage.s3.listing import Row
+from oscar_fedcloud.storage.rows import Row
 
 _SET_BACK = 1_000_000_000  # ns between modification and change from which on the first was set by hand
 _MOST = 1_000_000  # files

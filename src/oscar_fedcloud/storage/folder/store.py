@@ -23,7 +23,7 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.storage.errors import BucketMissing, BucketNotEmpty, ProviderError, Refused, StoreFull
 from oscar_fedcloud.storage.folder.fingerprints import Fingerprints, path_of
 from oscar_fedcloud.storage.revision import Revision
-from oscar_fedcloud.storage.s3.listing import Row
+from oscar_fedcloud.storage.rows import Row
 from oscar_fedcloud.storage.s3.store import S3Provider
 
 # Headers of the request that stored an object; the server shows them until somebody else writes to the file.

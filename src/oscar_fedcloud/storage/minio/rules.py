@@ -9,7 +9,7 @@ from dataclasses import replace
 from minio.notificationconfig import NotificationConfig, PrefixFilterRule, QueueConfig
 
 from oscar_fedcloud.domain.identity import digest
-from oscar_fedcloud.storage.s3.records import CREATIONS
+from oscar_fedcloud.storage.s3_events import CREATIONS
 
 
 def covering(prefixes: Iterable[str]) -> list[str]:

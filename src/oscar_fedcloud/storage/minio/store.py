@@ -19,9 +19,10 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.storage.errors import ProviderError
 from oscar_fedcloud.storage.minio.rules import merge
 from oscar_fedcloud.storage.revision import Revision, revision_of_row
-from oscar_fedcloud.storage.s3.listing import Row, current_versions, objects, one_object
-from oscar_fedcloud.storage.s3.records import parse_notification
+from oscar_fedcloud.storage.rows import Row
+from oscar_fedcloud.storage.s3.listing import current_versions, objects, one_object
 from oscar_fedcloud.storage.s3.store import S3Provider
+from oscar_fedcloud.storage.s3_events import parse_notification
 
 _RULE_ATTEMPTS = 5
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
 
 import certifi
 from urllib3 import BaseHTTPResponse, HTTPResponse, PoolManager, Retry, Timeout
@@ -17,21 +16,6 @@ _CONNECTIONS = 16
 _LONGEST_ANSWER = 64 * 1024 * 1024  # bytes; a page of a listing has a few megabytes at most
 _WHOLE_ANSWER = 120.0  # s in which an answer must have come, however steadily it drips
 _CHUNK = 256 * 1024
-
-
-class HostAndScheme(NamedTuple):
-    """An endpoint URL as the MinIO client wants it."""
-
-    host: str
-    secure: bool
-
-    @classmethod
-    def of(cls, endpoint: str) -> HostAndScheme:
-        """Raises ValueError for anything but ``http(s)://host[:port]``."""
-        url = urlsplit(endpoint)
-        if url.scheme not in ("http", "https") or not url.netloc or url.path not in ("", "/") or "@" in url.netloc:
-            raise ValueError(f"endpoint {endpoint!r} is not of the form http(s)://host[:port]")
-        return cls(url.netloc, url.scheme == "https")
 
 
 class AnswerError(HTTPError):

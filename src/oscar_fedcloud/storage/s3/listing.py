@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
@@ -21,6 +20,7 @@ from minio import Minio
 
 from oscar_fedcloud.storage.bounds import checked_key, checked_name, size_of, time_of
 from oscar_fedcloud.storage.errors import UnusableRows
+from oscar_fedcloud.storage.rows import Row
 
 PAGE = 1000  # rows; more is not answered
 _MOST_PAGES = 100_000
@@ -29,17 +29,6 @@ _UTF8 = re.compile("[^\ud800-\udfff]*")
 _NO_XML = re.compile(rb"&#(?:x[0-9A-Fa-f]+|[0-9]+);|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 Query = dict[str, str | list[str] | tuple[str]]
 _FLAT: Query = {"delimiter": "", "encoding-type": "url"}
-
-
-class Row(NamedTuple):
-    """One object of a listing. etag: without quotes. version_id: "" when the listing shows no versions."""
-
-    bucket: str
-    key: str
-    modified: datetime
-    size: int
-    etag: str
-    version_id: str = ""
 
 
 class _Page(NamedTuple):

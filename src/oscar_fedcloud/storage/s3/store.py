@@ -27,6 +27,7 @@ from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via
 from oscar_fedcloud.domain.stores import Credential, Prefix
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.storage.bounds import order_of
+from oscar_fedcloud.storage.endpoints import HostAndScheme
 from oscar_fedcloud.storage.errors import (
     BadAnswer,
     BucketMissing,
@@ -35,15 +36,16 @@ from oscar_fedcloud.storage.errors import (
     Refused,
     UnusableRows,
 )
-from oscar_fedcloud.storage.minio.issuing import KeyIssuer, admin_client
-from oscar_fedcloud.storage.minio.policy import service_policy
 from oscar_fedcloud.storage.object_keys import DEPTH_HEADER, depth_of, stageable, unstorable
 from oscar_fedcloud.storage.rclone import remote_environment
 from oscar_fedcloud.storage.revision import Revision, revision_of_polled
-from oscar_fedcloud.storage.s3.connection import HostAndScheme, pool_manager
+from oscar_fedcloud.storage.rows import Row
+from oscar_fedcloud.storage.s3.connection import pool_manager
 from oscar_fedcloud.storage.s3.deleting import remove_objects
-from oscar_fedcloud.storage.s3.listing import PAGE, Row, objects, one_object
-from oscar_fedcloud.storage.s3.records import event_time, record_of
+from oscar_fedcloud.storage.s3.issuing import KeyIssuer, admin_client
+from oscar_fedcloud.storage.s3.listing import PAGE, objects, one_object
+from oscar_fedcloud.storage.s3.policy import service_policy
+from oscar_fedcloud.storage.s3_events import event_time, record_of
 
 log = structlog.get_logger(__name__)
 

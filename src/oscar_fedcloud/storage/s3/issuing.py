@@ -16,8 +16,8 @@ from urllib3 import PoolManager
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.storage.minio.policy import same_policy
-from oscar_fedcloud.storage.s3.connection import HostAndScheme
+from oscar_fedcloud.storage.endpoints import HostAndScheme
+from oscar_fedcloud.storage.s3.policy import same_policy
 
 _AT_ONCE = 2  # calls; each derives encryption keys (argon2), which takes 64 MiB and a processor for a while
 _OURS = "OSCAR service "  # what the descriptions of our accounts begin with

@@ -12,7 +12,8 @@ import structlog
 
 from oscar_fedcloud.autoscaler.clouds import build
 from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError
-from oscar_fedcloud.autoscaler.config.settings import Config, load
+from oscar_fedcloud.autoscaler.config.loading import load
+from oscar_fedcloud.autoscaler.config.settings import Config
 from oscar_fedcloud.autoscaler.machines.context import Context
 from oscar_fedcloud.autoscaler.machines.userdata import find_cluster
 from oscar_fedcloud.config import ConfigError

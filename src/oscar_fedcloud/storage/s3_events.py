@@ -25,7 +25,7 @@ from oscar_fedcloud.storage.bounds import (
 )
 from oscar_fedcloud.storage.object_keys import decode_key, depth_of, encode_key
 from oscar_fedcloud.storage.revision import revision_of_event
-from oscar_fedcloud.storage.s3.listing import Row
+from oscar_fedcloud.storage.rows import Row
 
 # What makes a new object. A tag edit also fires ObjectCreated:*, with the sequencer of the old content.
 CREATIONS = (

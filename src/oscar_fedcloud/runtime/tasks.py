@@ -15,10 +15,8 @@ from typing import Any
 
 import structlog
 
-from oscar_fedcloud.runtime.waiting import Troubles, doubled, in_words, is_cancelled, wait
-
-__all__ = ["Tasks", "Work", "bounded", "wait"]
 from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.runtime.waiting import Troubles, doubled, in_words, is_cancelled
 
 log = structlog.get_logger(__name__)
 

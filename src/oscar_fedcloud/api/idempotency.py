@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from oscar_fedcloud.api.errors import ApiError, as_api_error
+from oscar_fedcloud.api.errors import as_api_error
 from oscar_fedcloud.ledger import Claim, Ledger
+from oscar_fedcloud.server.problems import ApiError
 
 MAX_KEY = 255  # characters
 

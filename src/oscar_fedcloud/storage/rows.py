@@ -4,27 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import islice
-from typing import Any, Protocol
+from typing import NamedTuple
 
 import structlog
 
 from oscar_fedcloud.domain.events import StorageEvent
 from oscar_fedcloud.storage.errors import BadAnswer, ProviderError
+from oscar_fedcloud.storage.ports import ObjectReader
 
 log = structlog.get_logger(__name__)
 
 
-class Asked(Protocol):
-    """What looking up needs of a provider."""
+class Row(NamedTuple):
+    """One object of a listing. etag: without quotes. version_id: "" when the listing shows no versions."""
 
-    id: str
-
-    def stat(self, bucket: str, key: str) -> StorageEvent | None:
-        """The current object with its depth, or None."""
-
-    def health(self) -> dict[str, Any]:
-        """Whether the store answers: ``{"ok": bool, "detail": str}``."""
+    bucket: str
+    key: str
+    modified: datetime
+    size: int
+    etag: str
+    version_id: str = ""
 
 
 def some_rows(rows: Iterator[StorageEvent], limit: int) -> tuple[list[StorageEvent], ProviderError | None]:
@@ -37,7 +38,7 @@ def some_rows(rows: Iterator[StorageEvent], limit: int) -> tuple[list[StorageEve
     return found, None
 
 
-def look_up(store: Asked, rows: Iterable[StorageEvent]) -> list[tuple[StorageEvent, StorageEvent | None]]:
+def look_up(store: ObjectReader, rows: Iterable[StorageEvent]) -> list[tuple[StorageEvent, StorageEvent | None]]:
     """Each row with the object that the store has now, None when it is gone.
 
     Rows that the store has no good answer for are left out; they come again with the next listing. Raises ProviderError

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the launcher that the configuration names. The one place that knows which types there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oscar_fedcloud.config import Config, KubernetesConfig, LauncherConfig
+from oscar_fedcloud.launchers.port import Launcher
+from oscar_fedcloud.launchers.process.container import find_engine
+from oscar_fedcloud.launchers.process.launcher import ProcessLauncher
+from oscar_fedcloud.storage.ports import Provider
+
+
+def make_launcher(config: Config, site_store: Provider) -> Launcher:
+    """Return the launcher of a site. site_store: keeps the logs of Jobs that have left a cluster."""
+    if isinstance(config.launcher, KubernetesConfig):
+        from oscar_fedcloud.launchers.kubernetes.launcher import KubernetesLauncher  # of the extra "kubernetes"
+        from oscar_fedcloud.launchers.kubernetes.run_records import StoreRecords
+
+        return KubernetesLauncher(config.launcher, StoreRecords(site_store, config.log_bucket))
+    return make_process_launcher(config.data / "jobs", config.launcher, config.retention)
+
+
+def make_process_launcher(folder: Path, config: LauncherConfig, retention: float = 0.0) -> Launcher:
+    """Return a launcher of processes on this machine. folder: of its Jobs. retention: seconds that their logs stay."""
+    return ProcessLauncher(folder, config, retention=retention)
+
+
+def container_problem() -> str:
+    """Return why no Job can run in a container on this machine, or ""."""
+    engine = find_engine()
+    return engine if isinstance(engine, str) else ""
