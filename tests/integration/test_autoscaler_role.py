@@ -12,8 +12,8 @@ import yaml
 from parts.ansible_run import ROOT, VERSIONS, Ansible
 
 from oscar_fedcloud.autoscaler.config.loading import load
-from oscar_fedcloud.autoscaler.config.settings import Config
-from oscar_fedcloud.autoscaler.machines.userdata import Cluster, user_data
+from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig
+from oscar_fedcloud.autoscaler.machines.userdata import JoinTarget, user_data
 
 ROLE = ROOT / "roles" / "autoscaler"
 SETTINGS: dict[str, Any] = {
@@ -35,7 +35,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def written(folder: Path, version: str, **settings: Any) -> Config:
+def written(folder: Path, version: str, **settings: Any) -> AutoscalerConfig:
     """The configuration that the role's template makes."""
     file = folder / "autoscaler.yml"
     variables = yaml.safe_load((ROLE / "defaults/main.yml").read_text()) | SETTINGS | settings
@@ -60,7 +60,7 @@ def test_machines_get_packages_and_files_of_this_host(tmp_path: Path, version: s
     assert config.invoker.token_file == "invoker-token", "the monitor token, not the administrator's password"
     assert config.join.packages == ("containerd.io=2.2.7-1", "kubeadm=1.36.4-1.1", "kubelet=1.36.4-1.1")
     assert config.join.ignore_preflight_errors == ("Swap",)
-    text = user_data(Cluster("site1", "10.0.0.1:6443", ()), config.join, config.pools[0], "site1-small-bbbbb", "a.b")
+    text = user_data(JoinTarget("site1", "10.0.0.1:6443", ()), config.join, config.pools[0], "site1-small-bbbbb", "a.b")
     files = {each["path"]: each["content"] for each in yaml.safe_load(text)["write_files"]}
     assert files["/etc/containerd/config.toml"] == "version = 3\n"
     assert files["/etc/apt/keyrings/oscar-kubernetes.asc"] == "-----KEY\n"

@@ -26,7 +26,7 @@ from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.sources.poll import Watch
 from oscar_fedcloud.storage.errors import BucketMissing, BucketNotEmpty, StoreFull
-from oscar_fedcloud.storage.folder.store import FolderProvider
+from oscar_fedcloud.storage.folder.store import FolderStore
 from oscar_fedcloud.storage.rclone import rclone_path
 from oscar_fedcloud.storage.registry import make_provider
 
@@ -49,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
         yield running
 
 
-def make(server: RcloneS3, kind: str, settle: float = 1.0) -> FolderProvider:
+def make(server: RcloneS3, kind: str, settle: float = 1.0) -> FolderStore:
     config = ProviderConfig(
         type=kind,
         endpoint=server.endpoint,
@@ -63,7 +63,7 @@ def make(server: RcloneS3, kind: str, settle: float = 1.0) -> FolderProvider:
 
 
 @pytest.fixture(params=["folder", "s3"])
-def provider(request: pytest.FixtureRequest, server: RcloneS3) -> Iterator[FolderProvider]:
+def provider(request: pytest.FixtureRequest, server: RcloneS3) -> Iterator[FolderStore]:
     made = make(server, request.param)
     made.ensure_bucket("data")
     yield made
@@ -71,14 +71,14 @@ def provider(request: pytest.FixtureRequest, server: RcloneS3) -> Iterator[Folde
 
 
 @pytest.fixture
-def folder(server: RcloneS3) -> Iterator[FolderProvider]:
+def folder(server: RcloneS3) -> Iterator[FolderStore]:
     made = make(server, "folder")
     made.ensure_bucket("data")
     yield made
     made.delete_bucket("data", data=True)
 
 
-def listed(provider: FolderProvider) -> dict[str, StorageEvent]:
+def listed(provider: FolderStore) -> dict[str, StorageEvent]:
     """What a listing shows once the server has noticed what is on disk."""
     time.sleep(1.1)
     return {event.key.removeprefix("in/"): event for event in provider.list(INPUT)}
@@ -282,7 +282,7 @@ async def test_polling_waits_until_a_file_has_grown(folder, server) -> None:
     assert len(sink.events) == 1
 
 
-async def found(provider: FolderProvider, key: str) -> StorageEvent | None:
+async def found(provider: FolderStore, key: str) -> StorageEvent | None:
     """The event of a key that polling hands on after some listings."""
     sink, watch = Sink(), Watch(INPUT)
     poller = make_poller(provider, sink)

@@ -20,7 +20,7 @@ from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.kube import KubeClient
 from oscar_fedcloud.launchers.kubernetes import revision_objects as revisions
 from oscar_fedcloud.launchers.kubernetes.rclone_delivery import ToolsProbe
-from oscar_fedcloud.launchers.kubernetes.revision_objects import Revisions
+from oscar_fedcloud.launchers.kubernetes.revision_objects import RevisionObjects
 from oscar_fedcloud.launchers.kubernetes.template import Template
 
 
@@ -202,7 +202,7 @@ async def test_the_first_jobs_of_a_revision_make_its_objects_once(site: ClusterS
     client = KubeClient(str(kube.folder / "invoker.conf"))
     bodies = ({**names, "kind": kind} for kind in ("ConfigMap", "Secret"))
     template = Template("at-once", service("true"), {}, *bodies, pod=b"{}")
-    before, kept = asked(kube), Revisions(client, NAMESPACE)
+    before, kept = asked(kube), RevisionObjects(client, NAMESPACE)
     await asyncio.gather(*(kept.ensure(template) for _ in range(10)))
     await client.close()
     await asyncio.sleep(1)  # the record of a request comes after its answer
@@ -218,7 +218,7 @@ async def test_revisions_that_nobody_needs_are_removed(
     (job,) = site.kubelet.jobs("old")
     used = job["metadata"]["labels"]["oscar.fedcloud.eu/revision"]
     client = KubeClient(str(kube.folder / "invoker.conf"))
-    kept = Revisions(client, NAMESPACE)
+    kept = RevisionObjects(client, NAMESPACE)
 
     def names() -> set[str]:
         found = [*site.kubelet.objects("configmaps"), *site.kubelet.objects("secrets")]

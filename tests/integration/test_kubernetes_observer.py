@@ -13,9 +13,9 @@ import httpx
 import pytest
 from parts.kube import KubeServer
 
-from oscar_fedcloud.autoscaler.cluster.backlog import BacklogRow, BacklogUnavailable, Invoker
+from oscar_fedcloud.autoscaler.cluster.backlog import BacklogUnavailable, InvokerAnswer, InvokerBacklogRow
 from oscar_fedcloud.autoscaler.cluster.observe import Observer
-from oscar_fedcloud.autoscaler.model import Pool, Shape, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Pool, SchedulingGroup
 from oscar_fedcloud.autoscaler.planning.decide import decide
 from oscar_fedcloud.kube import KubeClient
 
@@ -41,9 +41,9 @@ def http(kube: KubeServer) -> Iterator[httpx.Client]:
 class FixedBacklog:
     """An invoker whose answer the test sets; None = it does not answer."""
 
-    answer: list[BacklogRow] | None = None
+    answer: list[InvokerBacklogRow] | None = None
 
-    async def rows(self) -> list[BacklogRow]:
+    async def rows(self) -> list[InvokerBacklogRow]:
         if self.answer is None:
             raise BacklogUnavailable("nobody listens")
         return self.answer
@@ -81,7 +81,7 @@ async def test_requests_that_wait_for_their_turn_do_not_time_out(kube: KubeServe
     assert [answer for answer in answers if isinstance(answer, BaseException)] == []
 
 
-def look(observer: Observer) -> Snapshot:
+def look(observer: Observer) -> ClusterSnapshot:
     return observer.snapshot(time.time(), machines={}, health={})
 
 
@@ -159,7 +159,7 @@ async def test_an_outage_is_known_and_what_happened_meanwhile_is_seen_after_it(
 async def test_the_backlog_counts_and_its_absence_changes_nothing(observer: Observer) -> None:
     assert look(observer).trustworthy
     assert look(observer).demand == ()
-    row = BacklogRow(Shape((("cpu", 500), ("pods", 1))), {"grayify": 4})
+    row = InvokerBacklogRow(SchedulingGroup((("cpu", 500), ("pods", 1))), {"grayify": 4})
     observer.changed.clear()
     observer.invoker.answer = [row]  # type: ignore[union-attr]
     await until(lambda: look(observer).demand)
@@ -168,7 +168,7 @@ async def test_the_backlog_counts_and_its_absence_changes_nothing(observer: Obse
 
 
 async def test_an_invoker_that_does_not_answer_is_told() -> None:
-    invoker = Invoker("http://127.0.0.1:9", lambda: "Bearer secret")
+    invoker = InvokerAnswer("http://127.0.0.1:9", lambda: "Bearer secret")
     with pytest.raises(BacklogUnavailable, match=r"GET http://127.0.0.1:9/v2/backlog") as error:
         await invoker.rows()
     assert "secret" not in str(error.value)

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from parts.kube import NAMESPACE, RBAC, KubeServer
 
-from oscar_fedcloud.catalogue.entries import Entry, InputState, StoreError
-from oscar_fedcloud.catalogue.kubernetes.store import KubernetesStore
+from oscar_fedcloud.catalogue.entries import Entry, InputState, RepositoryError
+from oscar_fedcloud.catalogue.kubernetes.store import KubernetesRepository
 from oscar_fedcloud.domain.services import Conflict
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import parse_service, to_document
@@ -38,14 +38,14 @@ def http(kube: KubeServer) -> Iterator[httpx.Client]:
         yield client
 
 
-async def open_store(kube: KubeServer) -> KubernetesStore:
-    made = KubernetesStore(KubeClient(str(kube.folder / "invoker.conf")), NAMESPACE, 3)
+async def open_store(kube: KubeServer) -> KubernetesRepository:
+    made = KubernetesRepository(KubeClient(str(kube.folder / "invoker.conf")), NAMESPACE, 3)
     await made.open()
     return made
 
 
 @pytest.fixture
-async def store(kube: KubeServer, http: httpx.Client) -> AsyncIterator[KubernetesStore]:
+async def store(kube: KubeServer, http: httpx.Client) -> AsyncIterator[KubernetesRepository]:
     delete(http, PATH)
     delete(http, SECRETS)
     made = await open_store(kube)
@@ -60,7 +60,7 @@ def entry(name: str, revision: int = 1, **fields: Any) -> Entry:
     return Entry(name=name, revision=revision, created=now, changed=now, document=document)
 
 
-async def write(store: KubernetesStore, *entries: Entry, removed: tuple[str, ...] = ()) -> dict[str, Exception]:
+async def write(store: KubernetesRepository, *entries: Entry, removed: tuple[str, ...] = ()) -> dict[str, Exception]:
     return await asyncio.to_thread(store.write, entries, removed)
 
 
@@ -96,7 +96,7 @@ def shown(http: httpx.Client, name: str, path: str = PATH) -> dict[str, Any]:
     return found
 
 
-async def test_what_is_written_is_found(store: KubernetesStore, kube: KubeServer) -> None:
+async def test_what_is_written_is_found(store: KubernetesRepository, kube: KubeServer) -> None:
     secret = {"environment": {"secrets": {"PASSWORD": "sesame"}}}
     assert await write(store, entry("a", **secret), entry("b")) == {}
     await asyncio.to_thread(store.save_keys, "a", {"minio.default": Credential("access", "key")})
@@ -109,7 +109,7 @@ async def test_what_is_written_is_found(store: KubernetesStore, kube: KubeServer
     await again.close()
 
 
-async def test_a_change_of_others_is_never_overwritten(store: KubernetesStore, http: httpx.Client) -> None:
+async def test_a_change_of_others_is_never_overwritten(store: KubernetesRepository, http: httpx.Client) -> None:
     await write(store, entry("a"), entry("b"), entry("c"))
     for name in ("a", "b"):
         edit(http, name, {"spec": {"timeout": 7}})
@@ -121,14 +121,16 @@ async def test_a_change_of_others_is_never_overwritten(store: KubernetesStore, h
     assert "revision-2" not in shown(http, "a.catalogue", SECRETS)["data"]
 
 
-async def test_what_others_have_made_meanwhile_is_a_conflict(store: KubernetesStore, http: httpx.Client) -> None:
+async def test_what_others_have_made_meanwhile_is_a_conflict(store: KubernetesRepository, http: httpx.Client) -> None:
     make(http, "a", {"image": "theirs", "script": "x"})
     failures = await write(store, entry("a"))
     assert isinstance(failures["a"], Conflict)
     assert shown(http, "a")["spec"]["image"] == "theirs"
 
 
-async def test_what_others_have_deleted_meanwhile_is_a_conflict(store: KubernetesStore, http: httpx.Client) -> None:
+async def test_what_others_have_deleted_meanwhile_is_a_conflict(
+    store: KubernetesRepository, http: httpx.Client
+) -> None:
     await write(store, entry("a"))
     delete(http, f"{PATH}/a")
     failures = await write(store, entry("a", 2, memory="1Gi"))
@@ -136,7 +138,7 @@ async def test_what_others_have_deleted_meanwhile_is_a_conflict(store: Kubernete
     assert missing(http, f"{PATH}/a")
 
 
-async def test_labels_of_others_are_no_conflict(store: KubernetesStore, http: httpx.Client) -> None:
+async def test_labels_of_others_are_no_conflict(store: KubernetesRepository, http: httpx.Client) -> None:
     await write(store, entry("a"), entry("b"))
     for name in ("a", "b"):
         edit(http, name, {"metadata": {"labels": {"team": "x"}, "annotations": {"note": "y"}}})
@@ -147,7 +149,7 @@ async def test_labels_of_others_are_no_conflict(store: KubernetesStore, http: ht
 
 
 async def test_a_secret_alone_is_a_new_revision_too(
-    store: KubernetesStore, kube: KubeServer, http: httpx.Client
+    store: KubernetesRepository, kube: KubeServer, http: httpx.Client
 ) -> None:
     await write(store, entry("a", environment={"secrets": {"P": "one"}}))
     before = shown(http, "a")["metadata"]["generation"]
@@ -160,7 +162,7 @@ async def test_a_secret_alone_is_a_new_revision_too(
 
 @pytest.mark.parametrize("step", ["_put", "_patch_status"])
 async def test_a_write_that_breaks_off_is_done_or_not_done(
-    store: KubernetesStore, kube: KubeServer, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, step: str
+    store: KubernetesRepository, kube: KubeServer, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     await write(store, entry("a", environment={"secrets": {"P": "one"}}))
 
@@ -170,7 +172,7 @@ async def test_a_write_that_breaks_off_is_done_or_not_done(
     monkeypatch.setattr(store.objects, step, breaks)
     second = entry("a", 2, memory="1Gi", environment={"secrets": {"P": "two"}})
     failures = await write(store, second)
-    assert isinstance(failures["a"], StoreError)
+    assert isinstance(failures["a"], RepositoryError)
     (found,) = await load(kube)
     assert (found.revision, found.document["environment"]["secrets"]) == (1, {"P": "one"})
     done = "memory" in shown(http, "a")["spec"]
@@ -187,7 +189,7 @@ async def test_a_write_that_breaks_off_is_done_or_not_done(
 
 
 async def test_what_was_not_taken_over_to_the_end_is_taken_over_again(
-    store: KubernetesStore, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    store: KubernetesRepository, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await write(store, entry("a"))
     second = entry("a", 2, environment={"secrets": {"P": "plain"}})
@@ -208,7 +210,7 @@ async def test_what_was_not_taken_over_to_the_end_is_taken_over_again(
 
 
 async def test_secrets_are_hidden_even_if_the_status_changes_meanwhile(
-    store: KubernetesStore, http: httpx.Client
+    store: KubernetesRepository, http: httpx.Client
 ) -> None:
     await write(store, entry("a"))
     second = entry("a", 2, environment={"secrets": {"P": "plain"}})
@@ -223,7 +225,9 @@ async def test_secrets_are_hidden_even_if_the_status_changes_meanwhile(
     assert store.objects.knows(found["metadata"]["uid"], found["metadata"]["generation"], "a")
 
 
-async def test_secrets_of_a_newer_document_wait_for_the_next_look(store: KubernetesStore, http: httpx.Client) -> None:
+async def test_secrets_of_a_newer_document_wait_for_the_next_look(
+    store: KubernetesRepository, http: httpx.Client
+) -> None:
     await write(store, entry("a"))
     second = entry("a", 2, environment={"secrets": {"P": "plain"}})
     edit(http, "a", {"spec": {"environment": {"secrets": {"P": "plain"}}}})
@@ -235,7 +239,7 @@ async def test_secrets_of_a_newer_document_wait_for_the_next_look(store: Kuberne
     assert not store.objects.knows(found["metadata"]["uid"], found["metadata"]["generation"], "a")
 
 
-async def test_inputs_are_kept_in_the_status(store: KubernetesStore, kube: KubeServer) -> None:
+async def test_inputs_are_kept_in_the_status(store: KubernetesRepository, kube: KubeServer) -> None:
     source = "minio.default/data/in/"
     made = entry("a", input=[{"storage_provider": "minio", "path": "data/in"}])
     made.inputs[source] = InputState(5.0)
@@ -246,7 +250,7 @@ async def test_inputs_are_kept_in_the_status(store: KubernetesStore, kube: KubeS
     assert found.inputs == {source: InputState(5.0, baselined=True)}
 
 
-async def test_a_report_never_says_which_revision_counts(store: KubernetesStore, http: httpx.Client) -> None:
+async def test_a_report_never_says_which_revision_counts(store: KubernetesRepository, http: httpx.Client) -> None:
     await write(store, entry("a"))
     await store.objects.report("a", entry("a", 9), "ready", "", "")
     status = shown(http, "a")["status"]
@@ -254,7 +258,7 @@ async def test_a_report_never_says_which_revision_counts(store: KubernetesStore,
 
 
 async def test_a_secret_that_somebody_deleted_is_made_again(
-    store: KubernetesStore, kube: KubeServer, http: httpx.Client
+    store: KubernetesRepository, kube: KubeServer, http: httpx.Client
 ) -> None:
     await write(store, entry("a"))
     await asyncio.to_thread(store.save_keys, "a", {"minio.default": Credential("access", "key")})
@@ -268,7 +272,7 @@ async def test_a_secret_that_somebody_deleted_is_made_again(
 
 
 async def test_a_secret_that_makes_no_sense_stops_nobody(
-    store: KubernetesStore, kube: KubeServer, http: httpx.Client
+    store: KubernetesRepository, kube: KubeServer, http: httpx.Client
 ) -> None:
     await write(store, entry("a"), entry("b"))
     edit(http, "a.catalogue", {"data": {"revision-1": "AAAA"}}, SECRETS)
@@ -276,7 +280,7 @@ async def test_a_secret_that_makes_no_sense_stops_nobody(
 
 
 async def test_a_service_whose_object_is_gone_is_still_found(
-    store: KubernetesStore, kube: KubeServer, http: httpx.Client
+    store: KubernetesRepository, kube: KubeServer, http: httpx.Client
 ) -> None:
     """So that its jobs, rules and keys can be removed."""
     await write(store, entry("a"))
@@ -284,7 +288,7 @@ async def test_a_service_whose_object_is_gone_is_still_found(
     assert [one.name for one in await load(kube)] == ["a"]
 
 
-async def test_a_long_script_passes(store: KubernetesStore, kube: KubeServer) -> None:
+async def test_a_long_script_passes(store: KubernetesRepository, kube: KubeServer) -> None:
     long = "".join(f"echo {number}\n" for number in range(60_000))
     for revision in range(1, 7):
         assert await write(store, entry("a", revision, script=f"# {revision}\n{long}")) == {}
@@ -294,13 +298,13 @@ async def test_a_long_script_passes(store: KubernetesStore, kube: KubeServer) ->
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 async def test_a_document_that_is_too_large_is_refused(
-    store: KubernetesStore, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    store: KubernetesRepository, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await write(store, entry("a"))
     monkeypatch.setattr("oscar_fedcloud.fdl.rules.LARGEST_ENVIRONMENT", 10**9)
     variables = {f"N{number}": "é" * 1000 for number in range(1500)}
     failures = await write(store, entry("a", 2, environment={"variables": variables}))
-    assert isinstance(failures["a"], StoreError)
+    assert isinstance(failures["a"], RepositoryError)
     assert shown(http, "a")["status"]["revision"] == 1
 
 
@@ -308,7 +312,7 @@ async def test_a_cluster_without_the_definition_is_told_plainly(
     kube: KubeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("oscar_fedcloud.catalogue.kubernetes.store._START_TRIES", 1)
-    store = KubernetesStore(KubeClient(str(kube.folder / "invoker.conf")), "elsewhere", 3)
-    with pytest.raises(StoreError, match=r"the catalogue in Kubernetes cannot be read: .*forbidden"):
+    store = KubernetesRepository(KubeClient(str(kube.folder / "invoker.conf")), "elsewhere", 3)
+    with pytest.raises(RepositoryError, match=r"the catalogue in Kubernetes cannot be read: .*forbidden"):
         await store.open()
     await store.close()

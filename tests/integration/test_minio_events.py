@@ -27,7 +27,7 @@ from parts.receiver import Delivery, Receiver
 from oscar_fedcloud.config import Hooks, ProviderConfig
 from oscar_fedcloud.domain.events import StorageEvent
 from oscar_fedcloud.domain.stores import Prefix
-from oscar_fedcloud.storage.minio.store import MinioProvider
+from oscar_fedcloud.storage.minio.store import MinioStore
 from oscar_fedcloud.storage.registry import make_provider
 
 PART = 5 * 1024 * 1024
@@ -67,7 +67,7 @@ def server(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def provider(server: MinioServer) -> MinioProvider:
+def provider(server: MinioServer) -> MinioStore:
     config = ProviderConfig(
         type="minio",
         endpoint=server.endpoint,
@@ -76,12 +76,12 @@ def provider(server: MinioServer) -> MinioProvider:
         hooks=Hooks(),
     )
     made = make_provider("minio.default", config)
-    assert isinstance(made, MinioProvider)
+    assert isinstance(made, MinioStore)
     return made
 
 
 @pytest.fixture(params=["never", "enabled", "suspended"])
-def bucket(request: pytest.FixtureRequest, provider: MinioProvider, server: MinioServer) -> str:
+def bucket(request: pytest.FixtureRequest, provider: MinioStore, server: MinioServer) -> str:
     """A bucket with our rule on ``in/``, in each state of versioning."""
     name = f"{request.param}-{uuid.uuid4().hex[:8]}"
     provider.ensure_bucket(name)
@@ -122,7 +122,7 @@ def of_bucket(bucket: str) -> object:
     return lambda delivery: f'"{bucket}/'.encode() in delivery.body
 
 
-def parsed(provider: MinioProvider, deliveries: list[Delivery], way: str) -> list[StorageEvent]:
+def parsed(provider: MinioStore, deliveries: list[Delivery], way: str) -> list[StorageEvent]:
     return [event for one in deliveries if one.path.endswith(f"/{way}") for event in provider.parse(one.body)]
 
 

@@ -22,9 +22,9 @@ from oscar_fedcloud.daemon.housekeeping import Housekeeping
 from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
 from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState, run_id
 from oscar_fedcloud.launchers.runner.environment import job_of_path, log_path
-from oscar_fedcloud.ledger import Ledger, Verdict
+from oscar_fedcloud.ledger import Ledger, RunTransition
 from oscar_fedcloud.storage.registry import make_provider
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 # The client writes any of these; not every one fits into the XML that deletes many at once.
 ODD = ["svc/\x01x", "svc/\x1f\x7f", "svc/\ufffe", "svc/a\r\nb", "svc/%25 +&<>\"'", "svc/日本", "svc/😀"]
@@ -72,7 +72,7 @@ async def keep_house(minio: MinioServer, ledger: Ledger, ahead: float) -> None:
     settings = ProviderConfig(
         type="minio", endpoint=minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key
     )
-    stores = Stores({"minio.default": make_provider("minio.default", settings)}, "minio.default")
+    stores = StoreRegistry({"minio.default": make_provider("minio.default", settings)}, "minio.default")
     await Housekeeping(config, ledger, stores, Launcher(), Catalogue()).once()
     stores.close()
 
@@ -93,7 +93,7 @@ async def begun(ledger: Ledger, key: str) -> tuple[str, str]:
 
 def ended(ledger: Ledger, job: str, state: RunState, finished: float) -> None:
     outcome = AttemptState.SUCCEEDED if state is RunState.SUCCEEDED else AttemptState.FAILED
-    ledger.finish(job, Completion(job, outcome, 0, finished=finished), Verdict(state))
+    ledger.finish(job, Completion(job, outcome, 0, finished=finished), RunTransition(state))
 
 
 async def test_what_a_job_needs_stays_and_the_rest_goes_whatever_its_name(minio: MinioServer, ledger: Ledger) -> None:

@@ -15,8 +15,8 @@ from parts.receiver import Delivery, Receiver
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
 from oscar_fedcloud.domain.stores import Prefix
-from oscar_fedcloud.storage.errors import BucketMissing, BucketNotEmpty, ProviderError
-from oscar_fedcloud.storage.minio.store import MinioProvider
+from oscar_fedcloud.storage.errors import BucketMissing, BucketNotEmpty, StoreError
+from oscar_fedcloud.storage.minio.store import MinioStore
 from oscar_fedcloud.storage.registry import make_provider
 
 REGION = "valencia-1"
@@ -43,7 +43,7 @@ def server(audit: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield running
 
 
-def provider_of(server: MinioServer, hooks: Hooks | None) -> MinioProvider:
+def provider_of(server: MinioServer, hooks: Hooks | None) -> MinioStore:
     config = ProviderConfig(
         type="minio",
         endpoint=server.endpoint,
@@ -53,17 +53,17 @@ def provider_of(server: MinioServer, hooks: Hooks | None) -> MinioProvider:
         hooks=hooks,
     )
     made = make_provider("minio.default", config)
-    assert isinstance(made, MinioProvider)
+    assert isinstance(made, MinioStore)
     return made
 
 
 @pytest.fixture(scope="module")
-def provider(server: MinioServer) -> MinioProvider:
+def provider(server: MinioServer) -> MinioStore:
     return provider_of(server, Hooks())
 
 
 @pytest.fixture
-def bucket(provider: MinioProvider) -> str:
+def bucket(provider: MinioStore) -> str:
     name = f"bucket-{uuid.uuid4().hex[:8]}"
     provider.ensure_bucket(name)
     return name
@@ -146,7 +146,7 @@ def test_another_writer_in_between_is_overruled_but_not_undone(provider, server,
 
 
 def test_what_the_store_does_not_take_is_an_error_that_names_the_bucket(provider, bucket) -> None:
-    with pytest.raises(ProviderError, match=bucket):
+    with pytest.raises(StoreError, match=bucket):
         provider.ensure_rules(bucket, ["in/\x01/"])
 
 
@@ -156,7 +156,7 @@ def test_a_server_that_just_starts_and_hides_its_rules_is_not_written_to(provide
     with monkeypatch.context() as starting:  # it does not know its targets yet
         starting.setattr(provider._client, "get_bucket_notification", lambda _: NotificationConfig())
         starting.setattr(provider._admin, "info", lambda: "{}")
-        with pytest.raises(ProviderError, match="no webhook target"):
+        with pytest.raises(StoreError, match="no webhook target"):
             provider.ensure_rules(bucket, ["in/", "more/"])
     assert rules(server, bucket) == before
     assert provider.ensure_rules(bucket, ["in/", "more/"])
@@ -164,7 +164,7 @@ def test_a_server_that_just_starts_and_hides_its_rules_is_not_written_to(provide
 
 def test_targets_must_be_there(server, bucket) -> None:
     provider = provider_of(server, Hooks(fast="no-such-target"))
-    with pytest.raises(ProviderError, match="no-such-target"):
+    with pytest.raises(StoreError, match="no-such-target"):
         provider.ensure_rules(bucket, ["in/"])
 
 

@@ -19,7 +19,7 @@ from parts.rclone_s3 import rclone_binary
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.domain.stores import Credential, Prefix
 from oscar_fedcloud.fdl import Input, Output, Service
-from oscar_fedcloud.storage.minio.store import MinioProvider
+from oscar_fedcloud.storage.minio.store import MinioStore
 from oscar_fedcloud.storage.rclone import rclone_path
 from oscar_fedcloud.storage.registry import make_provider
 
@@ -63,12 +63,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
 
 
 @pytest.fixture(scope="module")
-def provider(server: MinioServer) -> MinioProvider:
+def provider(server: MinioServer) -> MinioStore:
     config = ProviderConfig(
         type="minio", endpoint=server.endpoint, access_key=server.access_key, secret_key=server.secret_key
     )
     made = make_provider("minio.default", config, "logs", "internal")
-    assert isinstance(made, MinioProvider)
+    assert isinstance(made, MinioStore)
     for bucket in ("data", "logs", "internal", "foreign"):
         made.ensure_bucket(bucket)
     for bucket, key in OBJECTS:
@@ -90,7 +90,7 @@ OBJECTS = [
 
 
 @pytest.fixture(scope="module")
-def key(provider: MinioProvider) -> Credential:
+def key(provider: MinioStore) -> Credential:
     return provider.ensure_credential(make_service(), None)
 
 
@@ -193,7 +193,7 @@ def test_secrets_are_not_shown(key) -> None:
 
 
 @pytest.fixture(scope="module")
-def rclone(provider: MinioProvider, key: Credential) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+def rclone(provider: MinioStore, key: Credential) -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Runs rclone with the service's key and nothing else."""
     environment = {"PATH": os.environ["PATH"], "RCLONE_CONFIG": "/dev/null", **provider.rclone_env("store", key)}
     assert provider.config.secret_key not in environment.values()

@@ -18,8 +18,8 @@ from parts.rclone_s3 import RcloneS3
 from oscar_fedcloud.config import ConfigError, ProviderConfig
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Input, Service
-from oscar_fedcloud.storage.errors import ProviderError
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.errors import StoreError
+from oscar_fedcloud.storage.ports import ObjectStore
 from oscar_fedcloud.storage.registry import check_keys, make_provider
 
 SERVICE = Service(name="svc", input=(Input(storage_provider="s3.site", path="data/in"),))
@@ -39,7 +39,7 @@ def rclone() -> Iterator[RcloneS3]:
         yield server
 
 
-def store(server: MinioServer | RcloneS3, shared: bool = False) -> Provider:
+def store(server: MinioServer | RcloneS3, shared: bool = False) -> ObjectStore:
     settings = ProviderConfig(
         type="s3",
         endpoint=server.endpoint,
@@ -79,7 +79,7 @@ def test_keys_that_were_not_made_here_are_never_removed(minio: MinioServer) -> N
 def test_a_store_that_makes_no_keys_needs_leave(rclone: RcloneS3) -> None:
     with pytest.raises(ConfigError, match=r"providers\.s3\.site: .*shared_key: true"):
         check_keys({"s3.site": store(rclone)})
-    with pytest.raises(ProviderError, match="shared_key: true"):
+    with pytest.raises(StoreError, match="shared_key: true"):
         store(rclone).ensure_credential(SERVICE, None)
     allowed = store(rclone, shared=True)
     check_keys({"s3.site": allowed})
@@ -91,7 +91,7 @@ def test_an_answer_that_is_none_of_minio_means_that_there_are_no_keys(fault: str
     with HostileS3(fault) as server:
         settings = ProviderConfig(type="s3", endpoint=server.endpoint, access_key="a", secret_key="secret-key")
         provider = make_provider("s3.site", settings)
-        with pytest.raises(ProviderError):
+        with pytest.raises(StoreError):
             provider.ensure_credential(SERVICE, None)
 
 

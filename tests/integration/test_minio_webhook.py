@@ -20,7 +20,7 @@ from oscar_fedcloud.domain.events import StorageEvent, Via
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.sources.webhook import Webhook
-from oscar_fedcloud.storage.minio.store import MinioProvider
+from oscar_fedcloud.storage.minio.store import MinioStore
 from oscar_fedcloud.storage.registry import make_provider
 
 PATH = "/hooks/minio/minio.default"
@@ -37,18 +37,14 @@ class Intake:
         self.free = asyncio.Event()
         self.free.set()
 
-    @property
-    def ledger(self) -> Intake:
-        return self
-
-    async def ingest(self, events: list[StorageEvent]) -> None:
+    async def record(self, events: list[StorageEvent]) -> None:
         await self.free.wait()
         if not self.open:
             self.refused += 1
             raise LedgerUnavailable("closed")
         self.events += events
 
-    async def record_dead_letter(self, source: str, body: bytes, reason: str) -> None:
+    async def keep_dead_letter(self, source: str, body: bytes, reason: str) -> None:
         self.letters.append(body)
 
     def got(self, key: str, via: Via) -> list[StorageEvent]:
@@ -69,7 +65,7 @@ class Site:
             hooks=Hooks(),
         )
         provider = make_provider("minio.default", config)
-        assert isinstance(provider, MinioProvider)
+        assert isinstance(provider, MinioStore)
         self.provider = provider
         self.intake = Intake()
         self.tokens: dict[str, list[str]] = {"fast": [self.server.fast_token], "durable": [self.server.durable_token]}

@@ -16,7 +16,7 @@ from parts.launching import CONFIG, alive, content, ended, kill_shim, launching,
 from parts.rclone_s3 import RcloneS3
 
 from oscar_fedcloud.domain.runs import AttemptState, StoredObject
-from oscar_fedcloud.launchers.process.job_dir import JobFolder
+from oscar_fedcloud.launchers.process.job_dir import JobDir
 from oscar_fedcloud.launchers.process.launcher import ProcessLauncher
 
 FOLDER = 'J="$(dirname "$TMPDIR")"; R="$J/out/result";'
@@ -118,7 +118,7 @@ async def test_a_script_that_ends_its_shim(launcher: ProcessLauncher, store: Sto
 def test_a_status_that_a_script_wrote_is_bounded(tmp_path: Path) -> None:
     forged = '{"state": "failed", "exit_code": 99999999999999999999, "reason": "a\\u0000b\\ud800", '
     forged += '"finished": 1e300, "limits": {}}'
-    folder = JobFolder(tmp_path, "forged-0123-1")
+    folder = JobDir(tmp_path, "forged-0123-1")
     folder.path.mkdir()
     (folder.path / "started").write_text("1")
     (folder.path / "status").write_text(forged)

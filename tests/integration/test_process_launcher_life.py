@@ -22,7 +22,7 @@ from parts.rclone_s3 import RcloneS3
 
 from oscar_fedcloud.domain.runs import AttemptState
 from oscar_fedcloud.launchers.port import JobSpec, LaunchError
-from oscar_fedcloud.launchers.process.job_dir import JobFolder
+from oscar_fedcloud.launchers.process.job_dir import JobDir
 from oscar_fedcloud.launchers.process.launcher import ProcessLauncher
 
 INVOKER = """
@@ -85,13 +85,13 @@ async def test_the_same_name_starts_once(launcher: ProcessLauncher, store: Store
 
 async def test_a_shim_that_comes_late_runs_nothing(launcher: ProcessLauncher, store: Store, tmp_path: Path) -> None:
     job = make_job(store, f"echo ran >>{tmp_path}/ran; sleep 1")
-    with patch.object(JobFolder, "started", False):  # as if two launchers had looked at the same time
+    with patch.object(JobDir, "started", False):  # as if two launchers had looked at the same time
         await launcher.start(job)
         await content(tmp_path / "ran")
         early = ProcessLauncher(launcher.root, CONFIG)
         await early.start(job)
     assert (await ended(early)).state is AttemptState.SUCCEEDED
-    with patch.object(JobFolder, "started", False):
+    with patch.object(JobDir, "started", False):
         late = ProcessLauncher(launcher.root, CONFIG)
         await late.start(job)
     assert (await ended(late)).state is AttemptState.SUCCEEDED

@@ -164,7 +164,7 @@ def test_without_a_home_what_needs_none_works_and_the_rest_says_so(tmp_path: Pat
 
 
 def test_a_home_that_cannot_be_written_is_one_sentence(person: Person) -> None:
-    add = shell(person, "oscar", "context add a http://127.0.0.1:1 --token-stdin", "</dev/null", HOME="/proc")
+    add = shell(person, "oscar", "context add a http://127.0.0.1:1 --token-stdin", "<<< token", HOME="/proc")
     start = shell(person, "oscar-standalone", "start --port 0 --store-port 0", "", HOME="/proc")
     for run in (add, start):
         assert run.returncode in (1, 2)

@@ -16,7 +16,7 @@ from minio import Minio, S3Error
 from parts.daemon import eventually
 from parts.site import Site, file_service
 
-from oscar_fedcloud.autoscaler.model import MachineView, NodeView, Pool, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, MachineView, NodeView, Pool
 from oscar_fedcloud.autoscaler.planning.decide import decide
 
 COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'
@@ -193,7 +193,7 @@ def test_the_autoscaler_never_kills_work() -> None:
         idle_since = None if jobs else 0.0
         node = NodeView("a", "small", True, False, {}, (), {"cpu": 1000}, jobs=jobs, idle_since=idle_since)
         machine = MachineView("a", "small", "draining", since=1000.0 - cordoned, asked=0.0)
-        snapshot = Snapshot(1000.0, (), {"a": node}, {"a": machine}, trustworthy=trustworthy)
+        snapshot = ClusterSnapshot(1000.0, (), {"a": node}, {"a": machine}, trustworthy=trustworthy)
         decision = decide(snapshot, [Pool("small", "cloud", {}, {"cpu": 1000})])
         return [removal.step for removal in decision.removals]
 

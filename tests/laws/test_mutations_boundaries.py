@@ -274,16 +274,16 @@ GROUPS: dict[str, list[Mutation]] = {
     "catalogue and stores": [
         Mutation(
             "a bucket that cannot be made holds up the others",
-            READY + "[store.ensure_bucket-ProviderError-minio.default]",
+            READY + "[store.ensure_bucket-StoreError-minio.default]",
             "catalogue/reconciler.py",
-            '        except ProviderError as error:\n            log.warning("bucket not as declared"',
+            '        except StoreError as error:\n            log.warning("bucket not as declared"',
             f'        {NEVER}\n            log.warning("bucket not as declared"',
         ),
         Mutation(
             "a listing that fails holds up the others",
-            READY + "[store.list-ProviderError-minio.default]",
+            READY + "[store.list-StoreError-minio.default]",
             "catalogue/reconciler.py",
-            "except (ProviderError, LedgerUnavailable, StoreError) as error:",
+            "except (StoreError, LedgerUnavailable, RepositoryError) as error:",
             NEVER,
         ),
         Mutation(

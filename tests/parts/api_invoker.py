@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import httpx
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
-from oscar_fedcloud.catalogue.store import FolderStore
+from oscar_fedcloud.catalogue.store import FolderRepository
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.daemon.invoker import Invoker
 from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent, Via
@@ -22,7 +22,7 @@ from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, 
 from oscar_fedcloud.domain.services import Declared
 from oscar_fedcloud.domain.stores import Credential, Prefix
 from oscar_fedcloud.launchers.port import LogPart
-from oscar_fedcloud.ledger import Ledger, Verdict
+from oscar_fedcloud.ledger import Ledger, RunTransition
 from oscar_fedcloud.storage.errors import BucketMissing, BucketNotEmpty
 
 PASSWORD = "correct horse"
@@ -172,7 +172,7 @@ class ApiInvoker(Invoker):
     def __init__(self, config: Config, ledger: Ledger) -> None:
         self.store = MemoryStore()
         self.jobs = LogLauncher()
-        repository = FolderStore(config.data / "services")
+        repository = FolderRepository(config.data / "services")
         super().__init__(config, ledger, {"minio.default": self.store}, self.jobs, repository)  # type: ignore[arg-type, dict-item]
         self.jobs.cancelled = lambda job: self.end(self._run_of(job), RunState.CANCELLED)
         self.changes.add_listener(ReadyAtOnce(self.catalogue))
@@ -225,7 +225,7 @@ class ApiInvoker(Invoker):
         """End the attempt that runs."""
         job = job_name(run.service, run.id, run.attempts)
         outcome = AttemptState.SUCCEEDED if state is RunState.SUCCEEDED else AttemptState.FAILED
-        self.ledger.finish(job, Completion(job, outcome, 0, limits={"memory": "watched"}), Verdict(state))
+        self.ledger.finish(job, Completion(job, outcome, 0, limits={"memory": "watched"}), RunTransition(state))
         self.dispatcher.slots.free(job)
         return self._run(run.id)
 

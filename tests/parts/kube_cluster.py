@@ -14,7 +14,7 @@ import msgspec
 from parts.kube_memory import KubeMemory, Object
 from parts.virtual_time import VirtualLoop
 
-from oscar_fedcloud.kube import KubeError, KubeUnavailable, Resource
+from oscar_fedcloud.kube import KubeError, KubeUnavailable, ResourceType
 
 T = TypeVar("T")
 _WATCH = 290.0  # s that one request of a watch lasts
@@ -51,8 +51,8 @@ class KubeCluster(KubeMemory):
 
     def __init__(self, namespace: str) -> None:
         super().__init__([])
-        self.jobs = Resource("batch/v1", "jobs", namespace)
-        self.pods = Resource("v1", "pods", namespace)
+        self.jobs = ResourceType("batch/v1", "jobs", namespace)
+        self.pods = ResourceType("v1", "pods", namespace)
         self.length: float | None = 1.0
         self.losing = 0
         self._events: list[Event] = []
@@ -78,19 +78,19 @@ class KubeCluster(KubeMemory):
 
     # -- requests --------------------------------------------------------------------------------------------------
 
-    async def list_objects(self, resource: Resource, labels: str = "", fields: str = "") -> list[Object]:
+    async def list_objects(self, resource: ResourceType, labels: str = "", fields: str = "") -> list[Object]:
         name = dict(part.partition("=")[::2] for part in fields.split(",")).get("metadata.name", "")
         found = [each for path, each in self.objects.items() if path.startswith(f"{resource.path()}/")]
         return [copy.deepcopy(each) for each in found if name in ("", each["metadata"]["name"])]
 
-    async def create(self, resource: Resource, body: Object) -> Object:
+    async def create(self, resource: ResourceType, body: Object) -> Object:
         made = await super().create(resource, body)
         self._changed("ADDED", resource.path(made["metadata"]["name"]))
         if resource.plural == "jobs":
             self._run(made)
         return made
 
-    async def delete(self, resource: Resource, name: str, body: Object | None = None) -> bool:
+    async def delete(self, resource: ResourceType, name: str, body: Object | None = None) -> bool:
         for path in (resource.path(name), self.pods.path(name) if resource.plural == "jobs" else ""):
             if path in self.objects:
                 self._changed("DELETED", path)

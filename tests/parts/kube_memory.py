@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from oscar_fedcloud.kube import KubeError, KubeUnavailable, Resource
+from oscar_fedcloud.kube import KubeError, KubeUnavailable, ResourceType
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -24,11 +24,11 @@ class KubeMemory:
         self.fails: Callable[[str], bool] = lambda line: False
         self._version = 0
 
-    def put(self, resource: Resource, body: Object) -> None:
+    def put(self, resource: ResourceType, body: Object) -> None:
         """An object that is there."""
         self.objects[resource.path(body["metadata"]["name"])] = body
 
-    def has(self, resource: Resource, name: str) -> Object | None:
+    def has(self, resource: ResourceType, name: str) -> Object | None:
         """An object, if it is there."""
         return self.objects.get(resource.path(name))
 
@@ -43,13 +43,13 @@ class KubeMemory:
         body["metadata"]["resourceVersion"] = str(self._version)
         return copy.deepcopy(body)
 
-    async def get(self, resource: Resource, name: str, part: str = "") -> Object:
+    async def get(self, resource: ResourceType, name: str, part: str = "") -> Object:
         self._note("GET", resource.path(name))
         if (found := self.objects.get(resource.path(name))) is None:
             raise KubeError(404, "NotFound", f"{name} not found")
         return copy.deepcopy(found)
 
-    async def list_objects(self, resource: Resource, labels: str = "", fields: str = "") -> list[Object]:
+    async def list_objects(self, resource: ResourceType, labels: str = "", fields: str = "") -> list[Object]:
         self._note("LIST", f"{resource.path()}{'?' + fields if fields else ''}")
         found = [each for path, each in self.objects.items() if path.startswith(f"{resource.path()}/")]
         if resource.plural == "pods":
@@ -58,12 +58,12 @@ class KubeMemory:
         return [copy.deepcopy(each) for each in found if not fields or each["spec"].get("nodeName") == node]
 
     async def list_versioned(
-        self, resource: Resource, kind: type[T], labels: str = "", fields: str = "", *, lenient: bool = False
+        self, resource: ResourceType, kind: type[T], labels: str = "", fields: str = "", *, lenient: bool = False
     ) -> tuple[list[T], str]:
         found = await self.list_objects(resource, labels, fields)
         return [msgspec.convert(each, kind) for each in found], str(self._version)
 
-    async def create(self, resource: Resource, body: Object) -> Object:
+    async def create(self, resource: ResourceType, body: Object) -> Object:
         name = body["metadata"]["name"]
         self._note("CREATE", resource.path(name))
         if resource.path(name) in self.objects:
@@ -73,7 +73,7 @@ class KubeMemory:
         self.objects[resource.path(name)] = body
         return self._stamp(body)
 
-    async def replace(self, resource: Resource, name: str, body: Object, part: str = "") -> Object:
+    async def replace(self, resource: ResourceType, name: str, body: Object, part: str = "") -> Object:
         self._note("REPLACE", resource.path(name))
         found = self.objects.get(resource.path(name))
         if found is None or found["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
@@ -81,14 +81,14 @@ class KubeMemory:
         self.objects[resource.path(name)] = copy.deepcopy(body)
         return self._stamp(self.objects[resource.path(name)])
 
-    async def patch(self, resource: Resource, name: str, body: Object, part: str = "", **_: Any) -> Object:
+    async def patch(self, resource: ResourceType, name: str, body: Object, part: str = "", **_: Any) -> Object:
         self._note("PATCH", resource.path(name))
         if (found := self.objects.get(resource.path(name))) is None:
             raise KubeError(404, "NotFound", f"{name} not found")
         merge(found, body)
         return self._stamp(found)
 
-    async def delete(self, resource: Resource, name: str, body: Object | None = None) -> bool:
+    async def delete(self, resource: ResourceType, name: str, body: Object | None = None) -> bool:
         self._note("DELETE", resource.path(name))
         return self.objects.pop(resource.path(name), None) is not None
 

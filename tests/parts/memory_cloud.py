@@ -9,18 +9,18 @@ from typing import Any
 
 from parts.kube_memory import KubeMemory
 
-from oscar_fedcloud.autoscaler.clouds.protocol import CloudUnavailable, Machine, MachineRequest, Room
-from oscar_fedcloud.autoscaler.config.settings import Config, PoolConfig
-from oscar_fedcloud.autoscaler.machines.context import Context
+from oscar_fedcloud.autoscaler.clouds.protocol import CloudMachine, CloudUnavailable, Headroom, MachineRequest
+from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig, PoolConfig
+from oscar_fedcloud.autoscaler.machines.context import ActionContext
 from oscar_fedcloud.autoscaler.machines.events import EventPoster
 from oscar_fedcloud.autoscaler.machines.machines import MachineStore
-from oscar_fedcloud.autoscaler.machines.pool_health_store import HealthBook
-from oscar_fedcloud.autoscaler.machines.userdata import Cluster
+from oscar_fedcloud.autoscaler.machines.pool_health_store import PoolHealthStore
+from oscar_fedcloud.autoscaler.machines.userdata import JoinTarget
 from oscar_fedcloud.autoscaler.model import MachinePhase, MachineView
 from oscar_fedcloud.autoscaler.names import MACHINES, NODES
 from oscar_fedcloud.autoscaler.reporting.history import History
 from oscar_fedcloud.autoscaler.reporting.metrics import Figures
-from oscar_fedcloud.kube import Resource
+from oscar_fedcloud.kube import ResourceType
 
 NOW = 1_800_000_000.0
 
@@ -37,7 +37,7 @@ class MemoryCloud:
     def __init__(self, journal: list[str], name: str = "here") -> None:
         self.name = name
         self.journal = journal
-        self.vms: dict[str, Machine] = {}
+        self.vms: dict[str, CloudMachine] = {}
         self.batches: list[list[MachineRequest]] = []
         self.fails: Callable[[str], bool] = lambda call: False
         self.lost = False
@@ -52,7 +52,7 @@ class MemoryCloud:
 
     def add(self, name: str, pool: str = "small", state: Any = "running", **fields: Any) -> None:
         """A machine that is there; its id is its name unless given."""
-        machine = Machine(**{"id": name, "name": name, "pool": pool, "state": state, **fields})
+        machine = CloudMachine(**{"id": name, "name": name, "pool": pool, "state": state, **fields})
         self.vms[machine.id] = machine
 
     def names(self) -> list[str]:
@@ -68,7 +68,7 @@ class MemoryCloud:
     async def close(self) -> None:
         self._note("close")
 
-    async def machines(self) -> list[Machine]:
+    async def machines(self) -> list[CloudMachine]:
         self._note("machines")
         return list(self.vms.values())
 
@@ -100,9 +100,9 @@ class MemoryCloud:
         for each in ids:
             self.add(each, state="running")
 
-    async def room(self, template: Mapping[str, Any]) -> Room:
+    async def room(self, template: Mapping[str, Any]) -> Headroom:
         self._note("room")
-        return Room(self.free)
+        return Headroom(self.free)
 
     def expires(self) -> float | None:
         return None
@@ -119,13 +119,13 @@ class Bench:
         self.leading = True
         settings = {"name": "small", "cloud": "here", "template": {}, "capacity": {"cpu": 2}, **pool}
         client: Any = self.kube
-        self.context = Context(
+        self.context = ActionContext(
             client=client,
-            config=Config(cluster="oscar", pools=(PoolConfig(**settings),), clouds={}, drain_limit=3.0),
-            cluster=Cluster("oscar", "10.0.0.1:6443", ("sha256:" + 64 * "0",)),
+            config=AutoscalerConfig(cluster="oscar", pools=(PoolConfig(**settings),), clouds={}, drain_limit=3.0),
+            cluster=JoinTarget("oscar", "10.0.0.1:6443", ("sha256:" + 64 * "0",)),
             clouds={"here": self.cloud},
             machines=MachineStore(client),
-            health=HealthBook(client, "oscar"),
+            health=PoolHealthStore(client, "oscar"),
             events=EventPoster(client),
             figures=Figures(),
             history=History(folder / "history.db"),
@@ -154,7 +154,7 @@ class Bench:
         owners = [{"kind": owner, "name": "o", "controller": True}] if owner else []
         metadata = {"name": name, "namespace": "team", "ownerReferences": owners, **metadata}
         body = {"metadata": metadata, "spec": {"nodeName": node, "volumes": volumes}, "status": {"phase": phase}}
-        self.kube.put(Resource("v1", "pods", "team"), body)
+        self.kube.put(ResourceType("v1", "pods", "team"), body)
 
     def phase(self, name: str) -> str:
         """The phase that is written down; "" = there is no object."""

@@ -21,7 +21,7 @@ from unittest import mock
 
 from parts.virtual_time import VirtualLoop, run_virtually
 
-from oscar_fedcloud.catalogue.store import FolderStore
+from oscar_fedcloud.catalogue.store import FolderRepository
 from oscar_fedcloud.config import Config, LauncherConfig, ProviderConfig
 from oscar_fedcloud.daemon.invoker import Invoker
 from oscar_fedcloud.domain.events import StorageEvent, Via
@@ -421,7 +421,7 @@ class Site:
         ledger_kind: Any = Gated(Ledger, "ledger", self.gates)
         ledger: Any = Gated(ledger_kind.open(self.config.ledger_url), "ledger", self.gates)
         launcher: Any = Gated(self.make_launcher(), "launcher", self.gates)
-        repository: Any = Gated(FolderStore(self.folder / "services"), "catalogue", self.gates)
+        repository: Any = Gated(FolderRepository(self.folder / "services"), "catalogue", self.gates)
         self.invoker = Invoker(self.config, ledger, stores, launcher, repository)
         poster: Any = Gated(self.receiver, "receiver", self.gates)
         self.invoker.callbacks.poster = poster

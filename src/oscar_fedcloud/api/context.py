@@ -19,7 +19,7 @@ from starlette.requests import Request
 
 from oscar_fedcloud.access.auth import Identity, Resource, Verb, challenge, may
 from oscar_fedcloud.api.idempotency import Replies
-from oscar_fedcloud.api.readiness import Standing
+from oscar_fedcloud.api.readiness import ReadinessCache
 from oscar_fedcloud.daemon.invoker import Invoker
 from oscar_fedcloud.domain.services import Declared, NotFound
 from oscar_fedcloud.fdl import FdlError, Source, decode, read_json
@@ -29,7 +29,7 @@ from oscar_fedcloud.server.budget import Budget
 from oscar_fedcloud.server.limits import Limits
 from oscar_fedcloud.server.origin import is_yaml, media_type
 from oscar_fedcloud.server.problems import ApiError, invalid
-from oscar_fedcloud.server.request_metrics import Requests
+from oscar_fedcloud.server.request_metrics import RequestMetrics
 
 _DIGITS = 18  # of a number that fits into 64 bits
 _KEYS = ("key", "prefix")  # parameters that hold object keys, and so any bytes
@@ -45,14 +45,14 @@ class Api:
     replies: Replies = field(default_factory=Replies)
 
     @cached_property
-    def requests(self) -> Requests:
+    def requests(self) -> RequestMetrics:
         """Requests that were served."""
-        return Requests(self.registry)
+        return RequestMetrics(self.registry)
 
     @cached_property
-    def standing(self) -> Standing:
+    def standing(self) -> ReadinessCache:
         """The readiness of all parts."""
-        return Standing(self.invoker)
+        return ReadinessCache(self.invoker)
 
     @cached_property
     def budget(self) -> Budget:
@@ -65,7 +65,7 @@ class Api:
         return asyncio.Semaphore(self.limits.max_big_bodies)
 
 
-class Call:
+class RequestContext:
     """One request."""
 
     def __init__(self, request: Request, api: Api, identity: Identity) -> None:

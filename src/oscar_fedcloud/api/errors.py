@@ -13,13 +13,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Scope
 
-from oscar_fedcloud.catalogue.entries import StoreError
+from oscar_fedcloud.catalogue.entries import RepositoryError
 from oscar_fedcloud.domain.events import BadEvent, EventTooLarge
 from oscar_fedcloud.domain.services import Conflict, NotFound, NotStarted
 from oscar_fedcloud.fdl import FdlError
-from oscar_fedcloud.ledger import BadValue, LedgerUnavailable, StateError, Trouble
+from oscar_fedcloud.ledger import BadValue, LedgerTrouble, LedgerUnavailable, StateError
 from oscar_fedcloud.server.problems import ApiError, refuse
-from oscar_fedcloud.storage.errors import BucketNotEmpty, ProviderError, Refused, StoreFull
+from oscar_fedcloud.storage.errors import BucketNotEmpty, StoreError, StoreFull, WriteRefused
 
 log = structlog.get_logger(__name__)
 
@@ -33,10 +33,10 @@ _STATUS: Mapping[type[Exception], int] = {
     EventTooLarge: 413,
     BadEvent: 422,
     BadValue: 422,
-    Refused: 422,
+    WriteRefused: 422,
     StoreFull: 507,
-    ProviderError: 503,
     StoreError: 503,
+    RepositoryError: 503,
     ClientDisconnect: 400,
 }
 
@@ -65,8 +65,8 @@ def as_api_error(error: Exception) -> ApiError:
 
 
 def _ledger_error(error: LedgerUnavailable) -> ApiError:
-    detail = "the ledger is not available at the moment" if error.kind == Trouble.AWAY else str(error)
-    return ApiError(507 if error.kind == Trouble.FULL else 503, detail, headers={"Retry-After": "2"})
+    detail = "the ledger is not available at the moment" if error.kind == LedgerTrouble.AWAY else str(error)
+    return ApiError(507 if error.kind == LedgerTrouble.FULL else 503, detail, headers={"Retry-After": "2"})
 
 
 def respond(scope: Scope, error: Exception) -> Response:

@@ -6,23 +6,23 @@ from __future__ import annotations
 from starlette.responses import PlainTextResponse, Response
 
 from oscar_fedcloud.access.auth import Resource, may
-from oscar_fedcloud.api.context import Call
+from oscar_fedcloud.api.context import RequestContext
 from oscar_fedcloud.api.routing import TEXT, Route
 from oscar_fedcloud.api.v2 import views
 from oscar_fedcloud.server.encoding import answer
 
 
-async def health(call: Call) -> Response:
+async def health(call: RequestContext) -> Response:
     """OSCAR's health check, which clients compare letter by letter."""
     return PlainTextResponse("Ok")
 
 
-async def livez(call: Call) -> Response:
+async def livez(call: RequestContext) -> Response:
     """The process answers; a supervisor restarts it when this fails."""
     return PlainTextResponse("ok")
 
 
-async def readyz(call: Call) -> Response:
+async def readyz(call: RequestContext) -> Response:
     """Each part by name; 503 when one does not work. The administrator and the monitor see why."""
     told = may(call.identity, "read", Resource("figures"))
     found = await call.api.standing.parts()

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.responses import Response
 
-from oscar_fedcloud.api.context import Call
+from oscar_fedcloud.api.context import RequestContext
 from oscar_fedcloud.api.routing import TEXT, Route
 from oscar_fedcloud.daemon.invoker import Invoker
 
@@ -59,7 +59,7 @@ class CoreCollector:
         return family
 
 
-async def get_metrics(call: Call) -> Response:
+async def get_metrics(call: RequestContext) -> Response:
     """All figures in Prometheus' text format."""
     text = await asyncio.to_thread(generate_latest, call.api.registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

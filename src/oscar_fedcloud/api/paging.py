@@ -7,7 +7,7 @@ import base64
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from oscar_fedcloud.api.context import Call
+from oscar_fedcloud.api.context import RequestContext
 from oscar_fedcloud.api.routing import Parameter
 from oscar_fedcloud.server.problems import bad_cursor
 
@@ -20,7 +20,7 @@ PAGE = (
 )
 
 
-def page(call: Call, found: Sequence[T], cursor: Callable[[T], str]) -> tuple[Sequence[T], str]:
+def page(call: RequestContext, found: Sequence[T], cursor: Callable[[T], str]) -> tuple[Sequence[T], str]:
     """As many items as the query allows, all by default, and the cursor of the next page ("" = this is the last)."""
     limit = call.optional_number("limit", 1, _MOST)
     if limit is None or len(found) <= limit:
@@ -33,7 +33,7 @@ def cursor_of(name: str) -> str:
     return base64.urlsafe_b64encode(name.encode("utf-8", "surrogateescape")).decode("ascii")
 
 
-def named_by(call: Call) -> str:
+def named_by(call: RequestContext) -> str:
     """The name or key behind which the page begins that the query asks for. Raises ApiError 422."""
     cursor = call.query.get("cursor", "")
     try:

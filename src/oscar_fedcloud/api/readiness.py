@@ -13,7 +13,7 @@ from oscar_fedcloud.daemon.invoker import Invoker
 Parts = Mapping[str, Mapping[str, Any]]
 
 
-class Standing:
+class ReadinessCache:
     """Remembers the last look for ``age`` seconds."""
 
     def __init__(self, invoker: Invoker, age: float = 2.0) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from oscar_fedcloud.api import health, metrics
-from oscar_fedcloud.api.context import Call
+from oscar_fedcloud.api.context import RequestContext
 from oscar_fedcloud.api.openapi import document
 from oscar_fedcloud.api.oscar import logs, system
 from oscar_fedcloud.api.oscar import services as oscar_services
@@ -15,7 +15,7 @@ from oscar_fedcloud.api.v2 import apply, buckets, dead_letters, jobs, services
 from oscar_fedcloud.server.encoding import answer
 
 
-async def get_openapi(call: Call) -> Response:
+async def get_openapi(call: RequestContext) -> Response:
     """The OpenAPI 3.1 document of this API."""
     return answer(document(ROUTES, call.invoker.version))
 

@@ -15,14 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from oscar_fedcloud.access.auth import Kind, Resource, Verb, identify
-from oscar_fedcloud.api.context import Api, Call
+from oscar_fedcloud.api.context import Api, RequestContext
 from oscar_fedcloud.api.errors import respond
 from oscar_fedcloud.api.idempotency import MAX_KEY, claimed
 from oscar_fedcloud.domain.identity import digest
 from oscar_fedcloud.server.origin import check_document, check_origin
 from oscar_fedcloud.server.problems import ApiError, invalid
 
-Handler = Callable[[Call], Awaitable[Response]]
+Handler = Callable[[RequestContext], Awaitable[Response]]
 BYTES = "application/octet-stream"
 TEXT = "text/plain"
 MAX_PARAMETER = 4096  # characters; a key has at most 1,024 bytes
@@ -118,11 +118,13 @@ def serve(route: Route, api: Api) -> Iterator[starlette.routing.Route]:
 
 
 async def _answer(route: Route, api: Api, request: Request) -> Response:
-    with closing(Call(request, api, identify(request.headers, api.invoker.config, api.invoker.catalogue))) as call:
+    with closing(
+        RequestContext(request, api, identify(request.headers, api.invoker.config, api.invoker.catalogue))
+    ) as call:
         return await _handle(route, call)
 
 
-async def _handle(route: Route, call: Call) -> Response:
+async def _handle(route: Route, call: RequestContext) -> Response:
     call.demand(route.action, Resource(route.kind, call.param("name")))
     check_origin(route.method, call.request.headers)
     if route.own:
@@ -145,13 +147,13 @@ async def _handle(route: Route, call: Call) -> Response:
     )
 
 
-def _check_lengths(call: Call) -> None:
+def _check_lengths(call: RequestContext) -> None:
     for name, value in call.query.items():
         if len(value) > MAX_PARAMETER:
             raise invalid(f"query.{name}", value[:40] + "…", f"{name} has {len(value)} characters", _SHORTER)
 
 
-def _check_query(route: Route, call: Call) -> None:
+def _check_query(route: Route, call: RequestContext) -> None:
     known = [one.name for one in route.parameters if one.place == "query"]
     for name, value in call.query.items():
         if name not in known:

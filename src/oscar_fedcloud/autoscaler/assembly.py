@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oscar_fedcloud.autoscaler.clouds import build
-from oscar_fedcloud.autoscaler.cluster.backlog import Invoker
+from oscar_fedcloud.autoscaler.cluster.backlog import InvokerAnswer
 from oscar_fedcloud.autoscaler.cluster.lease import Lease
 from oscar_fedcloud.autoscaler.cluster.observe import Observer
-from oscar_fedcloud.autoscaler.config.settings import Config
+from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig
 from oscar_fedcloud.autoscaler.controller import Controller
-from oscar_fedcloud.autoscaler.machines.context import Context
+from oscar_fedcloud.autoscaler.machines.context import ActionContext
 from oscar_fedcloud.autoscaler.machines.events import Event, EventPoster
 from oscar_fedcloud.autoscaler.machines.machines import MachineStore
-from oscar_fedcloud.autoscaler.machines.pool_health_store import HealthBook
+from oscar_fedcloud.autoscaler.machines.pool_health_store import PoolHealthStore
 from oscar_fedcloud.autoscaler.machines.userdata import find_cluster
-from oscar_fedcloud.autoscaler.model import Pool, Rules, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Pool, Rules
 from oscar_fedcloud.autoscaler.reporting.history import History
 from oscar_fedcloud.autoscaler.reporting.metrics import Figures
 from oscar_fedcloud.config import ConfigError
@@ -33,7 +33,7 @@ _FIRST_LOOK = 30.0  # s until all lists of the cluster must be read
 
 
 async def make_controller(
-    config: Config,
+    config: AutoscalerConfig,
     client: KubeClient,
     *,
     dry_run: bool = False,
@@ -50,13 +50,13 @@ async def make_controller(
         found = observer.pod(event.about) if event.kind == "Pod" else None
         return found.uid if found else ""
 
-    context = Context(
+    context = ActionContext(
         client=client,
         config=config,
         cluster=await find_cluster(config),
         clouds={name: build(name, config.cluster, settings) for name, settings in config.clouds.items()},
         machines=MachineStore(client),
-        health=HealthBook(client, config.namespace),
+        health=PoolHealthStore(client, config.namespace),
         events=EventPoster(client, uid_of),
         figures=Figures(),
         history=History(await asyncio.to_thread(_history_file, config)),
@@ -66,7 +66,7 @@ async def make_controller(
     return Controller(context, observer, lease, dry_run=dry_run, record_to=record_to, tick=tick)
 
 
-def _history_file(config: Config) -> Path:
+def _history_file(config: AutoscalerConfig) -> Path:
     folder = Path(config.data_dir)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
@@ -74,27 +74,27 @@ def _history_file(config: Config) -> Path:
     return folder / "history.db"
 
 
-def make_observer(config: Config, client: KubeClient) -> Observer:
+def make_observer(config: AutoscalerConfig, client: KubeClient) -> Observer:
     """What watches the cluster and asks the invoker. Raises ConfigError."""
     given = config.invoker
-    return Observer(client, invoker=Invoker(given.url, given.authorization, given.verify) if given else None)
+    return Observer(client, invoker=InvokerAnswer(given.url, given.authorization, given.verify) if given else None)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Inspection:
     """How things stand, and what decides about them."""
 
-    snapshot: Snapshot
+    snapshot: ClusterSnapshot
     pools: Sequence[Pool]
     rules: Rules
 
 
-async def look(config: Config) -> Look:
+async def look(config: AutoscalerConfig) -> Inspection:
     """Look once, without changing anything. Raises ConfigError, KubeError."""
     client = KubeClient(config.kubeconfig)
     try:
         observer = make_observer(config, client)
-        machines, health = MachineStore(client), HealthBook(client, config.namespace)
+        machines, health = MachineStore(client), PoolHealthStore(client, config.namespace)
         await machines.load()
         await health.load()
         watching = asyncio.create_task(observer.run())
@@ -105,7 +105,7 @@ async def look(config: Config) -> Look:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
-        return Look(snapshot, config.model_pools(), config.rules())
+        return Inspection(snapshot, config.model_pools(), config.rules())
     finally:
         await client.close()
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from oscar_fedcloud.autoscaler.machines import reconcile_clouds as sync
-from oscar_fedcloud.autoscaler.machines.context import Context
+from oscar_fedcloud.autoscaler.machines.context import ActionContext
 from oscar_fedcloud.autoscaler.machines.executor import Actor
-from oscar_fedcloud.autoscaler.model import Decision, Pool, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Decision, Pool
 from oscar_fedcloud.autoscaler.planning.decide import decide
 from oscar_fedcloud.autoscaler.planning.recording import record
 from oscar_fedcloud.autoscaler.reporting.sampler import Sampler
@@ -46,7 +46,7 @@ class Controller:
 
     def __init__(
         self,
-        context: Context,
+        context: ActionContext,
         observer: Observer,
         lease: Lease | None,
         *,
@@ -153,7 +153,7 @@ class Controller:
             self.actor.greet(snapshot.nodes)
             self.actor.carry_out(self.decision, self._noticed)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> ClusterSnapshot:
         """How things stand, with our own machines as we know them."""
         context = self.context
         return self.observer.snapshot(
@@ -167,7 +167,7 @@ class Controller:
         """The pools as they are configured now."""
         return {pool.name: pool for pool in self.context.config.model_pools()}
 
-    def _say(self, snapshot: Snapshot) -> None:
+    def _say(self, snapshot: ClusterSnapshot) -> None:
         """The decision in the log and, if wished, in the record."""
         decision = self.decision
         for order in decision.launches:

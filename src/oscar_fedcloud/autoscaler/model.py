@@ -44,7 +44,7 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class SchedulingGroup:
     """All that decides where a Pod fits; Pods of one shape are packed together.
 
     terms: required node affinity, any of which must hold, each with all its requirements; () = no wish.
@@ -70,7 +70,7 @@ class Demand:
     the scheduler has not judged them yet: they keep nodes, but ask for none by themselves.
     """
 
-    shape: Shape
+    shape: SchedulingGroup
     count: int
     pods: tuple[str, ...] = ()
     service: str = ""
@@ -97,7 +97,7 @@ class NodeView:
     created: float = 0.0
     jobs: int = 0
     held: int = 0
-    movable: tuple[Shape, ...] = ()
+    movable: tuple[SchedulingGroup, ...] = ()
     protected: str = ""
     pinned: tuple[tuple[tuple[str, str], ...], ...] = ()  # anti-affinity label sets of Pods there
     pod_labels: tuple[tuple[tuple[str, str], ...], ...] = ()  # of Pods there, when anti-affinity looks at them
@@ -134,7 +134,7 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SiteLimits:
     """Of the whole cluster, our nodes only; None = none."""
 
     nodes: int | None = None
@@ -150,7 +150,7 @@ class Rules:
     that are not, nothing is removed.
     """
 
-    limits: Limits = field(default_factory=Limits)
+    limits: SiteLimits = field(default_factory=SiteLimits)
     cordon_pause: float = 5.0
     unready_share: float = 0.45
 
@@ -186,7 +186,7 @@ class PoolHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ClusterSnapshot:
     """All that a decision is made from; can be written down and read again (record, replay, what-if).
 
     trustworthy: False while the API or watches are interrupted: then nothing is removed. clouds_away: those that do
@@ -198,7 +198,9 @@ class Snapshot:
     nodes: Mapping[str, NodeView]
     machines: Mapping[str, MachineView]
     health: Mapping[str, PoolHealth] = field(default_factory=dict)
-    daemons: tuple[Shape, ...] = ()  # of DaemonSets, whose Pods a new node of ours would get if they fit there
+    daemons: tuple[
+        SchedulingGroup, ...
+    ] = ()  # of DaemonSets, whose Pods a new node of ours would get if they fit there
     trustworthy: bool = True
     clouds_away: frozenset[str] = frozenset()
 
@@ -231,7 +233,7 @@ class Removal:
 class Refusal:
     """Demand that no pool can serve: for each pool the reason, e.g. {"gpu": "taint gpu=yes is not tolerated"}."""
 
-    shape: Shape
+    shape: SchedulingGroup
     count: int
     pods: tuple[str, ...]
     reasons: Mapping[str, str]

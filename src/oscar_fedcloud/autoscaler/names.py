@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 
-from oscar_fedcloud.kube import Resource
+from oscar_fedcloud.kube import ResourceType
 
 GROUP = "oscar.fedcloud.eu"
 VERSION = "v1"
@@ -18,10 +18,10 @@ MANAGER = "oscar-autoscaler"  # who changed a field or reports an event, as kube
 POOL_LABEL = f"{GROUP}/pool"  # on our nodes and machines: the pool
 CORDONED = f"{GROUP}/cordoned"  # annotation of a node that we cordoned, so that we never undo someone else's cordon
 
-MACHINES = Resource(API_VERSION, PLURAL)
-NODES = Resource("v1", "nodes")
-PODS = Resource("v1", "pods")
-TOKENS = Resource("v1", "secrets", "kube-system")
+MACHINES = ResourceType(API_VERSION, PLURAL)
+NODES = ResourceType("v1", "nodes")
+PODS = ResourceType("v1", "pods")
+TOKENS = ResourceType("v1", "secrets", "kube-system")
 
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, so no words; no 0, 1 and 3, which are read as letters
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"

@@ -13,8 +13,8 @@ import structlog
 from oscar_fedcloud.autoscaler.clouds import build
 from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError
 from oscar_fedcloud.autoscaler.config.loading import load
-from oscar_fedcloud.autoscaler.config.settings import Config
-from oscar_fedcloud.autoscaler.machines.context import Context
+from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig
+from oscar_fedcloud.autoscaler.machines.context import ActionContext
 from oscar_fedcloud.autoscaler.machines.userdata import find_cluster
 from oscar_fedcloud.config import ConfigError
 
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 FIXED = ("cluster", "kubeconfig", "listen", "data_dir", "namespace", "invoker", "external", "lease_duration")
 
 
-async def reload(context: Context, path: Path) -> bool:
+async def reload(context: ActionContext, path: Path) -> bool:
     """Read the file again and use it, whole or not at all. Whether it is in use now."""
     try:
         wanted = await asyncio.to_thread(load, path)
@@ -46,7 +46,7 @@ async def reload(context: Context, path: Path) -> bool:
     return True
 
 
-def keep_fixed(former: Config, wanted: Config) -> Config:
+def keep_fixed(former: AutoscalerConfig, wanted: AutoscalerConfig) -> AutoscalerConfig:
     """The wanted configuration with those settings that only a restart changes as they were."""
     later = [name for name in FIXED if getattr(former, name) != getattr(wanted, name)]
     if later:
@@ -54,7 +54,7 @@ def keep_fixed(former: Config, wanted: Config) -> Config:
     return msgspec.structs.replace(wanted, **{name: getattr(former, name) for name in later})
 
 
-async def _clouds(context: Context, wanted: Config) -> Mapping[str, Cloud]:
+async def _clouds(context: ActionContext, wanted: AutoscalerConfig) -> Mapping[str, Cloud]:
     """The clouds of a configuration; those whose settings are the same stay. Raises ConfigError, CloudError."""
     found: dict[str, Cloud] = {}
     for name, settings in wanted.clouds.items():

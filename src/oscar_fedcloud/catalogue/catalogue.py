@@ -36,7 +36,7 @@ Write = Callable[[Sequence[Entry], Sequence[str]], dict[str, Exception]]  # as S
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenChange:
     """What was stored of a change, and what was not, by name of the service."""
 
     entries: tuple[Entry, ...]
@@ -202,7 +202,7 @@ class Catalogue:
         token = service.token or (old.token if old else "")
         return replace(service, token=token, owner=service.owner or "cluster_admin")
 
-    def write(self, change: Change, plan: Plan, write: Write | None = None) -> Written:
+    def write(self, change: Change, plan: Plan, write: Write | None = None) -> WrittenChange:
         """Store what the plan says, by ``write`` or the store's own. Blocks; memory is left to ``take_over``."""
         wanted = {service.name: service for service in change.documents}
         moment = time.time() if change.declared is None else change.declared
@@ -213,9 +213,9 @@ class Catalogue:
             if item.action in ("create", "update")
         ]
         failures = (write or self.repository.write)(entries, removed)
-        return Written(tuple(entry for entry in entries if entry.name not in failures), failures)
+        return WrittenChange(tuple(entry for entry in entries if entry.name not in failures), failures)
 
-    def take_over(self, plan: Plan, written: Written) -> None:
+    def take_over(self, plan: Plan, written: WrittenChange) -> None:
         """Show in memory what was written. Belongs to the event loop, on which everybody else reads."""
         for item in plan.items:
             if item.action == "delete" and item.name not in written.failures:

@@ -8,15 +8,15 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oscar_fedcloud.catalogue.catalogue import Catalogue, Write, Written
+from oscar_fedcloud.catalogue.catalogue import Catalogue, Write, WrittenChange
 from oscar_fedcloud.catalogue.ports import ChangeListener, JobCanceller
-from oscar_fedcloud.catalogue.reconciler import Place, Reconciler, places_of
+from oscar_fedcloud.catalogue.reconciler import BucketRef, Reconciler, buckets_of
 from oscar_fedcloud.catalogue.rules import Rule
 from oscar_fedcloud.domain.services import Change, Plan
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.storage.errors import BucketMissing
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 
 class Changes:
@@ -30,7 +30,7 @@ class Changes:
         catalogue: Catalogue,
         reconciler: Reconciler,
         jobs: JobCanceller,
-        providers: Stores,
+        providers: StoreRegistry,
         rules: Sequence[Rule] = (),
     ) -> None:
         self.catalogue = catalogue
@@ -53,7 +53,7 @@ class Changes:
     async def apply(self, change: Change) -> Plan:
         """Do a change: documents are durable when this returns; buckets, rules and keys follow.
 
-        Raises as ``plan``, and StoreError, ProviderError. What fails for one service is done for the others.
+        Raises as ``plan``, and RepositoryError, StoreError. What fails for one service is done for the others.
         """
         task = asyncio.create_task(self._apply(change), name="change of the catalogue")
         self._under_way.add(task)
@@ -80,12 +80,12 @@ class Changes:
             except Exception as error:  # the service is gone nevertheless, and everybody must be told
                 failures.append(error)
         changed = {item.name for item in plan.items if item.action in ("update", "delete")} - written.failures.keys()
-        self._announce(written, {place for name in changed for place in places_of(before[name])}, change.data)
+        self._announce(written, {place for name in changed for place in buckets_of(before[name])}, change.data)
         if failures:
             raise failures[0]
         return plan
 
-    def _announce(self, written: Written, left: set[Place], data: str) -> None:
+    def _announce(self, written: WrittenChange, left: set[BucketRef], data: str) -> None:
         """Tell everybody what was written. left: the buckets that changed services had before."""
         if data == "delete":
             left &= self._places_in_use()  # the others are gone, and must not be made again
@@ -101,13 +101,13 @@ class Changes:
             if provider := self.providers.get(provider_id):
                 await self.providers.run(provider_id, provider.drop_credential, credential)
         if delete_data:
-            for provider_id, bucket in sorted(places_of(service) - self._places_in_use()):
+            for provider_id, bucket in sorted(buckets_of(service) - self._places_in_use()):
                 if provider := self.providers.get(provider_id):
                     with contextlib.suppress(BucketMissing):
                         await self.providers.run(provider_id, provider.delete_bucket, bucket, True)
 
-    def _places_in_use(self) -> set[Place]:
-        return {place for service in self.catalogue.services.values() for place in places_of(service)}
+    def _places_in_use(self) -> set[BucketRef]:
+        return {place for service in self.catalogue.services.values() for place in buckets_of(service)}
 
     async def rollback(self, name: str, revision: int | None) -> Plan:
         """Declare an earlier revision again, as a new one (None = the one before). Raises NotFound."""

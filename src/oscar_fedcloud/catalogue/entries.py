@@ -34,7 +34,7 @@ class ServiceRepository(Protocol):
     """Keeps entries. What is not ``async`` blocks and is called in threads, but for ``keys`` and ``report``."""
 
     async def open(self) -> None:
-        """Make the store ready, on the event loop. Raises StoreError."""
+        """Make the store ready, on the event loop. Raises RepositoryError."""
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -43,31 +43,31 @@ class ServiceRepository(Protocol):
         """The store as a part of the daemon with whether it works; empty if it cannot fail by itself."""
 
     def load(self) -> list[Entry]:
-        """All current entries. Raises StoreError."""
+        """All current entries. Raises RepositoryError."""
 
     def write(self, entries: Sequence[Entry], removed: Sequence[str]) -> dict[str, Exception]:
         """Keep these entries and forget these services with all that belongs to them.
 
-        Returns what failed, by name: Conflict (somebody else changed the service meanwhile) or StoreError.
+        Returns what failed, by name: Conflict (somebody else changed the service meanwhile) or RepositoryError.
         """
 
     def save_inputs(self, entry: Entry) -> None:
-        """The same revision of a service, of whose inputs more is known now. Raises StoreError."""
+        """The same revision of a service, of whose inputs more is known now. Raises RepositoryError."""
 
     def history(self, name: str) -> list[Entry]:
-        """Earlier entries of a service, newest first. Raises StoreError."""
+        """Earlier entries of a service, newest first. Raises RepositoryError."""
 
     def keys(self, name: str) -> Mapping[str, Credential]:
         """The service's storage keys by provider id, from memory or a small file."""
 
     def save_keys(self, name: str, keys: Mapping[str, Credential]) -> None:
-        """Replace the service's storage keys. Raises StoreError."""
+        """Replace the service's storage keys. Raises RepositoryError."""
 
     def report(self, name: str) -> None:
         """The standing of a service has changed."""
 
 
-class StoreError(Exception):
+class RepositoryError(Exception):
     """The catalogue's store does not answer or refuses; the message says what. Trying again may help."""
 
 

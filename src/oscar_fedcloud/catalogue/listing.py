@@ -19,7 +19,7 @@ from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.storage.errors import UnusableRows
 from oscar_fedcloud.storage.ports import ObjectReader
 from oscar_fedcloud.storage.rows import look_up, some_rows
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ _SKEW = 1.5  # s: a clock difference below this is rounding of the store's HTTP 
 class Lister:
     """Lists prefixes for the reconciler, and hands over what no event told of."""
 
-    def __init__(self, catalogue: Catalogue, ledger: Ledger, stores: Stores, intake: EventIntake) -> None:
+    def __init__(self, catalogue: Catalogue, ledger: Ledger, stores: StoreRegistry, intake: EventIntake) -> None:
         self.catalogue = catalogue
         self.ledger = ledger
         self.stores = stores

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
-from oscar_fedcloud.catalogue.entries import StoreError
+from oscar_fedcloud.catalogue.entries import RepositoryError
 from oscar_fedcloud.catalogue.listing import Lister
 from oscar_fedcloud.catalogue.ports import ReadyListener
 from oscar_fedcloud.domain.services import ServiceState
@@ -28,14 +28,14 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.runtime.unexpected import report
 from oscar_fedcloud.runtime.waiting import in_words, wait
-from oscar_fedcloud.storage.errors import ProviderError
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.errors import StoreError
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 log = structlog.get_logger(__name__)
 
 _LISTINGS = 4  # at the same time, since each holds up to a thousand objects
 _RETRY = 5.0  # s until services in error are tried again
-Place = tuple[str, str]  # provider, bucket
+BucketRef = tuple[str, str]  # provider, bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Intervals:
 class Work:
     """What is to do at one store."""
 
-    places: set[Place] = field(default_factory=set)  # buckets to look at
+    places: set[BucketRef] = field(default_factory=set)  # buckets to look at
     listings: set[Prefix] = field(default_factory=set)
     everything: bool = False  # list every input
 
@@ -58,7 +58,7 @@ class Work:
 class Reconciler:
     """One task that reconciles, and a few that make keys."""
 
-    def __init__(self, catalogue: Catalogue, providers: Stores, lister: Lister, intervals: Intervals) -> None:
+    def __init__(self, catalogue: Catalogue, providers: StoreRegistry, lister: Lister, intervals: Intervals) -> None:
         self.catalogue = catalogue
         self.providers = providers
         self.lister = lister
@@ -66,13 +66,13 @@ class Reconciler:
         self._listeners: list[ReadyListener] = []
         self.repairs = 0  # rules that had to be written again
         self._dirty: set[str] = set()
-        self._left: set[Place] = set()  # buckets of removed services, whose rules must go
+        self._left: set[BucketRef] = set()  # buckets of removed services, whose rules must go
         self._requested: set[tuple[str, Prefix]] = set()
         self._wake = asyncio.Event()
         self._keys: asyncio.Queue[str] = asyncio.Queue()
         self._retry_at = math.inf  # when services in error are tried again
-        self._unsettled: dict[str, set[Place]] = {}  # service -> its buckets that are still to be looked at
-        self._results: dict[Place, bool | str] = {}  # of the last look; a string = what went wrong
+        self._unsettled: dict[str, set[BucketRef]] = {}  # service -> its buckets that are still to be looked at
+        self._results: dict[BucketRef, bool | str] = {}  # of the last look; a string = what went wrong
         self._work: dict[str, Work] = {}  # store -> what is to do there next
         self._listing_problems: dict[str, str] = {}  # input -> why its last listing failed
         self._lanes: dict[str, asyncio.Task[None]] = {}  # store -> the work under way
@@ -104,7 +104,7 @@ class Reconciler:
             return False
         return key_stores_of(self.catalogue.services[name], self.providers) <= keys
 
-    def changed(self, services: Iterable[str], left: Iterable[Place] = ()) -> None:
+    def changed(self, services: Iterable[str], left: Iterable[BucketRef] = ()) -> None:
         """These services were declared, changed or removed; ``left``: the buckets that they had before."""
         self._dirty.update(services)
         self._left.update(left)
@@ -112,7 +112,7 @@ class Reconciler:
 
     def bucket_missing(self, provider: str, bucket: str) -> None:
         """A bucket turned out to be missing: the services that use it are not ready until it is made again."""
-        users = [name for name, one in self.catalogue.services.items() if (provider, bucket) in places_of(one)]
+        users = [name for name, one in self.catalogue.services.items() if (provider, bucket) in buckets_of(one)]
         names = [name for name in users if self.catalogue.states[name][0] == "ready"]
         for name in names:
             self.catalogue.set_state(name, "pending", f"bucket {bucket} is missing at {provider}, it is made again")
@@ -132,7 +132,7 @@ class Reconciler:
                 try:
                     await self.providers.run(site.id, site.ensure_bucket, bucket)
                     break
-                except ProviderError as error:
+                except StoreError as error:
                     log.warning("the site's own bucket cannot be made", bucket=bucket, error=str(error))
                     await asyncio.sleep(_RETRY)
 
@@ -167,7 +167,7 @@ class Reconciler:
         self._dirty, self._left, self._requested = set(), set(), set()
         names = [name for name in (self.catalogue.services if check else dirty) if name in self.catalogue.services]
         for name in names:
-            places = places_of(self.catalogue.services[name])
+            places = buckets_of(self.catalogue.services[name])
             left = left | places
             if name in dirty or self.catalogue.states[name][0] == "error":
                 self._unsettled[name] = {place for place in places if place[0] in self.providers}
@@ -224,7 +224,7 @@ class Reconciler:
                 if name in self.catalogue.services:
                     self._settle(name)
 
-    async def _place(self, place: Place) -> bool | str:
+    async def _place(self, place: BucketRef) -> bool | str:
         """Make one bucket and its rules right. True = its rules were written, a string = what went wrong."""
         provider_id, bucket = place
         provider = self.providers.get(provider_id)
@@ -234,14 +234,14 @@ class Reconciler:
         try:
             await self.providers.run(provider_id, provider.ensure_bucket, bucket)
             wrote = await self.providers.run(provider_id, provider.ensure_rules, bucket, prefixes)
-        except ProviderError as error:
+        except StoreError as error:
             log.warning("bucket not as declared", provider=provider_id, bucket=bucket, error=str(error))
             return str(error)
         if wrote:
             self.repairs += 1
         return wrote
 
-    async def _list(self, provider_id: str, repaired: set[Place], work: Work) -> None:
+    async def _list(self, provider_id: str, repaired: set[BucketRef], work: Work) -> None:
         """List what may hold objects that no event told, and every input that has no baseline yet."""
         wanted = dict.fromkeys(work.listings, False)  # prefix -> whether what is gone shall be forgotten
         unlisted = self.catalogue.without_baseline()
@@ -260,7 +260,7 @@ class Reconciler:
                 return
             try:
                 await self.lister.look(provider, where, prune=prune)
-            except (ProviderError, LedgerUnavailable, StoreError) as error:
+            except (StoreError, LedgerUnavailable, RepositoryError) as error:
                 log.warning("listing failed, it will be repeated", provider=provider_id, error=str(error))
                 self._listing_problems[f"{provider_id}/{where.bucket}/{where.prefix}"] = str(error)
             else:
@@ -269,7 +269,7 @@ class Reconciler:
     def _settle(self, name: str) -> None:
         """A service whose buckets stand waits for its key; one whose buckets do not is in error."""
         service = self.catalogue.services[name]
-        found = [self._results.get(place) for place in places_of(service)]
+        found = [self._results.get(place) for place in buckets_of(service)]
         problems = [result for result in found if isinstance(result, str)]
         waiting = [key for key, state in self.catalogue.entries[name].inputs.items() if not state.baselined]
         if problems:
@@ -289,7 +289,7 @@ class Reconciler:
                 continue
             try:
                 await self._make_key(service)
-            except (ProviderError, StoreError) as error:
+            except (StoreError, RepositoryError) as error:
                 log.warning("no key for a service", service=name, error=str(error))
                 self._set_state(name, "error", str(error))
             except Exception as error:  # of this service alone: the next ones get theirs
@@ -319,15 +319,15 @@ class Reconciler:
             self._wake.set()
 
 
-def places_of(service: Service) -> set[Place]:
+def buckets_of(service: Service) -> set[BucketRef]:
     """The buckets of a service's inputs and outputs."""
     inputs = {(source.storage_provider, source.bucket) for source in service.input}
     return inputs | {(target.storage_provider, target.bucket) for target in service.output}
 
 
-def key_stores_of(service: Service, stores: Stores) -> set[str]:
+def key_stores_of(service: Service, stores: StoreRegistry) -> set[str]:
     """Return the stores where a service needs a key: those of its inputs and outputs, and the site's own.
 
     Stores that only a service's outputs name are left out: their keys are in its FDL.
     """
-    return {store for store, _ in places_of(service) if store in stores} | {stores.site_store.id}
+    return {store for store, _ in buckets_of(service) if store in stores} | {stores.site_store.id}

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 from oscar_fedcloud.catalogue.entries import ServiceRepository
-from oscar_fedcloud.catalogue.store import FolderStore
+from oscar_fedcloud.catalogue.store import FolderRepository
 from oscar_fedcloud.config import Config
 
 
 def make_repository(config: Config) -> ServiceRepository:
     """Return the repository that keeps the declared services."""
     if config.catalogue.type == "folder":
-        return FolderStore(config.data / "services")
-    from oscar_fedcloud.catalogue.kubernetes.store import KubernetesStore  # of the extra "kubernetes"
+        return FolderRepository(config.data / "services")
+    from oscar_fedcloud.catalogue.kubernetes.store import KubernetesRepository  # of the extra "kubernetes"
     from oscar_fedcloud.kube import KubeClient
 
     access = config.catalogue
-    return KubernetesStore(KubeClient(access.kubeconfig, access.context), access.namespace, access.revisions)
+    return KubernetesRepository(KubeClient(access.kubeconfig, access.context), access.namespace, access.revisions)

@@ -22,10 +22,10 @@ from oscar_fedcloud.runtime.waiting import in_words
 
 log = structlog.get_logger(__name__)
 
-__all__ = ["Entry", "FolderStore", "InputState", "write_atomically"]
+__all__ = ["Entry", "FolderRepository", "InputState", "write_atomically"]
 
 
-class FolderStore:
+class FolderRepository:
     """Catalogue store in a folder. Not safe for several writers; the daemon holds the only one."""
 
     def __init__(self, folder: Path) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 
-from oscar_fedcloud.cli.checking import CommandError, Verdict, documents, with_answer
+from oscar_fedcloud.cli.checking import CheckError, CheckResult, documents, with_answer
 
 _TIMEOUT = 60.0  # s
 
 
-def ask(server: str, username: str, verdicts: Sequence[Verdict]) -> list[Verdict]:
+def ask(server: str, username: str, verdicts: Sequence[CheckResult]) -> list[CheckResult]:
     """Return the verdicts with what the server says of all services together. Raises CommandError.
 
     The password or token is taken from the environment (OSCAR_PASSWORD, OSCAR_TOKEN), so that it is in no list of
@@ -37,16 +37,16 @@ def ask(server: str, username: str, verdicts: Sequence[Verdict]) -> list[Verdict
         )
         document = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise CommandError(f"{server} cannot be reached: {error or type(error).__name__}") from error
+        raise CheckError(f"{server} cannot be reached: {error or type(error).__name__}") from error
     except ValueError as error:
-        raise CommandError(f"{server} does not answer as an invoker does; give the base URL of its API") from error
+        raise CheckError(f"{server} does not answer as an invoker does; give the base URL of its API") from error
     return _heard(server, answer.status_code, document, verdicts)
 
 
-def _heard(server: str, status: int, document: Any, verdicts: Sequence[Verdict]) -> list[Verdict]:
+def _heard(server: str, status: int, document: Any, verdicts: Sequence[CheckResult]) -> list[CheckResult]:
     if isinstance(document, dict) and status == 200:
         return with_answer(verdicts, (), document.get("warnings", ()))
     if isinstance(document, dict) and document.get("errors"):
         return with_answer(verdicts, document["errors"], ())
     detail = document.get("detail", "") if isinstance(document, dict) else ""
-    raise CommandError(f"{server} does not make a plan (HTTP status {status}): {detail or 'no reason is given'}")
+    raise CheckError(f"{server} does not make a plan (HTTP status {status}): {detail or 'no reason is given'}")

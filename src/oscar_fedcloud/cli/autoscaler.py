@@ -14,7 +14,7 @@ from oscar_fedcloud import __version__
 from oscar_fedcloud.cli.streams import guard
 
 if TYPE_CHECKING:
-    from oscar_fedcloud.autoscaler.config.settings import Config
+    from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig
 
 _PROGRAM = "oscar-autoscaler"
 _EXITS = """\
@@ -153,7 +153,7 @@ def _run(options: argparse.Namespace) -> int:
         return _serve(config, options)
 
 
-def _serve(config: Config, options: argparse.Namespace) -> int:
+def _serve(config: AutoscalerConfig, options: argparse.Namespace) -> int:
     import uvloop  # here: not needed to check a configuration
 
     from oscar_fedcloud.cli.autoscaler_daemon import serve

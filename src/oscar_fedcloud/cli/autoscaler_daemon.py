@@ -16,7 +16,7 @@ import uvicorn
 
 from oscar_fedcloud import __version__
 from oscar_fedcloud.autoscaler.assembly import make_controller
-from oscar_fedcloud.autoscaler.config.settings import Config
+from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig
 from oscar_fedcloud.autoscaler.config.validation import external_config
 from oscar_fedcloud.autoscaler.controller import Controller
 from oscar_fedcloud.autoscaler.external_fleet import DrivenFleet
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 _ALIVE = 10.0  # s between words to the service manager's watchdog
 
 
-async def serve(config: Config, path: Path, *, dry_run: bool, record_to: Path | None) -> int:
+async def serve(config: AutoscalerConfig, path: Path, *, dry_run: bool, record_to: Path | None) -> int:
     """Serve until a signal comes (0), or the autoscaler fails (1). Raises ConfigError, CloudError, OSError."""
     client = KubeClient(config.kubeconfig)
     controller = await make_controller(config, client, dry_run=dry_run, record_to=record_to, tick=Heartbeat())
@@ -64,7 +64,7 @@ async def _serving_cluster_autoscaler(controller: Controller) -> AsyncIterator[N
 async def _serve(controller: Controller, path: Path) -> int:
     config = controller.context.config
     listener = socket.create_server((config.host, config.port), family=address_family(config.host))
-    server = Server(
+    server = AutoscalerServer(
         uvicorn.Config(create_app(controller), lifespan="off", access_log=False, log_config=None, loop="none")
     )
     work = asyncio.create_task(controller.run(), name="controller")
@@ -84,7 +84,7 @@ async def _serve(controller: Controller, path: Path) -> int:
     return 1 if failed else 0
 
 
-class Server(uvicorn.Server):
+class AutoscalerServer(uvicorn.Server):
     """Leaves signals to us: uvicorn would raise the one that ended it once more, and we still have to clean up."""
 
     @contextlib.contextmanager
@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _listen_to_signals(controller: Controller, server: Server, path: Path) -> None:
+def _listen_to_signals(controller: Controller, server: AutoscalerServer, path: Path) -> None:
     reloads: set[asyncio.Task[bool]] = set()
 
     def begin_reload() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from oscar_fedcloud.autoscaler.assembly import Look, look
+from oscar_fedcloud.autoscaler.assembly import Inspection, look
 from oscar_fedcloud.autoscaler.config.loading import load
 from oscar_fedcloud.autoscaler.machines.machines import MachineStore
 from oscar_fedcloud.autoscaler.model import Decision, MachineView
@@ -117,7 +117,7 @@ def replay_file(options: argparse.Namespace) -> int:
     return 3 if differs else 0
 
 
-def _look(options: argparse.Namespace) -> Look:
+def _look(options: argparse.Namespace) -> Inspection:
     return asyncio.run(look(load(options.config)))
 
 

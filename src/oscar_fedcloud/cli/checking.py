@@ -39,12 +39,12 @@ STDIN = "-"
 _SENT = re.compile(r"services\[(\d+)\]")
 
 
-class CommandError(Exception):
+class CheckError(Exception):
     """What was asked cannot be done; the message says why and what would help."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckResult:
     """What there is to say of an FDL file.
 
     name: of the file, as in messages. fdl: what it declares, None when there are problems. problems, warnings: with
@@ -63,7 +63,7 @@ class Verdict:
         return self.fdl.services if self.fdl else ()
 
 
-def check(path: Path, any_store: bool = False) -> Verdict:
+def check(path: Path, any_store: bool = False) -> CheckResult:
     """Check one FDL file (``-`` is standard input) with the scripts that it names. Raises CommandError.
 
     any_store: take stores that no server of this version can use, since a server will be asked.
@@ -71,16 +71,16 @@ def check(path: Path, any_store: bool = False) -> Verdict:
     return _with_loops([_check_file(path, any_store)])[0]
 
 
-def check_all(path: Path, any_store: bool = False) -> list[Verdict]:
+def check_all(path: Path, any_store: bool = False) -> list[CheckResult]:
     """Check one FDL file, or all in a folder and below it, with the loops through several. Raises CommandError."""
     if str(path) == STDIN or not path.is_dir():
         return [check(path, any_store)]
     try:
         files = fdl_files(path)
     except OSError as error:
-        raise CommandError(f"{error.filename} cannot be read: {error.strerror}") from error
+        raise CheckError(f"{error.filename} cannot be read: {error.strerror}") from error
     if not files:
-        raise CommandError(f"the folder {path} holds no FDL file; name its FDL files {FDL_NAMES}")
+        raise CheckError(f"the folder {path} holds no FDL file; name its FDL files {FDL_NAMES}")
     return _with_loops(_with_other_names([_check_in_folder(Path(file), any_store) for file in files]))
 
 
@@ -89,14 +89,14 @@ def warning_line(warning: FdlProblem) -> str:
     return f"{warning.file}:{warning.line}:{warning.column}: warning: {warning.path} {warning.message}"
 
 
-def documents(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
+def documents(verdicts: Iterable[CheckResult]) -> list[dict[str, Any]]:
     """Return the documents of all services, with scripts in place, as ``POST /v2/services:apply`` takes them."""
     return [to_document(service) for verdict in verdicts for service in verdict.services]
 
 
 def with_answer(
-    verdicts: Sequence[Verdict], errors: Iterable[Mapping[str, Any]], warnings: Iterable[str]
-) -> list[Verdict]:
+    verdicts: Sequence[CheckResult], errors: Iterable[Mapping[str, Any]], warnings: Iterable[str]
+) -> list[CheckResult]:
     """Return the verdicts with what a server said of ``documents``, at the places in the files.
 
     errors: those of its problem details. warnings: those of its plan.
@@ -119,7 +119,7 @@ def _split(warning: str) -> tuple[str, None, str, str]:
     return (place, None, text, "") if _SENT.match(place) else ("functions.oscar", None, warning, "")
 
 
-def _with(verdict: Verdict, problem: FdlProblem, is_problem: bool) -> Verdict:
+def _with(verdict: CheckResult, problem: FdlProblem, is_problem: bool) -> CheckResult:
     if verdict.source is not None:
         (problem,) = verdict.source.placed([problem])
     if is_problem:
@@ -128,13 +128,13 @@ def _with(verdict: Verdict, problem: FdlProblem, is_problem: bool) -> Verdict:
     return verdict if known else replace(verdict, warnings=(*verdict.warnings, problem))
 
 
-def _check_file(path: Path, any_store: bool) -> Verdict:
+def _check_file(path: Path, any_store: bool) -> CheckResult:
     name = "<stdin>" if str(path) == STDIN else str(path)
     try:
         content = _stdin() if str(path) == STDIN else read_file(path, LARGEST_FDL)
     except OSError as error:
         hint = "; give a file, or - for standard input" if error.errno == errno.EINVAL else ""
-        raise CommandError(f"{path} cannot be read: {error.strerror}{hint}") from error
+        raise CheckError(f"{path} cannot be read: {error.strerror}{hint}") from error
     return _check_text(name, path, content, any_store)
 
 
@@ -145,18 +145,18 @@ def _stdin() -> bytes:
     return content
 
 
-def _check_in_folder(path: Path, any_store: bool) -> Verdict:
+def _check_in_folder(path: Path, any_store: bool) -> CheckResult:
     try:
         return _check_file(path, any_store)
-    except CommandError as error:
-        return Verdict(str(path), None, (FdlProblem("document", None, str(error), "", str(path), 1, 1),))
+    except CheckError as error:
+        return CheckResult(str(path), None, (FdlProblem("document", None, str(error), "", str(path), 1, 1),))
 
 
-def _check_text(name: str, path: Path, content: bytes, any_store: bool) -> Verdict:
+def _check_text(name: str, path: Path, content: bytes, any_store: bool) -> CheckResult:
     try:
         source = read_source(content, name)
     except FdlError as error:
-        return Verdict(name, None, error.problems)
+        return CheckResult(name, None, error.problems)
     data = resolve(FILE, source.data)
     warnings = source.placed(_outside(path, data))
     rules = (filter_rule,) if any_store else (filter_rule, unusable_stores)
@@ -164,8 +164,8 @@ def _check_text(name: str, path: Path, content: bytes, any_store: bool) -> Verdi
         fdl = parse_fdl(data, lambda script: read_script(path, script), rules=rules)
     except FdlError as error:
         problems = sorted(source.placed(error.problems), key=lambda problem: (problem.line, problem.column))
-        return Verdict(name, None, tuple(problems), tuple(warnings), source)
-    return Verdict(name, fdl, (), tuple(source.placed(fdl.remarks) + warnings), source)
+        return CheckResult(name, None, tuple(problems), tuple(warnings), source)
+    return CheckResult(name, fdl, (), tuple(source.placed(fdl.remarks) + warnings), source)
 
 
 def _outside(path: Path, data: Any) -> Iterator[FdlProblem]:
@@ -175,7 +175,7 @@ def _outside(path: Path, data: Any) -> Iterator[FdlProblem]:
             yield FdlProblem(place, script, text, "")
 
 
-def _with_other_names(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def _with_other_names(verdicts: Sequence[CheckResult]) -> list[CheckResult]:
     """The verdicts with the services that another file declares, too."""
     first: dict[str, str] = {}
     result = []
@@ -191,11 +191,11 @@ def _with_other_names(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return result
 
 
-def _placed_services(verdict: Verdict) -> list[tuple[str, Service]]:
+def _placed_services(verdict: CheckResult) -> list[tuple[str, Service]]:
     return list(zip(verdict.fdl.places, verdict.fdl.services, strict=True)) if verdict.fdl else []
 
 
-def _with_loops(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def _with_loops(verdicts: Sequence[CheckResult]) -> list[CheckResult]:
     """The verdicts with the endless loops through the services of all files, each told where it begins."""
     homes = {
         service.name: (number, place)

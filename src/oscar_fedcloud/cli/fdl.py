@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from oscar_fedcloud import __version__
-from oscar_fedcloud.cli.checking import CommandError, Verdict, check, check_all, warning_line
+from oscar_fedcloud.cli.checking import CheckError, CheckResult, check, check_all, warning_line
 from oscar_fedcloud.cli.streams import guard
 from oscar_fedcloud.fdl import FdlProblem, Service, json_schema
-from oscar_fedcloud.standalone.embedded_store import StoreError
+from oscar_fedcloud.standalone.embedded_store import EmbeddedStoreError
 
 VALID, INVALID, NOT_CHECKED = 0, 1, 2  # exit codes of validate
 CODES = "Exit codes: 0 all is well (there may be warnings), 1 problems were found, 2 nothing could be checked."
 
 
-def report(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def report(verdicts: Sequence[CheckResult]) -> dict[str, Any]:
     """Return the verdicts as plain data."""
     return {
         "valid": all(verdict.fdl is not None for verdict in verdicts),
@@ -36,7 +36,7 @@ def _plain(problem: FdlProblem) -> dict[str, Any]:
     return {name: getattr(problem, name) for name in names}
 
 
-def lines(verdict: Verdict) -> list[str]:
+def lines(verdict: CheckResult) -> list[str]:
     """Return the verdict as lines for people, in the form that editors understand: ``file:line:column: ...``."""
     found = [*map(warning_line, verdict.warnings), *map(str, verdict.problems)]
     if verdict.fdl:
@@ -75,14 +75,14 @@ def try_service(arguments: argparse.Namespace) -> int:
 
     verdict = check(arguments.fdl)
     if verdict.fdl is None:
-        raise CommandError(f"{arguments.fdl} has problems: see `oscar-fedcloud validate {arguments.fdl}`")
+        raise CheckError(f"{arguments.fdl} has problems: see `oscar-fedcloud validate {arguments.fdl}`")
     if not arguments.sample.is_file():
-        raise CommandError(f"{arguments.sample} is not a file")
+        raise CheckError(f"{arguments.sample} is not a file")
     service = _choose(verdict.fdl.services, arguments.service)
     try:
         return try_file(service, arguments.sample, arguments.output, keep=arguments.keep)
-    except (TryError, StoreError) as error:
-        raise CommandError(str(error)) from error
+    except (TryError, EmbeddedStoreError) as error:
+        raise CheckError(str(error)) from error
 
 
 def _choose(services: Sequence[Service], name: str | None) -> Service:
@@ -90,11 +90,11 @@ def _choose(services: Sequence[Service], name: str | None) -> Service:
     if name is None:
         if len(services) == 1:
             return services[0]
-        raise CommandError(f"the file declares {len(services)} services ({names}): choose one with --service")
+        raise CheckError(f"the file declares {len(services)} services ({names}): choose one with --service")
     for service in services:
         if service.name == name:
             return service
-    raise CommandError(f"the file declares no service {name!r}, it declares {names}")
+    raise CheckError(f"the file declares no service {name!r}, it declares {names}")
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
@@ -140,7 +140,7 @@ def run(argv: list[str] | None, program: str) -> int:
     arguments = _parser(program).parse_args(argv)
     try:
         return int(arguments.command(arguments))
-    except CommandError as error:
+    except CheckError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return NOT_CHECKED if arguments.command is validate else 1
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from oscar_fedcloud import __version__
-from oscar_fedcloud.catalogue.entries import StoreError
+from oscar_fedcloud.catalogue.entries import RepositoryError
 from oscar_fedcloud.cli.streams import guard
 from oscar_fedcloud.config import Config, ConfigError, load
 from oscar_fedcloud.daemon.process import (
@@ -73,7 +73,7 @@ def run(config: Config) -> int:
 
     try:
         uvloop.run(_serve(config))
-    except (OSError, LedgerError, ConfigError, StoreError) as error:
+    except (OSError, LedgerError, ConfigError, RepositoryError) as error:
         print(f"oscar-invoker: cannot run: {error}", file=sys.stderr)
         return 1
     except Exception as error:  # whatever it is, the log has where it comes from, and its reader one sentence

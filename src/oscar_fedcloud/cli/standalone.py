@@ -28,7 +28,7 @@ from oscar_fedcloud.standalone.data_dir import (
     CONTAINER,
     PORT,
     STORE_PORT,
-    Profile,
+    DataDir,
     ProfileError,
     Settings,
     Wanted,
@@ -36,9 +36,9 @@ from oscar_fedcloud.standalone.data_dir import (
     read_json,
     write_private,
 )
-from oscar_fedcloud.standalone.embedded_store import StoreError
+from oscar_fedcloud.standalone.embedded_store import EmbeddedStoreError
 from oscar_fedcloud.standalone.status import describe, is_running, locked, print_status, starting
-from oscar_fedcloud.standalone.supervise import Health, Part, Supervisor, rotate
+from oscar_fedcloud.standalone.supervise import Health, SupervisedProcess, Supervisor, rotate
 
 LARGEST = 100_000  # jobs at once
 STOPPED = 3  # exit code of `status`, as init scripts have it
@@ -58,9 +58,9 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv: list[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     try:
-        profile = Profile(arguments.data or default_folder())
+        profile = DataDir(arguments.data or default_folder())
         return int(arguments.command(profile, arguments))
-    except (ProfileError, StoreError, StandaloneError) as error:
+    except (ProfileError, EmbeddedStoreError, StandaloneError) as error:
         print(f"oscar-standalone: {error}", file=sys.stderr)
         return 1
 
@@ -129,7 +129,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
     return Wanted(arguments.port, arguments.store_port, arguments.container, arguments.max_running)
 
 
-def run(profile: Profile, arguments: argparse.Namespace) -> int:
+def run(profile: DataDir, arguments: argparse.Namespace) -> int:
     """Supervise the store and the invoker in this process."""
     wanted = _wanted(arguments)
     if is_running(profile):
@@ -147,7 +147,7 @@ def run(profile: Profile, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _supervise(profile: Profile, settings: Settings) -> None:
+async def _supervise(profile: DataDir, settings: Settings) -> None:
     stop_asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop_asked.set)
@@ -157,21 +157,23 @@ async def _supervise(profile: Profile, settings: Settings) -> None:
     await Supervisor(parts, lambda health: _record(profile, health)).run(stop_asked)
 
 
-def _parts(profile: Profile, settings: Settings) -> tuple[Part, Part]:
+def _parts(profile: DataDir, settings: Settings) -> tuple[SupervisedProcess, SupervisedProcess]:
     store = profile.store(settings)
     invoker = (sys.executable, "-m", "oscar_fedcloud.cli.invoker", "--config", str(profile.config_file))
     return (
-        Part("store", store.command(), store.environment(), profile.log_file("store"), settings.store_port),
-        Part("invoker", invoker, os.environ, profile.log_file("invoker"), settings.port),
+        SupervisedProcess(
+            "store", store.command(), store.environment(), profile.log_file("store"), settings.store_port
+        ),
+        SupervisedProcess("invoker", invoker, os.environ, profile.log_file("invoker"), settings.port),
     )
 
 
-def _record(profile: Profile, health: Mapping[str, Health]) -> None:
+def _record(profile: DataDir, health: Mapping[str, Health]) -> None:
     parts = {name: {"pid": part.pid, "restarts": part.restarts} for name, part in health.items()}
     write_private(profile.state_file, json.dumps({"pid": os.getpid(), "parts": parts}) + "\n")
 
 
-def start(profile: Profile, arguments: argparse.Namespace) -> int:
+def start(profile: DataDir, arguments: argparse.Namespace) -> int:
     """Start ``run`` in a session of its own and wait until the server is ready. Several starts make one server."""
     wanted = _wanted(arguments)
     talk = sys.stderr if _as_json(arguments) else sys.stdout
@@ -191,7 +193,7 @@ def start(profile: Profile, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _wish(profile: Profile, arguments: argparse.Namespace) -> None:
+def _wish(profile: DataDir, arguments: argparse.Namespace) -> None:
     if arguments.new_ledger:
         profile.create()
         wish_for(profile.invoker_folder)
@@ -214,8 +216,8 @@ def _data(facts: Mapping[str, Any]) -> Iterator[str]:
         yield str(facts["data"])
 
 
-def _detach(profile: Profile, wanted: Wanted) -> subprocess.Popen[bytes]:
-    """Begin ``run`` with these settings. Raises ProfileError, StoreError, StandaloneError."""
+def _detach(profile: DataDir, wanted: Wanted) -> subprocess.Popen[bytes]:
+    """Begin ``run`` with these settings. Raises ProfileError, EmbeddedStoreError, StandaloneError."""
     _check_engine(profile.plan(wanted))
     profile.prepare(wanted)
     _check_configuration(profile)
@@ -239,7 +241,7 @@ def _check_engine(settings: Settings) -> None:
         raise StandaloneError(f"containers are required (--container require), but {problem}")
 
 
-def _check_configuration(profile: Profile) -> None:
+def _check_configuration(profile: DataDir) -> None:
     """Raise StandaloneError if an edit of the configuration made it unusable."""
     from oscar_fedcloud.config import ConfigError, load
 
@@ -249,7 +251,7 @@ def _check_configuration(profile: Profile) -> None:
         raise StandaloneError(f"{profile.config_file}: {error}") from error
 
 
-def _await_ready(profile: Profile, child: subprocess.Popen[bytes] | None, timeout: float, talk: TextIO) -> None:
+def _await_ready(profile: DataDir, child: subprocess.Popen[bytes] | None, timeout: float, talk: TextIO) -> None:
     end = time.monotonic() + timeout
     dots = 0
     while not describe(profile)["ready"]:
@@ -266,7 +268,7 @@ def _await_ready(profile: Profile, child: subprocess.Popen[bytes] | None, timeou
     print(" ready", file=talk)
 
 
-def stop(profile: Profile, arguments: argparse.Namespace) -> int:
+def stop(profile: DataDir, arguments: argparse.Namespace) -> int:
     """Ask the supervisor to end and wait until it has."""
     if not is_running(profile):
         print("The server is stopped")
@@ -289,7 +291,7 @@ def stop(profile: Profile, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def status(profile: Profile, arguments: argparse.Namespace) -> int:
+def status(profile: DataDir, arguments: argparse.Namespace) -> int:
     """Show the server's state."""
     facts = describe(profile)
     print_status(facts, _as_json(arguments))

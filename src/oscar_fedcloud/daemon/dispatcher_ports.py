@@ -14,14 +14,14 @@ from oscar_fedcloud.domain.events import StorageEvent
 from oscar_fedcloud.domain.runs import Attempt, OutputPlace, Run, StoredObject
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.launchers.port import JobSpec
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 
 class InvokerPorts:
     """Implements ``dispatch.ports.DispatcherPorts``."""
 
     def __init__(
-        self, catalogue: Catalogue, stores: Stores, specs: Specs, reconciler: Reconciler, callbacks: Callbacks
+        self, catalogue: Catalogue, stores: StoreRegistry, specs: Specs, reconciler: Reconciler, callbacks: Callbacks
     ) -> None:
         self.catalogue = catalogue
         self.stores = stores

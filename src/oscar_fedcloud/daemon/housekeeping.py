@@ -20,8 +20,8 @@ from oscar_fedcloud.launchers.port import Launcher
 from oscar_fedcloud.launchers.runner.environment import job_of_path
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.runtime.unexpected import report
-from oscar_fedcloud.storage.errors import ProviderError
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.errors import StoreError
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Housekeeping:
     """``run`` lives as long as the daemon. Each piece of work is done whatever became of the others."""
 
     def __init__(
-        self, config: Config, ledger: Ledger, stores: Stores, launcher: Launcher, catalogue: Catalogue
+        self, config: Config, ledger: Ledger, stores: StoreRegistry, launcher: Launcher, catalogue: Catalogue
     ) -> None:
         self.config = config
         self.ledger = ledger
@@ -84,7 +84,7 @@ class Housekeeping:
 async def _guarded(what: str, work: Callable[[], Awaitable[object]]) -> None:
     try:
         await work()
-    except (LedgerUnavailable, ProviderError) as error:
+    except (LedgerUnavailable, StoreError) as error:
         log.warning("old things were not removed, it will be tried again", what=what, error=str(error))
     except Exception as error:  # the next piece is another one, and the next time comes
         report(log, "old things were not removed, it will be tried again", error, what=what)

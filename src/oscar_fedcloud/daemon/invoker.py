@@ -32,8 +32,8 @@ from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.runtime import unexpected
 from oscar_fedcloud.runtime.tasks import Tasks, Work, bounded
 from oscar_fedcloud.sources.pollers import Pollers
-from oscar_fedcloud.storage.ports import Provider
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.ports import ObjectStore
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 _KEY_MAKERS = 4
 _STEP = 5.0  # s that each step of a stop may take
@@ -46,7 +46,7 @@ class Invoker:
         self,
         config: Config,
         ledger: Ledger,
-        providers: Mapping[str, Provider],
+        providers: Mapping[str, ObjectStore],
         launcher: Launcher,
         repository: ServiceRepository,
     ) -> None:
@@ -55,7 +55,7 @@ class Invoker:
         self.ledger = ledger
         self.launcher = launcher
         self.tasks = Tasks()
-        self.stores = Stores(providers, config.site_store_id)
+        self.stores = StoreRegistry(providers, config.site_store_id)
         self.catalogue = Catalogue(repository, config.max_depth, providers)
         self.intake = EventIntake(self.catalogue, ledger)
         self.lister = Lister(self.catalogue, ledger, self.stores, self.intake)

@@ -18,7 +18,7 @@ import structlog
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.entries import InputState
 from oscar_fedcloud.daemon.wishes import WISH
-from oscar_fedcloud.ledger import Identity, Ledger, LedgerLost
+from oscar_fedcloud.ledger import Ledger, LedgerIdentity, LedgerLost
 from oscar_fedcloud.ledger.database.engines import shown
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 MARKER = "ledger.id"  # in the data folder: the ledger that the site works with
 
 
-def earlier_life(identity: Identity, marker: str, services: int) -> list[str]:
+def earlier_life(identity: LedgerIdentity, marker: str, services: int) -> list[str]:
     """Return what tells that the site worked with another ledger than this one; nothing if the ledger is its own."""
     if identity.accepted or marker == identity.id:
         return []

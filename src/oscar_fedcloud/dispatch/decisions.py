@@ -10,7 +10,7 @@ from itertools import zip_longest
 from oscar_fedcloud.dispatch.policy import INFRASTRUCTURE_BACKOFF, INFRASTRUCTURE_BACKOFF_MAX
 from oscar_fedcloud.domain.runs import INFRASTRUCTURE, AttemptState, Completion, Run, RunState
 from oscar_fedcloud.fdl import Retry
-from oscar_fedcloud.ledger import Candidate, Verdict
+from oscar_fedcloud.ledger import Candidate, RunTransition
 
 # Ends that no repetition can change.
 _FINAL = {
@@ -57,7 +57,9 @@ def backoff(first: float, limit: float, failures: int, jitter: float) -> float:
     return wait * (1.0 - jitter / 2.0)
 
 
-def verdict(run: Run, retry: Retry, callback: str, completion: Completion, now: float, jitter: float) -> Verdict:
+def transition(
+    run: Run, retry: Retry, callback: str, completion: Completion, now: float, jitter: float
+) -> RunTransition:
     """What becomes of a run when its attempt has ended."""
     final = _FINAL.get(completion.state)
     if final is not None:
@@ -83,8 +85,8 @@ def _verdict(
     script: bool = False,
     infra: bool = False,
     callback: str = "",
-) -> Verdict:
-    return Verdict(
+) -> RunTransition:
+    return RunTransition(
         state=state,
         reason=reason,
         not_before=not_before,

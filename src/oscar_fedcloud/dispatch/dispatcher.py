@@ -21,7 +21,7 @@ from oscar_fedcloud.dispatch.doubts import Doubts
 from oscar_fedcloud.dispatch.ends import Ends
 from oscar_fedcloud.dispatch.policy import Policy, kept
 from oscar_fedcloud.dispatch.ports import DispatcherPorts
-from oscar_fedcloud.dispatch.queues import Look, Queues, Room
+from oscar_fedcloud.dispatch.queues import FreeSlots, QueueContents, Queues
 from oscar_fedcloud.dispatch.slots import Slots
 from oscar_fedcloud.dispatch.starts import Starts
 from oscar_fedcloud.domain.events import Recording
@@ -192,7 +192,7 @@ class Dispatcher:
             self.queues.works(run.service)
         return True
 
-    def _note(self, room: Room, queues: Look) -> None:
+    def _note(self, room: FreeSlots, queues: QueueContents) -> None:
         """Note which queues could be looked at, and which not."""
         for name, error in queues.failed.items():
             self._timers[name] = self.queues.hold(name, error)

@@ -104,7 +104,7 @@ class Ends:
         run, attempt = found
         policy = of_kept(attempt.policy) or self.ports.policy(run.service) or Policy(0, Retry(), "")
         jitter = random.random()  # noqa: S311  no secret
-        decision = decisions.verdict(run, policy.retry, policy.callback, completion, time.time(), jitter)
+        decision = decisions.transition(run, policy.retry, policy.callback, completion, time.time(), jitter)
         ended = self.ledger.finish(completion.job, completion, decision)
         log.info(
             "job ended",

@@ -25,7 +25,7 @@ class DispatcherPorts(Protocol):
         """Return where an attempt may have written, or () if nobody knows any more."""
 
     async def is_current(self, event: StorageEvent) -> bool:
-        """Return whether the store has exactly this revision of the object now. Raises ProviderError."""
+        """Return whether the store has exactly this revision of the object now. Raises StoreError."""
 
     def input_changed(self, event: StorageEvent) -> None:
         """An input was found changed: look for its newer revision."""

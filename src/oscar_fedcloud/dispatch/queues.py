@@ -19,11 +19,11 @@ log = structlog.get_logger(__name__)
 _WINDOW = 64  # candidates looked at beyond the free places, since some are superseded or wait for their key's turn
 _PAUSE, _PAUSE_MAX = 2.0, 60.0  # s for which a queue that failed is left alone
 
-Room = Mapping[str, tuple[int, Policy]]  # service -> free places, policy
+FreeSlots = Mapping[str, tuple[int, Policy]]  # service -> free places, policy
 
 
 @dataclass(slots=True)
-class Look:
+class QueueContents:
     """Due runs by service, when the next waiting run of each service is due, and the services that failed."""
 
     due: dict[str, list[Candidate]] = field(default_factory=dict)
@@ -39,9 +39,9 @@ class Queues:
         self.troubles = troubles
         self._held: dict[str, tuple[float, float]] = {}  # service -> until when (monotonic), pause
 
-    def look(self, room: Room, total: int, now: float) -> Look:
+    def look(self, room: FreeSlots, total: int, now: float) -> QueueContents:
         """Look at the queues of services. Blocks. One that fails unexpectedly leaves the others."""
-        found = Look()
+        found = QueueContents()
         for name, (free, policy) in room.items():
             try:
                 if due := self.ledger.due(name, now, min(free, total) + _WINDOW, policy.longest_wait):

@@ -23,7 +23,7 @@ from oscar_fedcloud.launchers.runner.environment import (
     written_environment,
 )
 from oscar_fedcloud.storage.foreign import foreign_provider
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.ports import ObjectStore
 
 
 def job_spec(
@@ -65,7 +65,7 @@ def job_spec(
 class Specs:
     """Knows everything that a Job is made of."""
 
-    def __init__(self, config: Config, catalogue: Catalogue, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, config: Config, catalogue: Catalogue, providers: Mapping[str, ObjectStore]) -> None:
         self.catalogue = catalogue
         self.providers = providers
         self.settings = RunnerSettings(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal[
+ExplanationCode = Literal[
     "ran",
     "waiting",
     "running",
@@ -24,18 +24,18 @@ Verdict = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Explanation:
     """Why a file did or did not run, for one service ("" = none was concerned). job: the run's id, if there is one."""
 
     service: str
-    answer: Verdict
+    answer: ExplanationCode
     detail: str = ""
     job: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class ExplanationPage:
     """A page of answers about an object. cursor: leads to the next page, "" on the last."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[Explanation, ...]
     cursor: str = ""

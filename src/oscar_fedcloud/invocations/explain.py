@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from oscar_fedcloud.domain.events import EventOutcome
-from oscar_fedcloud.domain.explanations import Answer, Verdict
+from oscar_fedcloud.domain.explanations import Explanation, ExplanationCode
 from oscar_fedcloud.domain.runs import Run, RunState
 from oscar_fedcloud.fdl import Input, Service, match
 from oscar_fedcloud.invocations.wait_reasons import Wait
 from oscar_fedcloud.ledger import Trace
 
-_BY_STATE: dict[RunState, Verdict] = {
+_BY_STATE: dict[RunState, ExplanationCode] = {
     RunState.QUEUED: "waiting",
     RunState.RUNNING: "running",
     RunState.SUCCEEDED: "ran",
@@ -27,7 +27,7 @@ _BY_STATE: dict[RunState, Verdict] = {
     RunState.INPUT_GONE: "input_gone",
     RunState.CANCELLED: "cancelled",
 }
-_BY_OUTCOME: dict[EventOutcome, Verdict] = {
+_BY_OUTCOME: dict[EventOutcome, ExplanationCode] = {
     EventOutcome.NO_SERVICE: "no_service",
     EventOutcome.FILTERED: "filtered",
     EventOutcome.TOO_DEEP: "too_deep",
@@ -58,7 +58,7 @@ class Facts:
     waits: Mapping[str, Wait] = field(default_factory=dict)
 
 
-def answers(traces: Iterable[Trace], bucket: str, key: str, service: str, facts: Facts) -> list[Answer]:
+def answers(traces: Iterable[Trace], bucket: str, key: str, service: str, facts: Facts) -> list[Explanation]:
     """Return one answer for each service and revision of a key, newest revision first.
 
     service: leaves the answers about other services out, unless it is empty.
@@ -68,28 +68,30 @@ def answers(traces: Iterable[Trace], bucket: str, key: str, service: str, facts:
     return chosen or unseen(bucket, key, service, facts)
 
 
-def _answers(trace: Trace, bucket: str, key: str, facts: Facts) -> Iterator[Answer]:
+def _answers(trace: Trace, bucket: str, key: str, facts: Facts) -> Iterator[Explanation]:
     for run in trace["runs"]:
-        yield Answer(run.service, _BY_STATE[run.state], _detail(run, facts.waits.get(run.id)), run.id)
+        yield Explanation(run.service, _BY_STATE[run.state], _detail(run, facts.waits.get(run.id)), run.id)
     for name in trace["seen"]:
-        yield Answer(name, "baseline", "this revision was there before the service, or its history has been pruned")
+        yield Explanation(
+            name, "baseline", "this revision was there before the service, or its history has been pruned"
+        )
     outcome, detail = trace["outcome"], trace["detail"]
     if outcome is EventOutcome.NO_SERVICE:
         told = f"no service took it when it came; {_now(bucket, key, facts)}"
-        yield Answer(_concerned(bucket, facts), "no_service", told)
+        yield Explanation(_concerned(bucket, facts), "no_service", told)
     elif outcome in _BY_OUTCOME and outcome is not EventOutcome.FILTERED:
-        yield Answer("", _BY_OUTCOME[outcome], detail)
+        yield Explanation("", _BY_OUTCOME[outcome], detail)
     elif detail:
         yield from _filtered(detail)
 
 
-def _filtered(detail: str) -> Iterator[Answer]:
+def _filtered(detail: str) -> Iterator[Explanation]:
     """One answer for each service that the matcher names."""
     parts = _OF_SERVICE.split(detail)
     if len(parts) < 3:
-        yield Answer("", "filtered", detail)
+        yield Explanation("", "filtered", detail)
     for name, reason in zip(parts[1::2], parts[2::2], strict=False):
-        yield Answer(name, "filtered", reason)
+        yield Explanation(name, "filtered", reason)
 
 
 def _detail(run: Run, wait: Wait | None) -> str:
@@ -99,26 +101,26 @@ def _detail(run: Run, wait: Wait | None) -> str:
     return f"{run.reason} ({attempts})" if run.reason else attempts
 
 
-def unseen(bucket: str, key: str, service: str, facts: Facts) -> list[Answer]:
+def unseen(bucket: str, key: str, service: str, facts: Facts) -> list[Explanation]:
     """Return why nothing is known of an object: what watches where, and what is missing."""
     if service and service not in facts.services:
         near = difflib.get_close_matches(service, list(facts.services), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        return [Answer(service, "no_service", f"service {service} is not declared{hint}")]
+        return [Explanation(service, "no_service", f"service {service} is not declared{hint}")]
     chosen = {name: one for name, one in facts.services.items() if service in ("", name)}
     if key.endswith("/"):
-        return [Answer(service or _concerned(bucket, facts), "no_service", _folder(bucket, key, chosen))]
+        return [Explanation(service or _concerned(bucket, facts), "no_service", _folder(bucket, key, chosen))]
     found = [answer for name, one in chosen.items() for answer in _covering(name, one, bucket, key, facts)]
-    return found or [Answer(service or _concerned(bucket, facts), "no_service", _now(bucket, key, facts, service))]
+    return found or [Explanation(service or _concerned(bucket, facts), "no_service", _now(bucket, key, facts, service))]
 
 
-def _covering(name: str, service: Service, bucket: str, key: str, facts: Facts) -> Iterator[Answer]:
+def _covering(name: str, service: Service, bucket: str, key: str, facts: Facts) -> Iterator[Explanation]:
     """The answer for a service that has an input around the key."""
     kinds = [match(service, one.storage_provider, bucket, key) for one in service.input if one.bucket == bucket]
     if any(found.kind == "match" for found in kinds):
-        yield Answer(name, "unknown", _not_shown(name, bucket, key, facts))
+        yield Explanation(name, "unknown", _not_shown(name, bucket, key, facts))
     elif excluded := [found for found in kinds if found.kind != "no"]:
-        yield Answer(name, "filtered", _rule(service.input[excluded[0].input]))
+        yield Explanation(name, "filtered", _rule(service.input[excluded[0].input]))
 
 
 def _rule(place: Input) -> str:

@@ -16,7 +16,7 @@ from oscar_fedcloud.catalogue.intake import EventIntake
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.dispatch.dispatcher import Dispatcher
 from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent, Via
-from oscar_fedcloud.domain.explanations import Answers
+from oscar_fedcloud.domain.explanations import ExplanationPage
 from oscar_fedcloud.domain.identity import digest
 from oscar_fedcloud.domain.jsontext import to_json
 from oscar_fedcloud.domain.runs import Run, run_id
@@ -29,8 +29,8 @@ from oscar_fedcloud.launchers.runner.environment import log_path
 from oscar_fedcloud.ledger import Ledger, Trace, trace_cursor
 from oscar_fedcloud.sources import http
 from oscar_fedcloud.sources.dialects import unwrap
-from oscar_fedcloud.storage.errors import ProviderError
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.errors import StoreError
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Invocations:
         config: Config,
         ledger: Ledger,
         catalogue: Catalogue,
-        stores: Stores,
+        stores: StoreRegistry,
         dispatcher: Dispatcher,
         launcher: Launcher,
         intake: EventIntake,
@@ -147,7 +147,7 @@ class Invocations:
     ) -> LogPart | None:
         """An attempt's log (None = the last one's), from the launcher while it has it, then from the store.
 
-        tail: only so many lines of its end. offset: only what is behind so many bytes. Raises ProviderError.
+        tail: only so many lines of its end. offset: only what is behind so many bytes. Raises StoreError.
         """
         job, path = await asyncio.to_thread(self._place_of_log, run_id, attempt)
         if not job:
@@ -173,7 +173,7 @@ class Invocations:
             return "", ""
         return chosen[-1].job, log_path(run.service, chosen[-1].job)
 
-    async def why(self, bucket: str, key: str, service: str = "", limit: int = 0, after: str = "") -> Answers:
+    async def why(self, bucket: str, key: str, service: str = "", limit: int = 0, after: str = "") -> ExplanationPage:
         """Why a file did or did not run, for one service or ("") for all, newest revision first.
 
         limit: revisions on a page, 0 = all. after: the cursor of the page before. Raises ValueError for a bad cursor.
@@ -181,7 +181,7 @@ class Invocations:
         traces, cursor = await asyncio.to_thread(self._traces, bucket, key, limit, after)
         runs = [run for trace in traces for run in trace["runs"]]
         facts = await self._facts(bucket, key, bool(traces), self.waits.of(runs))
-        return Answers(tuple(answers(traces, bucket, key, service, facts)), cursor)
+        return ExplanationPage(tuple(answers(traces, bucket, key, service, facts)), cursor)
 
     def _traces(self, bucket: str, key: str, limit: int, after: str) -> tuple[list[Trace], str]:
         traces = self.ledger.explain(bucket, key, limit + 1 if limit else 0, after)
@@ -202,7 +202,7 @@ class Invocations:
         async def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
             return await self.stores.run(store.id, call, *args, **kwargs)
 
-        with contextlib.suppress(ProviderError):
+        with contextlib.suppress(StoreError):
             facts = replace(facts, buckets=frozenset(await ask(store.buckets)))
             facts = replace(facts, exists=await ask(store.stat, bucket, key) is not None)
         return replace(facts, note=await ask(store.why, bucket, key))

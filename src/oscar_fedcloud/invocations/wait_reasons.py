@@ -169,7 +169,7 @@ def clock_time(moment: float, now: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingJobs:
     """How many jobs of a service wait for the same thing; ``detail`` is that of the newest."""
 
     service: str
@@ -180,13 +180,13 @@ class Waiting:
 
 def summary(
     runs: Sequence[Run], waits: Mapping[str, Wait], queued: Mapping[str, int], site: SiteFacts
-) -> list[Waiting]:
+) -> list[WaitingJobs]:
     """Return the queued jobs by service and cause.
 
     runs and waits: some of the queued runs and why each waits. queued: how many there are of each service; those beyond
     ``runs`` count for what a due job of their service waits for.
     """
-    found: dict[tuple[str, str], Waiting] = {}
+    found: dict[tuple[str, str], WaitingJobs] = {}
     left = dict(queued)
     for run in runs:
         if (wait := waits.get(run.id)) is not None and left.get(run.service, 0) > 0:
@@ -198,7 +198,7 @@ def summary(
     return sorted(found.values(), key=lambda row: (row.service, row.code))
 
 
-def _count(found: dict[tuple[str, str], Waiting], service: str, wait: Wait, count: int) -> None:
+def _count(found: dict[tuple[str, str], WaitingJobs], service: str, wait: Wait, count: int) -> None:
     known = found.get((service, wait.code))
     total = count + (known.count if known else 0)
-    found[service, wait.code] = Waiting(service, wait.code, total, known.detail if known else wait.detail)
+    found[service, wait.code] = WaitingJobs(service, wait.code, total, known.detail if known else wait.detail)

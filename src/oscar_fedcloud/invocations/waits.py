@@ -11,10 +11,10 @@ from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.reconciler import key_stores_of
 from oscar_fedcloud.dispatch.dispatcher import Dispatcher
 from oscar_fedcloud.domain.runs import Run, RunState, job_name
-from oscar_fedcloud.invocations.wait_reasons import ServiceFacts, SiteFacts, Wait, Waiting, summary, waits_of
+from oscar_fedcloud.invocations.wait_reasons import ServiceFacts, SiteFacts, Wait, WaitingJobs, summary, waits_of
 from oscar_fedcloud.launchers.port import Launcher
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 _EXPLAINED = 200  # queued jobs that are looked at one by one for the backlog
 
@@ -26,7 +26,7 @@ class Waits:
         self,
         ledger: Ledger,
         catalogue: Catalogue,
-        providers: Stores,
+        providers: StoreRegistry,
         dispatcher: Dispatcher,
         launcher: Launcher,
     ) -> None:
@@ -46,7 +46,7 @@ class Waits:
             return ""
         return self.dispatcher.ends.unrecorded.get(_job(run)) or self.launcher.progress(_job(run))
 
-    def queued(self) -> list[Waiting]:
+    def queued(self) -> list[WaitingJobs]:
         """Return the queued jobs by service and cause. Blocks. Raises LedgerUnavailable."""
         counts = {name: count.get(RunState.QUEUED, 0) for name, count in self.ledger.counts().items()}
         runs = self.ledger.runs(states=[RunState.QUEUED], limit=_EXPLAINED) if any(counts.values()) else []

@@ -3,16 +3,16 @@
 
 from oscar_fedcloud.kube.client import KubeClient
 from oscar_fedcloud.kube.errors import KubeConfigError, KubeError, KubeUnavailable
-from oscar_fedcloud.kube.resource import Resource
-from oscar_fedcloud.kube.watch import Change, Snapshot, watch
+from oscar_fedcloud.kube.resource import ResourceType
+from oscar_fedcloud.kube.watch import ListSnapshot, WatchEvent, watch
 
 __all__ = [
-    "Change",
     "KubeClient",
     "KubeConfigError",
     "KubeError",
     "KubeUnavailable",
-    "Resource",
-    "Snapshot",
+    "ListSnapshot",
+    "ResourceType",
+    "WatchEvent",
     "watch",
 ]

@@ -20,7 +20,7 @@ import structlog
 from oscar_fedcloud import __version__
 from oscar_fedcloud.kube.access import load_access, tls_of
 from oscar_fedcloud.kube.errors import KubeError, KubeUnavailable, error_of
-from oscar_fedcloud.kube.resource import Resource
+from oscar_fedcloud.kube.resource import ResourceType
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import Configuration
@@ -115,16 +115,16 @@ class KubeClient:
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
-    async def get(self, resource: Resource, name: str, part: str = "") -> dict[str, Any]:
+    async def get(self, resource: ResourceType, name: str, part: str = "") -> dict[str, Any]:
         """One object. Raises KubeError (404 when there is none)."""
         return await self.request("GET", resource.path(name, part))
 
-    async def list_objects(self, resource: Resource, labels: str = "", fields: str = "") -> list[dict[str, Any]]:
+    async def list_objects(self, resource: ResourceType, labels: str = "", fields: str = "") -> list[dict[str, Any]]:
         """All objects that fit the selectors, as they stand now. Raises KubeError."""
         return (await self.list_versioned(resource, dict, labels, fields))[0]
 
     async def list_versioned(
-        self, resource: Resource, kind: type[T], labels: str = "", fields: str = "", *, lenient: bool = False
+        self, resource: ResourceType, kind: type[T], labels: str = "", fields: str = "", *, lenient: bool = False
     ) -> tuple[list[T], str]:
         """The same as objects of a type that msgspec can make, with the resource version to watch from.
 
@@ -147,17 +147,17 @@ class KubeClient:
                 return items, page.metadata.version
             query["continue"] = following
 
-    async def create(self, resource: Resource, body: Body) -> dict[str, Any]:
+    async def create(self, resource: ResourceType, body: Body) -> dict[str, Any]:
         """Make an object. Raises KubeError (409 when there is one of that name)."""
         return await self.request("POST", resource.path(), body)
 
-    async def replace(self, resource: Resource, name: str, body: Body, part: str = "") -> dict[str, Any]:
+    async def replace(self, resource: ResourceType, name: str, body: Body, part: str = "") -> dict[str, Any]:
         """Write the object whole; with a resourceVersion in it only over that one. Raises KubeError (409)."""
         return await self.request("PUT", resource.path(name, part), body)
 
     async def patch(
         self,
-        resource: Resource,
+        resource: ResourceType,
         name: str,
         body: Body,
         part: str = "",
@@ -168,7 +168,7 @@ class KubeClient:
         """Change the object, by a merge patch unless ``content_type`` says otherwise. Raises KubeError."""
         return await self.request("PATCH", resource.path(name, part), body, query=query, content_type=content_type)
 
-    async def delete(self, resource: Resource, name: str, body: Body | None = None) -> bool:
+    async def delete(self, resource: ResourceType, name: str, body: Body | None = None) -> bool:
         """Delete the object (body: DeleteOptions); False if there is none. Raises KubeError."""
         try:
             await self.send("DELETE", resource.path(name), body)
@@ -326,7 +326,7 @@ def _page_of(kind: type[T]) -> Any:
     return msgspec.defstruct("Page", [("metadata", PageMetadata), ("items", list[kind])], frozen=True)  # type: ignore[valid-type]
 
 
-def readable(items: Iterable[msgspec.Raw], kind: type[T], resource: Resource) -> Iterator[T]:
+def readable(items: Iterable[msgspec.Raw], kind: type[T], resource: ResourceType) -> Iterator[T]:
     """Those of the objects that can be decoded; the others are left out."""
     for item in items:
         try:

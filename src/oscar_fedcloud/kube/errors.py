@@ -26,7 +26,7 @@ class KubeUnavailable(KubeError):
     """No answer, or one (5xx, 429) that leaves open whether the request was carried out; to be tried again."""
 
 
-class Status(msgspec.Struct, frozen=True):
+class ApiStatus(msgspec.Struct, frozen=True):
     """The object that stands in the body of an answer that is no success."""
 
     code: int = 0
@@ -37,8 +37,8 @@ class Status(msgspec.Struct, frozen=True):
 def error_of(method: str, path: str, status: int, body: bytes) -> KubeError:
     """The exception for an answer that is no success."""
     try:
-        told = msgspec.json.decode(body, type=Status)
+        told = msgspec.json.decode(body, type=ApiStatus)
     except msgspec.MsgspecError:
-        told = Status(message=body[:200].decode(errors="replace").strip())
+        told = ApiStatus(message=body[:200].decode(errors="replace").strip())
     kind = KubeUnavailable if status >= 500 or status == 429 else KubeError
     return kind(status, told.reason, told.message or f"{method} {path} was answered with HTTP status {status}")

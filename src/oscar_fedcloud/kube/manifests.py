@@ -11,7 +11,7 @@ import yaml
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class PrinterColumn:
     """One that ``kubectl get`` prints; with ``wide`` only under ``--output=wide``."""
 
     name: str
@@ -31,7 +31,7 @@ def custom_resource(
     kind: str,
     plural: str,
     scope: Literal["Cluster", "Namespaced"],
-    columns: Iterable[Column],
+    columns: Iterable[PrinterColumn],
     schema: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The CustomResourceDefinition of a kind with one version, a status of its own and the category ``oscar``."""

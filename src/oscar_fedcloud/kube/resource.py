@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class ResourceType:
     """The objects of one kind, e.g. ``Resource("batch/v1", "jobs", "oscar-services")``; namespace "" = of the cluster.
 
     version: group and version as in ``apiVersion``. plural: the kind's name in URLs.

@@ -2,7 +2,7 @@
 """List, then watch, for ever: what a reader needs to hold a picture of a collection that stays true.
 
 A watch that ends goes on from where it was. Only where the server cannot do so any more (410 Gone) is the collection
-listed again, and the reader gets a new ``Snapshot``: whatever is not in it has been deleted meanwhile.
+listed again, and the reader gets a new ``ListSnapshot``: whatever is not in it has been deleted meanwhile.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import msgspec
 import structlog
 
 from oscar_fedcloud.kube.client import KubeClient
-from oscar_fedcloud.kube.errors import KubeError, Status, error_of
-from oscar_fedcloud.kube.resource import Resource
+from oscar_fedcloud.kube.errors import ApiStatus, KubeError, error_of
+from oscar_fedcloud.kube.resource import ResourceType
 from oscar_fedcloud.runtime.unexpected import report
 from oscar_fedcloud.runtime.waiting import in_words
 
@@ -35,14 +35,14 @@ _QUIET, _AT_ONCE = 4, 3  # after a quiet time of so many times ``gather``, so ma
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot(Generic[T]):
+class ListSnapshot(Generic[T]):
     """All objects as they stand."""
 
     items: list[T]
 
 
 @dataclass(frozen=True, slots=True)
-class Change(Generic[T]):
+class WatchEvent(Generic[T]):
     """One object came, changed or went (then as it was last)."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]
@@ -62,12 +62,12 @@ class _Bookmark(msgspec.Struct):
 
 
 class _Error(msgspec.Struct):
-    object: Status
+    object: ApiStatus
 
 
 async def watch(
     client: KubeClient,
-    resource: Resource,
+    resource: ResourceType,
     kind: type[T],
     labels: str = "",
     fields: str = "",
@@ -75,7 +75,7 @@ async def watch(
     on_trouble: Callable[[str], None] | None = None,
     gather: float = 0.0,
     lenient: bool = False,
-) -> AsyncIterator[Snapshot[T] | Change[T]]:
+) -> AsyncIterator[ListSnapshot[T] | WatchEvent[T]]:
     """A Snapshot, then each Change; another Snapshot when changes were missed. Never ends, never raises KubeError.
 
     kind: what objects are decoded to: ``dict``, or a ``msgspec.Struct`` with the fields that matter (much faster).
@@ -90,7 +90,7 @@ async def watch(
         try:
             if not version:
                 items, version = await client.list_versioned(resource, kind, labels, fields, lenient=lenient)
-                yield Snapshot(items)
+                yield ListSnapshot(items)
             tell("")
             query = {"labelSelector": labels, "fieldSelector": fields, "resourceVersion": version}
             begun = time.monotonic()
@@ -118,8 +118,8 @@ def _say_nothing(trouble: str) -> None:
 
 
 async def _changes(
-    client: KubeClient, resource: Resource, kind: type[T], query: dict[str, str], gather: float, lenient: bool
-) -> AsyncIterator[tuple[Change[T] | None, str]]:
+    client: KubeClient, resource: ResourceType, kind: type[T], query: dict[str, str], gather: float, lenient: bool
+) -> AsyncIterator[tuple[WatchEvent[T] | None, str]]:
     """The changes of one request, each with its resource version; None = a bookmark."""
     event = msgspec.defstruct("Event", [("type", str), ("object", kind)])
     changes, versions = msgspec.json.Decoder(event), msgspec.json.Decoder(_Bookmark)
@@ -141,7 +141,7 @@ async def _changes(
                     log.warning("an object cannot be read and is left out", what=resource.plural, error=str(error))
                     yield None, version
                 else:
-                    yield Change(change.type, change.object), version  # type: ignore[attr-defined]
+                    yield WatchEvent(change.type, change.object), version  # type: ignore[attr-defined]
 
 
 async def _lines(answer: aiohttp.ClientResponse, gather: float) -> AsyncIterator[bytes]:

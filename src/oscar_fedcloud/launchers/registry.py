@@ -9,10 +9,10 @@ from oscar_fedcloud.config import Config, KubernetesConfig, LauncherConfig
 from oscar_fedcloud.launchers.port import Launcher
 from oscar_fedcloud.launchers.process.container import find_engine
 from oscar_fedcloud.launchers.process.launcher import ProcessLauncher
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.ports import ObjectStore
 
 
-def make_launcher(config: Config, site_store: Provider) -> Launcher:
+def make_launcher(config: Config, site_store: ObjectStore) -> Launcher:
     """Return the launcher of a site. site_store: keeps the logs of Jobs that have left a cluster."""
     if isinstance(config.launcher, KubernetesConfig):
         from oscar_fedcloud.launchers.kubernetes.launcher import KubernetesLauncher  # of the extra "kubernetes"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The durable memory of the invoker: one row per event, and one per service and revision. See ``Ledger``."""
 
-from oscar_fedcloud.ledger.database.identity import Identity
-from oscar_fedcloud.ledger.database.troubles import Trouble
+from oscar_fedcloud.ledger.database.identity import LedgerIdentity
+from oscar_fedcloud.ledger.database.troubles import LedgerTrouble
 from oscar_fedcloud.ledger.errors import BadValue, LedgerError, LedgerLost, LedgerUnavailable, StateError
 from oscar_fedcloud.ledger.history import cursor_of
 from oscar_fedcloud.ledger.ledger import Ledger
-from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Link, Trace, Verdict
+from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Link, RunTransition, Trace
 from oscar_fedcloud.ledger.requests import Claim
 from oscar_fedcloud.ledger.states import ENDED, allowed
 from oscar_fedcloud.ledger.traces import trace_cursor
@@ -19,16 +19,16 @@ __all__ = [
     "Chain",
     "Claim",
     "DeadLetter",
-    "Identity",
     "Ledger",
     "LedgerError",
+    "LedgerIdentity",
     "LedgerLost",
+    "LedgerTrouble",
     "LedgerUnavailable",
     "Link",
+    "RunTransition",
     "StateError",
     "Trace",
-    "Trouble",
-    "Verdict",
     "allowed",
     "cursor_of",
     "trace_cursor",

@@ -20,7 +20,7 @@ T = TypeVar("T")
 CHUNK = 500  # rows per statement
 
 
-class Seen(NamedTuple):
+class IgnoredRevision(NamedTuple):
     """A revision that is seen for some service."""
 
     row: str
@@ -54,12 +54,12 @@ def mark(connection: Connection, service: str, found: Iterable[StorageEvent], no
     return len(fresh)
 
 
-def page(connection: Connection, service: str, provider: str, bucket: str, after: str) -> list[Seen]:
+def page(connection: Connection, service: str, provider: str, bucket: str, after: str) -> list[IgnoredRevision]:
     """Some of what is seen for a service in a bucket, in the order of the rows, behind the row ``after``."""
     scope = [seen.c.service == service, seen.c.provider == provider, seen.c.bucket == bucket]
     query = select(seen.c.id, seen.c.key, seen.c.noted).where(*scope, seen.c.id > after)
     rows = connection.execute(query.order_by(seen.c.id).limit(CHUNK))
-    return [Seen(row.id, row.id[PLACE:], key_text(row.key), cells.moment(row.noted)) for row in rows]
+    return [IgnoredRevision(row.id, row.id[PLACE:], key_text(row.key), cells.moment(row.noted)) for row in rows]
 
 
 def forget(connection: Connection, service: str, ids: Sequence[str]) -> int:

@@ -21,13 +21,13 @@ from oscar_fedcloud.ledger import dead_letters as letters
 from oscar_fedcloud.ledger import queue as waiting
 from oscar_fedcloud.ledger.database import identity
 from oscar_fedcloud.ledger.database.engines import is_sqlite, reader_engine, shut, writer_engine
-from oscar_fedcloud.ledger.database.identity import Identity
+from oscar_fedcloud.ledger.database.identity import LedgerIdentity
 from oscar_fedcloud.ledger.database.integrity import check_file, same_file
 from oscar_fedcloud.ledger.database.schema import ensure_schema
-from oscar_fedcloud.ledger.database.troubles import Trouble, unavailable
+from oscar_fedcloud.ledger.database.troubles import LedgerTrouble, unavailable
 from oscar_fedcloud.ledger.errors import BadValue, LedgerUnavailable, cause_of, is_row_error
 from oscar_fedcloud.ledger.recording.intake import CommitListener, Intake
-from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, Trace, Verdict
+from oscar_fedcloud.ledger.records import Callback, Candidate, Chain, DeadLetter, RunTransition, Trace
 from oscar_fedcloud.ledger.requests import Claim
 from oscar_fedcloud.ledger.values import bounds
 from oscar_fedcloud.ledger.values.cells import BadRow
@@ -73,7 +73,7 @@ class Ledger:
             raise LedgerUnavailable(f"the ledger cannot be opened: {told}", told.kind) from error
         return cls(writer, reader_engine(url))
 
-    def identity(self) -> Identity:
+    def identity(self) -> LedgerIdentity:
         """Return the ledger's own name, which it gets with the first question."""
         return self._read(identity.get) or self._write(identity.make)
 
@@ -186,7 +186,7 @@ class Ledger:
         except BadValue:
             return self._write(runs.begin_singly, starts, superseded, now, policies)
 
-    def finish(self, job: str, completion: Completion, verdict: Verdict) -> Run | None:
+    def finish(self, job: str, completion: Completion, verdict: RunTransition) -> Run | None:
         """Record the end of an attempt and what follows for its run. Idempotent: None if it was recorded before.
 
         What the database refuses of a completion is left out.
@@ -195,7 +195,7 @@ class Ledger:
             return self._write(runs.finish, job, completion, verdict, time.time())
         except BadValue as error:
             bare = Completion(job, completion.state, reason=f"its result cannot be recorded: {error}")
-            return self._write(runs.finish, job, bare, Verdict(verdict.state, bare.reason), time.time())
+            return self._write(runs.finish, job, bare, RunTransition(verdict.state, bare.reason), time.time())
 
     def reorder(self, run_id: str, order: int) -> bool:
         """Give a queued run another place among the revisions of its object; False if it is not queued."""
@@ -378,7 +378,7 @@ class Ledger:
             if is_row_error(error):
                 raise BadValue(f"the ledger holds nothing of that kind: {cause_of(error)}") from error
             told = unavailable(error, self._reading.url)
-            self._unread = told if told.kind in (Trouble.DAMAGED, Trouble.IO) else self._unread
+            self._unread = told if told.kind in (LedgerTrouble.DAMAGED, LedgerTrouble.IO) else self._unread
             raise LedgerUnavailable(f"the ledger cannot be read: {told}", told.kind) from error
 
     def _end_stuck(self) -> None:

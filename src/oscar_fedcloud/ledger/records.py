@@ -30,7 +30,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RunTransition:
     """What the end of an attempt means for its run.
 
     state: an ended state, or QUEUED for another attempt not before ``not_before`` (seconds since the epoch).

@@ -18,7 +18,7 @@ from oscar_fedcloud.domain.runs import Attempt, AttemptState, Completion, Run, R
 from oscar_fedcloud.ledger import callbacks, outputs
 from oscar_fedcloud.ledger.database.tables import QUEUED, RUNNING, WITH_RECORD, attempts, runs
 from oscar_fedcloud.ledger.errors import StateError, cause_of, is_row_error
-from oscar_fedcloud.ledger.records import Verdict
+from oscar_fedcloud.ledger.records import RunTransition
 from oscar_fedcloud.ledger.states import ENDED, RETRYABLE, allowed
 from oscar_fedcloud.ledger.values import bounds, cells
 from oscar_fedcloud.ledger.values.cells import BadRow
@@ -85,7 +85,7 @@ def fail_stuck(connection: Connection, stuck: Mapping[int, str], now: float) -> 
     return sum(fail(connection, runs.c.seq == seq, reason, now) for seq, reason in stuck.items())
 
 
-def finish(connection: Connection, job: str, completion: Completion, verdict: Verdict, now: float) -> Run | None:
+def finish(connection: Connection, job: str, completion: Completion, verdict: RunTransition, now: float) -> Run | None:
     """Record the end of an attempt and what it means for its run; None if the end was recorded before."""
     if not allowed(RunState.RUNNING, verdict.state):
         raise StateError(f"a running run cannot become {verdict.state.value!r}")
@@ -242,7 +242,7 @@ def _ended_values(completion: Completion, finished: float) -> dict[str, Any]:
     }
 
 
-def _end_running(connection: Connection, run_id: str, verdict: Verdict, finished: float, now: float) -> None:
+def _end_running(connection: Connection, run_id: str, verdict: RunTransition, finished: float, now: float) -> None:
     values = {
         "state": verdict.state.value,
         "reason": bounds.text(verdict.reason),

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from oscar_fedcloud.server.budget import Room
+from oscar_fedcloud.server.budget import BodyReservation
 from oscar_fedcloud.server.problems import ApiError
 
 _STEP = 256 * 1024  # bytes that are asked for at once when the size of a body is not known
@@ -35,7 +35,9 @@ class Body:
         return self.file.read()
 
 
-async def read_body(stream: AsyncIterator[bytes], limit: int, folder: Path, room: Room | None = None) -> Body:
+async def read_body(
+    stream: AsyncIterator[bytes], limit: int, folder: Path, room: BodyReservation | None = None
+) -> Body:
     """Read a request's body; temporary files lie in ``folder``. Raises ApiError 413 beyond ``limit`` bytes.
 
     room: where its bytes are asked for before they are held. Raises ApiError 429 or 503, behind the body, if there is

@@ -30,9 +30,9 @@ class Budget:
         """How many bytes are held now."""
         return self._held.total()
 
-    def room(self, identity: str) -> Room:
+    def room(self, identity: str) -> BodyReservation:
         """What one request of this identity takes."""
-        return Room(self, identity)
+        return BodyReservation(self, identity)
 
     def _refusal(self, identity: str, size: int) -> ApiError | None:
         if self._held[identity] + size > self._share:
@@ -63,7 +63,7 @@ class Budget:
         self._freed.set()
 
 
-class Room:
+class BodyReservation:
     """The bytes that one request holds."""
 
     def __init__(self, budget: Budget, identity: str) -> None:

@@ -18,7 +18,7 @@ class Outcome:
     status: int = 500
 
 
-class Requests:
+class RequestMetrics:
     """Requests by route and status."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

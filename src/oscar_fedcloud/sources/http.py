@@ -10,17 +10,17 @@ from oscar_fedcloud.domain.events import BadEvent, EventTooLarge, StorageEvent, 
 from oscar_fedcloud.domain.jsontext import to_json
 from oscar_fedcloud.sources.dialects import Dialect, Parsed, unwrap
 from oscar_fedcloud.storage.bounds import LONGEST_RECORD, checked_bucket, checked_key, checked_name
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.ports import ObjectStore
 from oscar_fedcloud.storage.s3_events import event_of
 
 _MOST_EVENTS = 1000  # in one body
 _SHOWN = 100  # characters
 
 
-def storage_events(parsed: Iterable[Parsed], providers: Mapping[str, Provider]) -> list[StorageEvent]:
+def storage_events(parsed: Iterable[Parsed], providers: Mapping[str, ObjectStore]) -> list[StorageEvent]:
     """The events that a body tells of, without data. Blocks: each object is looked up.
 
-    Raises BadEvent, ProviderError.
+    Raises BadEvent, StoreError.
     """
     return [storage_event(item, providers) for item in told_of(parsed)]
 
@@ -41,13 +41,13 @@ def payload(body: bytes) -> tuple[bytes, Mapping[str, str]]:
     return body, {}
 
 
-def storage_event(item: Parsed, providers: Mapping[str, Provider]) -> StorageEvent:
+def storage_event(item: Parsed, providers: Mapping[str, ObjectStore]) -> StorageEvent:
     """The event that one item stands for, as its store shows the object. Blocks.
 
     Whoever may start a service may write any record. So only what the store says counts: which revisions there are,
     which one is the current, and how large it is. The record is handed to the script as it came.
 
-    Raises BadEvent for a provider that is not configured and for an object that is not there; ProviderError.
+    Raises BadEvent for a provider that is not configured and for an object that is not there; StoreError.
     """
     provider = providers.get(item.provider)
     if provider is None:

@@ -18,10 +18,10 @@ from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.runtime.unexpected import report
 from oscar_fedcloud.runtime.waiting import in_words, wait
-from oscar_fedcloud.storage.errors import BucketMissing, ProviderError
+from oscar_fedcloud.storage.errors import BucketMissing, StoreError
 from oscar_fedcloud.storage.ports import ObjectReader
 from oscar_fedcloud.storage.rows import look_up, some_rows
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +109,7 @@ class Poller:
     def __init__(
         self,
         provider: ObjectReader,
-        stores: Stores,
+        stores: StoreRegistry,
         ledger: Ledger,
         intake: EventIntake,
         reconciler: Reconciler,
@@ -153,7 +153,7 @@ class Poller:
         problem = ""
         try:
             await self.poll(watch)
-        except (ProviderError, LedgerUnavailable) as error:
+        except (StoreError, LedgerUnavailable) as error:
             problem = str(error)
             if isinstance(error, BucketMissing):
                 self.reconciler.bucket_missing(self.provider.id, watch.where.bucket)
@@ -166,12 +166,12 @@ class Poller:
         watch.rest(self.interval)
 
     async def poll(self, watch: Watch) -> None:
-        """List one prefix once and hand on what is new. Raises ProviderError when that was not all of it."""
+        """List one prefix once and hand on what is new. Raises StoreError when that was not all of it."""
         provider = self.provider
         rows = await self.stores.run(provider.id, lambda: iter(provider.list(watch.where)))
         scan = Scan(watch, provider.settle)
         ready: list[StorageEvent] = []
-        problem: ProviderError | None = None
+        problem: StoreError | None = None
         while problem is None:
             found, problem = await self.stores.run(provider.id, some_rows, rows, _CHUNK)
             ready += await asyncio.to_thread(scan.add, found)

@@ -13,7 +13,7 @@ from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.runtime.tasks import Tasks
 from oscar_fedcloud.sources.poll import Poller
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 
 class Pollers:
@@ -22,7 +22,7 @@ class Pollers:
     def __init__(
         self,
         catalogue: Catalogue,
-        stores: Stores,
+        stores: StoreRegistry,
         ledger: Ledger,
         intake: EventIntake,
         reconciler: Reconciler,

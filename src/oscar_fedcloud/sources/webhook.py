@@ -19,7 +19,7 @@ from oscar_fedcloud.catalogue.intake import EventIntake
 from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.runtime.unexpected import report
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.ports import ObjectStore
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ class Webhook:
     """ASGI application for one webhook target of one provider. ``tokens``: all that are valid now."""
 
     def __init__(
-        self, provider: Provider, way: Literal["fast", "durable"], tokens: Iterable[str], intake: EventIntake
+        self, provider: ObjectStore, way: Literal["fast", "durable"], tokens: Iterable[str], intake: EventIntake
     ) -> None:
         self.provider = provider
         self.via = Via(way)

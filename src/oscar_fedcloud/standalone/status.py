@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from oscar_fedcloud.standalone.data_dir import ADMIN, Profile, ProfileError, read_json
+from oscar_fedcloud.standalone.data_dir import ADMIN, DataDir, ProfileError, read_json
 from oscar_fedcloud.standalone.embedded_store import LOOPBACK
 
 
-def describe(profile: Profile) -> dict[str, Any]:
+def describe(profile: DataDir) -> dict[str, Any]:
     """All that a user needs to know of a server, as plain data."""
     settings = profile.settings()
     if settings is None:
@@ -113,7 +113,7 @@ def _health(health: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def locked(profile: Profile, wait: float = 0.0) -> Iterator[bool]:
+def locked(profile: DataDir, wait: float = 0.0) -> Iterator[bool]:
     """Hold the data folder's lock; False if another process keeps it for ``wait`` seconds (a mere look takes it too).
 
     The kernel frees the lock when its holder dies, however it dies.
@@ -134,7 +134,7 @@ def _try_lock(file: BinaryIO, kind: int) -> bool:
 
 
 @contextlib.contextmanager
-def starting(profile: Profile, patience: float) -> Iterator[None]:
+def starting(profile: DataDir, patience: float) -> Iterator[None]:
     """Let one start at a time work on a data folder; the others wait. Raises ProfileError.
 
     A folder that was made for a start which fails is removed again.
@@ -151,7 +151,7 @@ def starting(profile: Profile, patience: float) -> Iterator[None]:
             raise
 
 
-def _start_lock(profile: Profile, end: float) -> BinaryIO:
+def _start_lock(profile: DataDir, end: float) -> BinaryIO:
     """Return the open lock file, held until it is closed. Raises ProfileError."""
     while True:
         profile.create()
@@ -178,7 +178,7 @@ def _is_current(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def is_running(profile: Profile) -> bool:
+def is_running(profile: DataDir) -> bool:
     """Whether a supervisor holds the lock of this data folder."""
     if not profile.lock_file.exists():
         return False

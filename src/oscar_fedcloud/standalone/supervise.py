@@ -24,7 +24,7 @@ PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SupervisedProcess:
     """One process to keep running. It counts as up when it listens on ``port`` of the loopback address."""
 
     name: str
@@ -45,7 +45,7 @@ class Health:
 class Supervisor:
     """Runs parts until told to stop. A part is started when the one before it is up."""
 
-    def __init__(self, parts: Sequence[Part], report: Callable[[Mapping[str, Health]], None]) -> None:
+    def __init__(self, parts: Sequence[SupervisedProcess], report: Callable[[Mapping[str, Health]], None]) -> None:
         self._parts = parts
         self._health = {part.name: Health() for part in parts}
         self._report = report
@@ -63,7 +63,7 @@ class Supervisor:
                 end.set()
                 await task
 
-    async def _keep(self, part: Part, end: asyncio.Event) -> None:
+    async def _keep(self, part: SupervisedProcess, end: asyncio.Event) -> None:
         pause = FIRST_PAUSE
         clock = asyncio.get_running_loop().time
         while not end.is_set():
@@ -80,7 +80,7 @@ class Supervisor:
                 await _terminate(process)
         self._tell(part, 0)
 
-    async def _start(self, part: Part) -> asyncio.subprocess.Process:
+    async def _start(self, part: SupervisedProcess) -> asyncio.subprocess.Process:
         with part.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *part.command,
@@ -94,7 +94,7 @@ class Supervisor:
         self._tell(part, process.pid)
         return process
 
-    def _tell(self, part: Part, pid: int) -> None:
+    def _tell(self, part: SupervisedProcess, pid: int) -> None:
         self._health[part.name].pid = pid
         self._report(self._health)
 
@@ -125,7 +125,7 @@ async def _terminate(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def _until_up(part: Part, stop: asyncio.Event) -> None:
+async def _until_up(part: SupervisedProcess, stop: asyncio.Event) -> None:
     while not (stop.is_set() or is_listening(part.port)):
         await _pause(stop, 0.05)
 

@@ -28,8 +28,15 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.launchers.port import JobSpec, LaunchError
 from oscar_fedcloud.launchers.registry import make_process_launcher
 from oscar_fedcloud.launchers.runner.environment import RunnerSettings, remote_name, stores_of_run
-from oscar_fedcloud.standalone.embedded_store import Store, StoreError, find_rclone, free_port, is_listening, job_path
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.standalone.embedded_store import (
+    EmbeddedStore,
+    EmbeddedStoreError,
+    find_rclone,
+    free_port,
+    is_listening,
+    job_path,
+)
+from oscar_fedcloud.storage.ports import ObjectStore
 from oscar_fedcloud.storage.registry import make_provider
 
 BODY_BUCKET = "oscar-internal"  # where the input of a service without inputs lies
@@ -44,7 +51,7 @@ def try_file(service: Service, sample: Path, output: Path | None, keep: bool) ->
     """Run a file through a service and print its log and where its outputs are; returns the script's exit code.
 
     output: the folder that gets the outputs, as BUCKET/KEY; None = a new temporary one. keep: leave the store and the
-    job's folder there. Raises TryError, StoreError.
+    job's folder there. Raises TryError, EmbeddedStoreError.
     """
     work = Path(tempfile.mkdtemp(prefix="oscar-try-"))
     try:
@@ -70,17 +77,19 @@ def _remove_all_but_outputs(work: Path) -> None:
 
 
 @contextlib.contextmanager
-def _serving(folder: Path) -> Iterator[Store]:
+def _serving(folder: Path) -> Iterator[EmbeddedStore]:
     """A store of one's own on a free port, with keys that no one else knows."""
     folder.mkdir()
-    store = Store(find_rclone(), folder, free_port(), secrets.token_hex(8), secrets.token_hex(16))
+    store = EmbeddedStore(find_rclone(), folder, free_port(), secrets.token_hex(8), secrets.token_hex(16))
     with subprocess.Popen(
         store.command(), env=store.environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as server:
         try:
             while not is_listening(store.port):
                 if server.poll() is not None:
-                    raise StoreError(f"rclone serve s3 ended: {(server.communicate()[1] or b'').decode().strip()}")
+                    raise EmbeddedStoreError(
+                        f"rclone serve s3 ended: {(server.communicate()[1] or b'').decode().strip()}"
+                    )
                 time.sleep(0.02)
             yield store
         finally:
@@ -91,7 +100,7 @@ def _provider_id(service: Service) -> str:
     return service.input[0].storage_provider if service.input else "minio.default"
 
 
-def _provider_config(store: Store) -> ProviderConfig:
+def _provider_config(store: EmbeddedStore) -> ProviderConfig:
     return ProviderConfig(
         type="folder",
         endpoint=store.endpoint,
@@ -101,7 +110,7 @@ def _provider_config(store: Store) -> ProviderConfig:
     )
 
 
-def _put(provider: Provider, service: Service, sample: Path, root: Path) -> StorageEvent:
+def _put(provider: ObjectStore, service: Service, sample: Path, root: Path) -> StorageEvent:
     """Place the file where the service takes its input from; the event that tells of it. Raises TryError."""
     bucket = service.input[0].bucket if service.input else BODY_BUCKET
     key = (service.input[0].key_prefix if service.input else "") + sample.name
@@ -121,7 +130,7 @@ def _put(provider: Provider, service: Service, sample: Path, root: Path) -> Stor
     return event
 
 
-def _spec(service: Service, event: StorageEvent, provider: Provider, store: Store) -> JobSpec:
+def _spec(service: Service, event: StorageEvent, provider: ObjectStore, store: EmbeddedStore) -> JobSpec:
     now = time.time()
     identity = run_id(service.name, event)
     run = Run(identity, service.name, event, RunState.RUNNING, "", 0, 0, 0, now, now, None)
@@ -132,7 +141,7 @@ def _spec(service: Service, event: StorageEvent, provider: Provider, store: Stor
     return job_spec(service, "1", run, 1, settings, stores)
 
 
-async def _run(spec: JobSpec, folder: Path, store: Store) -> tuple[Completion, bytes]:
+async def _run(spec: JobSpec, folder: Path, store: EmbeddedStore) -> tuple[Completion, bytes]:
     config = LauncherConfig(rclone=str(store.rclone), path=job_path(), max_running=1, staging_timeout=STAGING_TIMEOUT)
     launcher = make_process_launcher(folder, config)
     try:

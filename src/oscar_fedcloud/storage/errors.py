@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from oscar_fedcloud.domain.services import Conflict, NotFound
 
 
-class ProviderError(Exception):
+class StoreError(Exception):
     """A store did not do what was asked of it; the message names provider and bucket. Trying again may help."""
 
 
-class Refused(ProviderError):
+class WriteRefused(StoreError):
     """The store can never take what was asked of it, such as a name that it does not allow; the message says why."""
 
 
-class BadAnswer(ProviderError):
+class BadAnswer(StoreError):
     """A store answered, but what it said cannot be used. Other questions to it may well be answered."""
 
 
-class StoreFull(ProviderError):
+class StoreFull(StoreError):
     """There is no room for what was to be stored; the message names the disk."""
 
 
@@ -36,9 +36,9 @@ class UnusableRows(BadAnswer, ValueError):
         self.reasons = dict(reasons)
 
 
-class BucketMissing(ProviderError, NotFound):
+class BucketMissing(StoreError, NotFound):
     """There is no such bucket."""
 
 
-class BucketNotEmpty(ProviderError, Conflict):
+class BucketNotEmpty(StoreError, Conflict):
     """The bucket holds objects, and the request did not say that they shall go with it."""

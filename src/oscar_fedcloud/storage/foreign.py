@@ -9,7 +9,7 @@ from typing import Any
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import USABLE_TYPES, FdlProblem, Service, make_problem, provider_type
 from oscar_fedcloud.storage.endpoints import HostAndScheme
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.ports import ObjectStore
 from oscar_fedcloud.storage.registry import make_provider
 
 _AMAZON = "https://s3.{region}.amazonaws.com"
@@ -46,7 +46,7 @@ def _endpoint(service: Service, provider_id: str) -> str:
     return settings.endpoint if settings else ""
 
 
-def foreign_provider(service: Service, provider_id: str) -> Provider:
+def foreign_provider(service: Service, provider_id: str) -> ObjectStore:
     """The store that a service declares under this id. Raises KeyError."""
     settings = settings_of(service, provider_id)
     if settings is None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the daemon asks of a store, by concern. All methods block, with time limits, and raise ProviderError.
+"""What the daemon asks of a store, by concern. All methods block, with time limits, and raise StoreError.
 
-A kind of store implements ``Provider``. Whoever uses one names the port that it needs.
+A kind of store implements ``ObjectStore``. Whoever uses one names the port that it needs.
 """
 
 from __future__ import annotations
@@ -125,5 +125,5 @@ class RunnerAccess(Protocol):
         """Return the variables ``RCLONE_CONFIG_<REMOTE>_*``."""
 
 
-class Provider(ObjectReader, ObjectWriter, BucketAdmin, Notifier, KeyIssuer, RunnerAccess, Protocol):
+class ObjectStore(ObjectReader, ObjectWriter, BucketAdmin, Notifier, KeyIssuer, RunnerAccess, Protocol):
     """One store with all that the invoker needs of it."""

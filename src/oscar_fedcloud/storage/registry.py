@@ -7,43 +7,43 @@ import contextlib
 from collections.abc import Mapping
 
 from oscar_fedcloud.config import Config, ConfigError, ProviderConfig
-from oscar_fedcloud.storage.errors import ProviderError
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.errors import StoreError
+from oscar_fedcloud.storage.ports import ObjectStore
 
 
-def make_providers(config: Config) -> dict[str, Provider]:
+def make_providers(config: Config) -> dict[str, ObjectStore]:
     """All configured stores by id, in the order of the configuration. Raises ValueError."""
     buckets = (config.log_bucket, config.internal_bucket)
     return {provider_id: make_provider(provider_id, item, *buckets) for provider_id, item in config.providers.items()}
 
 
-def check_keys(providers: Mapping[str, Provider]) -> None:
+def check_keys(providers: Mapping[str, ObjectStore]) -> None:
     """Refuse stores that would hand the site's own key to Jobs without leave. Blocks. Raises ConfigError.
 
     A store that is away cannot be asked now; its services are in error then until it can.
     """
     for name, provider in providers.items():
-        with contextlib.suppress(ProviderError):
+        with contextlib.suppress(StoreError):
             if problem := provider.key_problem():
                 raise ConfigError(f"providers.{name}: {problem}")
 
 
 def make_provider(
     provider_id: str, config: ProviderConfig, log_bucket: str = "", internal_bucket: str = ""
-) -> Provider:
+) -> ObjectStore:
     """The provider of one store. Raises ValueError for an endpoint that is not http(s)://host[:port].
 
     log_bucket, internal_bucket: where services may write their logs and read the bodies of their HTTP events.
     """
     # Imported here: the S3 client is large, and tools that only read configurations do not need it.
     if config.type == "minio":
-        from oscar_fedcloud.storage.minio.store import MinioProvider
+        from oscar_fedcloud.storage.minio.store import MinioStore
 
-        return MinioProvider(provider_id, config, log_bucket, internal_bucket)
+        return MinioStore(provider_id, config, log_bucket, internal_bucket)
     if config.type == "folder":
-        from oscar_fedcloud.storage.folder.store import FolderProvider
+        from oscar_fedcloud.storage.folder.store import FolderStore
 
-        return FolderProvider(provider_id, config, log_bucket, internal_bucket)
-    from oscar_fedcloud.storage.s3.store import S3Provider
+        return FolderStore(provider_id, config, log_bucket, internal_bucket)
+    from oscar_fedcloud.storage.s3.store import S3Store
 
-    return S3Provider(provider_id, config, log_bucket, internal_bucket)
+    return S3Store(provider_id, config, log_bucket, internal_bucket)

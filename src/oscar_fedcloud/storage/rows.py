@@ -11,7 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from oscar_fedcloud.domain.events import StorageEvent
-from oscar_fedcloud.storage.errors import BadAnswer, ProviderError
+from oscar_fedcloud.storage.errors import BadAnswer, StoreError
 from oscar_fedcloud.storage.ports import ObjectReader
 
 log = structlog.get_logger(__name__)
@@ -28,12 +28,12 @@ class Row(NamedTuple):
     version_id: str = ""
 
 
-def some_rows(rows: Iterator[StorageEvent], limit: int) -> tuple[list[StorageEvent], ProviderError | None]:
+def some_rows(rows: Iterator[StorageEvent], limit: int) -> tuple[list[StorageEvent], StoreError | None]:
     """At most so many rows of a listing, and what ended it early. Without both it has come to its end."""
     found: list[StorageEvent] = []
     try:
         found.extend(islice(rows, limit))  # keeps what came before an error
-    except ProviderError as error:
+    except StoreError as error:
         return found, error
     return found, None
 
@@ -41,14 +41,14 @@ def some_rows(rows: Iterator[StorageEvent], limit: int) -> tuple[list[StorageEve
 def look_up(store: ObjectReader, rows: Iterable[StorageEvent]) -> list[tuple[StorageEvent, StorageEvent | None]]:
     """Each row with the object that the store has now, None when it is gone.
 
-    Rows that the store has no good answer for are left out; they come again with the next listing. Raises ProviderError
+    Rows that the store has no good answer for are left out; they come again with the next listing. Raises StoreError
     when the store does not answer at all.
     """
     found: list[tuple[StorageEvent, StorageEvent | None]] = []
     for row in rows:
         try:
             found.append((row, store.stat(row.bucket, row.key)))
-        except ProviderError as error:
+        except StoreError as error:
             if not isinstance(error, BadAnswer) and not store.health()["ok"]:
                 raise
             log.warning("object cannot be looked up", bucket=row.bucket, key=row.key, error=str(error))

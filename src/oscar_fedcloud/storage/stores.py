@@ -18,9 +18,9 @@ import structlog
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.runtime.threads import Threads
-from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.errors import StoreError
 from oscar_fedcloud.storage.foreign import settings_of
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.ports import ObjectStore
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class StoreCalls:
         self._hanging = 0  # calls that nobody waits for any more, and that still run
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of ``call``. Raises what it raises; ProviderError when it takes too long, or when all calls do."""
+        """The result of ``call``. Raises what it raises; StoreError when it takes too long, or when all calls do."""
         return await self.within(_PATIENCE, call, *args, **kwargs)
 
     async def within(self, seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -53,7 +53,7 @@ class StoreCalls:
         try:
             done, _ = await asyncio.wait([waiter], timeout=seconds)
             if not done:
-                raise ProviderError(f"storage provider {self.name} did not answer within {seconds:g} s")
+                raise StoreError(f"storage provider {self.name} did not answer within {seconds:g} s")
             return waiter.result()
         finally:
             if not waiter.done():
@@ -72,17 +72,17 @@ class StoreCalls:
                 if future.done():
                     raise  # its own
                 self._leave(future)
-                raise ProviderError(f"storage provider {self.name} did not answer within {seconds:g} s") from error
+                raise StoreError(f"storage provider {self.name} did not answer within {seconds:g} s") from error
 
         return result
 
     def _submit(self, call: Callable[[], T]) -> Future[T]:
         if self._hanging >= self._threads.size:
-            raise ProviderError(f"storage provider {self.name} does not answer: {self._hanging} calls to it hang")
+            raise StoreError(f"storage provider {self.name} does not answer: {self._hanging} calls to it hang")
         try:
             return self._threads.submit(call)
         except RuntimeError as error:
-            raise ProviderError(f"storage provider {self.name} is not used any more") from error
+            raise StoreError(f"storage provider {self.name} is not used any more") from error
 
     def _leave(self, call: Future[Any]) -> None:
         """Nobody waits for this call any more. It runs on if it has begun."""
@@ -101,17 +101,17 @@ class StoreCalls:
         self._threads.close()
 
 
-class Stores(Mapping[str, Provider]):
+class StoreRegistry(Mapping[str, ObjectStore]):
     """Providers by id: first the configured ones, which stay, then those of services. Belongs to the event loop."""
 
-    def __init__(self, configured: Mapping[str, Provider], site_store_id: str) -> None:
+    def __init__(self, configured: Mapping[str, ObjectStore], site_store_id: str) -> None:
         self.configured = dict(configured)
         self.site_store = configured[site_store_id]  # logs and the bodies of requests lie there
-        self._all: dict[str, Provider] = dict(configured)
+        self._all: dict[str, ObjectStore] = dict(configured)
         self._settings: dict[str, ProviderConfig] = {}  # of the stores that services bring along
         self._calls = {name: StoreCalls(name, _SITE_THREADS) for name in configured}
 
-    def __getitem__(self, name: str) -> Provider:
+    def __getitem__(self, name: str) -> ObjectStore:
         return self._all[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -154,10 +154,10 @@ class Stores(Mapping[str, Provider]):
             calls.close()
 
     async def run(self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a call to this store, in one of its threads. Raises ProviderError, and what the call raises."""
+        """The result of a call to this store, in one of its threads. Raises StoreError, and what the call raises."""
         calls = self._calls.get(name)
         if calls is None:
-            raise ProviderError(f"storage provider {name} is not used by any service any more")
+            raise StoreError(f"storage provider {name} is not used by any service any more")
         return await calls.run(call, *args, **kwargs)
 
     async def chunks(self, name: str, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -173,17 +173,17 @@ class Stores(Mapping[str, Provider]):
         begun = [(name, self._begin_health(name, provider)) for name, provider in self.configured.items()]
         return {f"store {name}": result() for name, result in begun}
 
-    def _begin_health(self, name: str, provider: Provider) -> Callable[[], dict[str, Any]]:
+    def _begin_health(self, name: str, provider: ObjectStore) -> Callable[[], dict[str, Any]]:
         try:
             result = self._calls[name].begin(provider.health, _PROBE)
-        except ProviderError as error:
+        except StoreError as error:
             found = {"ok": False, "detail": str(error)}
             return lambda: found
 
         def health() -> dict[str, Any]:
             try:
                 return result()
-            except ProviderError as error:
+            except StoreError as error:
                 return {"ok": False, "detail": str(error)}
 
         return health
@@ -194,7 +194,7 @@ class Stores(Mapping[str, Provider]):
             calls.close()
 
 
-def _wanted(services: Iterable[Service], configured: Mapping[str, Provider]) -> dict[str, ProviderConfig]:
+def _wanted(services: Iterable[Service], configured: Mapping[str, ObjectStore]) -> dict[str, ProviderConfig]:
     """The settings of the stores that services read from and bring along. The first service of a store decides."""
     found: dict[str, ProviderConfig] = {}
     for service in services:

@@ -16,8 +16,8 @@ from oscar_fedcloud.autoscaler.clouds import build
 from oscar_fedcloud.autoscaler.clouds.protocol import (
     Cloud,
     CloudError,
+    CloudMachine,
     CloudUnavailable,
-    Machine,
     MachineRequest,
     NoRoom,
 )
@@ -55,7 +55,7 @@ async def states(cloud: Cloud, expected: dict[str, str]) -> bool:
     return {machine.name: machine.state for machine in await cloud.machines()} == expected
 
 
-def by_name(machines: Sequence[Machine]) -> dict[str, Machine]:
+def by_name(machines: Sequence[CloudMachine]) -> dict[str, CloudMachine]:
     assert len({machine.name for machine in machines}) == len(machines)
     return {machine.name: machine for machine in machines}
 

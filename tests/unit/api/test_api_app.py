@@ -17,7 +17,7 @@ from oscar_fedcloud.domain.events import BadEvent
 from oscar_fedcloud.domain.services import Conflict, NotStarted
 from oscar_fedcloud.ledger import StateError
 from oscar_fedcloud.server.encoding import encode
-from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.errors import StoreError
 
 HOOK = "/hooks/minio/minio.default/fast"
 
@@ -131,7 +131,7 @@ async def test_the_unexpected_tells_nothing_of_the_inside(admin: httpx.AsyncClie
         (Conflict("x"), 412),
         (NotStarted("x"), 422),
         (BadEvent("x"), 422),
-        (ProviderError("x"), 503),
+        (StoreError("x"), 503),
         (ValueError("x"), 500),
     ],
 )

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from parts.api_invoker import ODD_KEYS, ApiInvoker, as_bytes
 
-from oscar_fedcloud.storage.errors import ProviderError, StoreFull
+from oscar_fedcloud.storage.errors import StoreError, StoreFull
 
 
 async def test_the_life_of_a_bucket(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
@@ -183,7 +183,7 @@ async def test_what_is_not_there(admin: httpx.AsyncClient, invoker: ApiInvoker) 
 
 async def test_a_store_that_is_away(admin: httpx.AsyncClient, invoker: ApiInvoker) -> None:
     def away() -> list[str]:
-        raise ProviderError("storage provider minio.default cannot list bucket (all): refused")
+        raise StoreError("storage provider minio.default cannot list bucket (all): refused")
 
     invoker.store.buckets = away  # type: ignore[method-assign]
     answer = await admin.get("/v2/buckets")

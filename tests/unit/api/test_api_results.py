@@ -12,7 +12,7 @@ from parts.api_invoker import ApiInvoker, event
 
 from oscar_fedcloud.api.v2.serializers import name_of
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, StoredObject, job_name
-from oscar_fedcloud.ledger import Verdict
+from oscar_fedcloud.ledger import RunTransition
 
 STORE = "minio.default"
 
@@ -22,7 +22,7 @@ def end(invoker: ApiInvoker, run: Run, *outputs: StoredObject, total: int = 0, s
     begun = invoker.begin(run)
     job = job_name(run.service, run.id, begun.attempts)
     more = {"outputs": outputs, "outputs_total": max(total, len(outputs)), "summary": summary}
-    invoker.ledger.finish(job, Completion(job, AttemptState.SUCCEEDED, 0, **more), Verdict(RunState.SUCCEEDED))  # type: ignore[arg-type]
+    invoker.ledger.finish(job, Completion(job, AttemptState.SUCCEEDED, 0, **more), RunTransition(RunState.SUCCEEDED))  # type: ignore[arg-type]
 
 
 async def test_a_job_shows_what_its_last_attempt_wrote(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from scaling import GIB, NOW, pool, shape
 
 from oscar_fedcloud.autoscaler.model import (
+    ClusterSnapshot,
     Decision,
     Demand,
     Launch,
@@ -21,8 +22,7 @@ from oscar_fedcloud.autoscaler.model import (
     PoolHealth,
     Removal,
     Rules,
-    Shape,
-    Snapshot,
+    SchedulingGroup,
 )
 from oscar_fedcloud.autoscaler.planning.decide import decide
 from oscar_fedcloud.autoscaler.planning.fits import count_fit
@@ -42,7 +42,7 @@ class Job:
     """A Job with one Pod."""
 
     name: str
-    shape: Shape
+    shape: SchedulingGroup
     arrives: float
     lasts: float
     node: str = ""
@@ -78,7 +78,7 @@ class Cluster:
     away_until: float = 0.0
     killed: list[str] = field(default_factory=list)
     made: int = 0
-    seen: Snapshot | None = None
+    seen: ClusterSnapshot | None = None
 
     def fill(self) -> None:
         """Jobs that come during a minute."""
@@ -169,7 +169,7 @@ class Cluster:
 
     # -- the autoscaler around the decision --------------------------------------------------------------------------
 
-    def look(self) -> Snapshot:
+    def look(self) -> ClusterSnapshot:
         waiting = [job for job in self.jobs if not job.node and job.arrives <= self.now]
         demand = tuple(
             Demand(each, len(names), tuple(sorted(names)))
@@ -177,7 +177,7 @@ class Cluster:
             if (names := [job.name for job in waiting if job.shape == each])
         )
         nodes = {name: self.view(name) for name in self.nodes}
-        return Snapshot(self.now, demand, nodes, dict(self.machines), dict(self.health))
+        return ClusterSnapshot(self.now, demand, nodes, dict(self.machines), dict(self.health))
 
     def view(self, name: str) -> NodeView:
         node, jobs = self.nodes[name], len(self.running(name))

@@ -7,19 +7,27 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from oscar_fedcloud.autoscaler.model import Demand, MachinePhase, MachineView, NodeView, Pool, Shape, Snapshot
+from oscar_fedcloud.autoscaler.model import (
+    ClusterSnapshot,
+    Demand,
+    MachinePhase,
+    MachineView,
+    NodeView,
+    Pool,
+    SchedulingGroup,
+)
 
 NOW = 1_800_000_000.0
 GIB = 2**30
 
 
-def shape(cpu: int = 1000, memory: int = GIB, gpus: int = 0, **fields: Any) -> Shape:
+def shape(cpu: int = 1000, memory: int = GIB, gpus: int = 0, **fields: Any) -> SchedulingGroup:
     """A Pod that asks for millicores and bytes."""
     requests = {"cpu": cpu, "memory": memory, "pods": 1, **({"nvidia.com/gpu": gpus} if gpus else {})}
-    return Shape(tuple(sorted(requests.items())), **fields)
+    return SchedulingGroup(tuple(sorted(requests.items())), **fields)
 
 
-def demand(count: int, wanted: Shape | None = None, name: str = "p", **fields: Any) -> Demand:
+def demand(count: int, wanted: SchedulingGroup | None = None, name: str = "p", **fields: Any) -> Demand:
     """So many Pods that found no node."""
     return Demand(wanted or shape(), count, tuple(f"ns/{name}-{number:05}" for number in range(count)), **fields)
 
@@ -45,7 +53,9 @@ def machine(name: str, of: str = "small", phase: MachinePhase = "joined", age: f
 
 def snapshot(
     demands: Iterable[Demand] = (), nodes: Iterable[NodeView] = (), machines: Iterable[MachineView] = (), **fields: Any
-) -> Snapshot:
+) -> ClusterSnapshot:
     """A snapshot of now."""
-    made = Snapshot(NOW, tuple(demands), {each.name: each for each in nodes}, {each.name: each for each in machines})
+    made = ClusterSnapshot(
+        NOW, tuple(demands), {each.name: each for each in nodes}, {each.name: each for each in machines}
+    )
     return replace(made, **fields)

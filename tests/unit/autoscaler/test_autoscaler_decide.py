@@ -12,10 +12,10 @@ from scaling import GIB, NOW, demand, machine, node, pool, shape, snapshot
 from oscar_fedcloud.autoscaler.model import (
     NAMESPACE,
     Demand,
-    Limits,
     PoolHealth,
     Requirement,
     Rules,
+    SiteLimits,
     Taint,
     Toleration,
 )
@@ -119,9 +119,9 @@ def test_max_and_what_has_no_place() -> None:
 
 @pytest.mark.parametrize(
     ("limits", "nodes"),
-    [(Limits(nodes=3), 3), (Limits(cpu=9000), 2), (Limits(memory=17 * GIB), 1), (Limits(cpu=3000), 0)],
+    [(SiteLimits(nodes=3), 3), (SiteLimits(cpu=9000), 2), (SiteLimits(memory=17 * GIB), 1), (SiteLimits(cpu=3000), 0)],
 )
-def test_limits_of_the_cluster(limits: Limits, nodes: int) -> None:
+def test_limits_of_the_cluster(limits: SiteLimits, nodes: int) -> None:
     decision = decide(snapshot([demand(100)]), [pool(max=50)], Rules(limits))
     assert sum(launched(decision).values()) == nodes
     assert "of the cluster is reached" in decision.refusals[0].reasons["small"]
@@ -131,7 +131,7 @@ def test_limits_count_what_is_there() -> None:
     machines = [machine("small-1", phase="removing"), machine("big-1", "big"), machine("small-2", phase="stopped")]
     found = snapshot([demand(100)], machines=machines)
     pools = [pool(max=50), pool("big", 8000, priority=-1)]
-    assert launched(decide(found, pools, Rules(Limits(nodes=5)))) == {"small": 3}
+    assert launched(decide(found, pools, Rules(SiteLimits(nodes=5)))) == {"small": 3}
 
 
 # -- where -------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from scaling import NOW, demand, machine, node, pool, shape, snapshot
 from test_autoscaler_properties import scenes
 
-from oscar_fedcloud.autoscaler.model import Limits, PoolHealth, Rules, Snapshot, Taint
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, PoolHealth, Rules, SiteLimits, Taint
 from oscar_fedcloud.autoscaler.planning.decide import decide
 from oscar_fedcloud.autoscaler.planning.explain import explain
 from oscar_fedcloud.autoscaler.planning.recording import record, replay
@@ -20,7 +20,7 @@ FOUR = pool(max=2, price=0.5, watts=100.0)
 GPU = pool("gpu", taints=(Taint("gpu", "yes"),))
 
 
-def told(found: Snapshot, subject: str, *pools, rules: Rules | None = None) -> str:
+def told(found: ClusterSnapshot, subject: str, *pools, rules: Rules | None = None) -> str:
     return explain(found, pools or (FOUR,), rules or Rules(), subject).text()
 
 
@@ -103,7 +103,7 @@ def test_others_nodes_and_unknown_names() -> None:
 
 @given(scenes())
 @settings(max_examples=150, deadline=None)
-def test_what_is_explained_is_what_is_decided(scene: tuple[Snapshot, list]) -> None:
+def test_what_is_explained_is_what_is_decided(scene: tuple[ClusterSnapshot, list]) -> None:
     found, pools = scene
     decision = decide(found, pools)
     launched = {pod for launch in decision.launches for pod in launch.pods}
@@ -122,9 +122,9 @@ def test_what_is_explained_is_what_is_decided(scene: tuple[Snapshot, list]) -> N
 
 @given(scenes())
 @settings(max_examples=150, deadline=None)
-def test_a_recorded_decision_is_made_again(scene: tuple[Snapshot, list]) -> None:
+def test_a_recorded_decision_is_made_again(scene: tuple[ClusterSnapshot, list]) -> None:
     found, pools = scene
-    rules = Rules(Limits(nodes=4))
+    rules = Rules(SiteLimits(nodes=4))
     line = record(found, pools, rules, decide(found, pools, rules))
     assert line.count(b"\n") == 1
     again = replay(line)

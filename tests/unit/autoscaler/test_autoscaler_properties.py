@@ -13,13 +13,13 @@ from scaling import NOW, demand, machine, node, pool, shape, snapshot
 
 from oscar_fedcloud.autoscaler.model import (
     NAMESPACE,
+    ClusterSnapshot,
     Demand,
     MachineView,
     NodeView,
     PoolHealth,
     Rules,
-    Shape,
-    Snapshot,
+    SchedulingGroup,
     Taint,
 )
 from oscar_fedcloud.autoscaler.model import Toleration as Tolerates
@@ -103,7 +103,7 @@ phases = st.sampled_from(["asked", "starting", "joined", "draining", "removing",
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[Snapshot, list]:
+def scenes(draw: st.DrawFn) -> tuple[ClusterSnapshot, list]:
     """A snapshot of anything, with its pools."""
     chosen = draw(st.lists(pools, min_size=1, max_size=3, unique_by=lambda each: each.name))
     machines: list[MachineView] = []
@@ -134,7 +134,7 @@ def scenes(draw: st.DrawFn) -> tuple[Snapshot, list]:
 
 @given(scenes(), st.randoms(use_true_random=False))
 @settings(max_examples=150, deadline=None)
-def test_order_does_not_matter(scene: tuple[Snapshot, list], chance: random.Random) -> None:
+def test_order_does_not_matter(scene: tuple[ClusterSnapshot, list], chance: random.Random) -> None:
     found, chosen = scene
 
     def shuffled(items):
@@ -151,7 +151,7 @@ def test_order_does_not_matter(scene: tuple[Snapshot, list], chance: random.Rand
 
 @given(scenes())
 @settings(max_examples=150, deadline=None)
-def test_bounds_hold_and_every_pod_is_accounted_for(scene: tuple[Snapshot, list]) -> None:
+def test_bounds_hold_and_every_pod_is_accounted_for(scene: tuple[ClusterSnapshot, list]) -> None:
     """No pool exceeds its max or its quota; each waiting Pod is placed once or refused, and with a reason."""
     found, chosen = scene
     plan, decision = make_plan(found, chosen, Rules()), decide(found, chosen)
@@ -173,12 +173,12 @@ def test_bounds_hold_and_every_pod_is_accounted_for(scene: tuple[Snapshot, list]
 
 @given(scenes())
 @settings(max_examples=150, deadline=None)
-def test_no_pod_is_placed_where_it_does_not_fit(scene: tuple[Snapshot, list]) -> None:
+def test_no_pod_is_placed_where_it_does_not_fit(scene: tuple[ClusterSnapshot, list]) -> None:
     """All Pods placed on one existing node are counted together against what was free, by other code than ours."""
     found, chosen = scene
     by_name = {each.name: each for each in chosen}
     used: dict[str, Counter[str]] = {}
-    placed: dict[str, list[Shape]] = {}
+    placed: dict[str, list[SchedulingGroup]] = {}
     for each in make_plan(found, chosen, Rules()).placements:
         if each.kind == "new":
             assert count_fit(by_name[each.where].capacity, each.demand.shape.requests)
@@ -198,7 +198,7 @@ def test_no_pod_is_placed_where_it_does_not_fit(scene: tuple[Snapshot, list]) ->
 
 @given(scenes())
 @settings(max_examples=150, deadline=None)
-def test_only_idle_nodes_of_ours_are_cordoned_or_removed(scene: tuple[Snapshot, list]) -> None:
+def test_only_idle_nodes_of_ours_are_cordoned_or_removed(scene: tuple[ClusterSnapshot, list]) -> None:
     found, chosen = scene
     for removal in decide(found, chosen).removals:
         owner, there = found.machines[removal.machine], found.nodes.get(removal.machine)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar_fedcloud.autoscaler.cluster.pods import Pod
-from oscar_fedcloud.autoscaler.model import Requirement, Shape, Taint, Toleration
+from oscar_fedcloud.autoscaler.model import Requirement, SchedulingGroup, Taint, Toleration
 from oscar_fedcloud.autoscaler.planning.fits import count_fit, kept_away, untolerated
 from oscar_fedcloud.autoscaler.quantities import available, parse_quantity, requested, show_all
 
@@ -118,7 +118,7 @@ def test_overhead_and_requests_of_the_whole_pod() -> None:
 # -- where -------------------------------------------------------------------------------------------------------------
 
 
-def affinity(**kinds: Any) -> Shape:
+def affinity(**kinds: Any) -> SchedulingGroup:
     return decode({"containers": [container("1")], "affinity": kinds}).shape
 
 
@@ -207,7 +207,7 @@ def test_soft_topology_spread_is_no_bar() -> None:
     ],
 )
 def test_taints_and_tolerations(toleration: Toleration, taint: Taint, fits: bool) -> None:
-    assert (untolerated(Shape((), tolerations=(toleration,)), (taint,)) is None) == fits
+    assert (untolerated(SchedulingGroup((), tolerations=(toleration,)), (taint,)) is None) == fits
 
 
 def test_tolerations_that_every_pod_has_make_no_other_shape() -> None:
@@ -229,7 +229,7 @@ def test_equal_shapes_are_one_object() -> None:
 
 
 def test_node_names_compare_with_fields() -> None:
-    wanted = Shape((), terms=((Requirement("metadata.name", "In", ("n1",)),),))
+    wanted = SchedulingGroup((), terms=((Requirement("metadata.name", "In", ("n1",)),),))
     assert kept_away(wanted, {}, (), "n1") == ""
     assert kept_away(wanted, {}, (), "n2")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scaling import GIB, NOW, demand, machine, node, pool, shape, snapshot
 
-from oscar_fedcloud.autoscaler.model import Decision, Rules, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Decision, Rules
 from oscar_fedcloud.autoscaler.planning.decide import decide
 
 FOUR = pool(idle=300.0)
@@ -20,14 +20,14 @@ def steps(decision: Decision) -> dict[str, str]:
     return {each.machine: each.step for each in decision.removals}
 
 
-def cluster(count: int = 1, **fields: Any) -> Snapshot:
+def cluster(count: int = 1, **fields: Any) -> ClusterSnapshot:
     """Nodes of ours that have been idle long enough."""
     names = [f"small-{number}" for number in range(count)]
     nodes = [node(name, FOUR, **{"idle_since": LONG, **fields}) for name in names]
     return snapshot((), nodes, [machine(name) for name in names])
 
 
-def draining(age: float, **fields: Any) -> Snapshot:
+def draining(age: float, **fields: Any) -> ClusterSnapshot:
     found = cluster(schedulable=False, **fields)
     return replace(found, machines={"small-0": machine("small-0", phase="draining", age=age)})
 
@@ -150,7 +150,7 @@ def test_machines_of_a_pool_that_is_not_configured_any_more_go() -> None:
 # -- when nothing is removed -------------------------------------------------------------------------------------------
 
 
-def everything(**fields: Any) -> Snapshot:
+def everything(**fields: Any) -> ClusterSnapshot:
     """An idle node, one whose pause is over, and a machine that never joined."""
     names = ["small-0", "small-1"]
     nodes = [node(name, FOUR, idle_since=LONG, schedulable=name == "small-0") for name in names]

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from oscar_fedcloud.autoscaler.cluster.backlog import BacklogRow, parse
+from oscar_fedcloud.autoscaler.cluster.backlog import InvokerBacklogRow, parse
 from oscar_fedcloud.autoscaler.cluster.objects import DaemonSet, Job, Node
 from oscar_fedcloud.autoscaler.cluster.pods import Pod
 from oscar_fedcloud.autoscaler.cluster.state import State
-from oscar_fedcloud.autoscaler.model import NAMESPACE, Snapshot
+from oscar_fedcloud.autoscaler.model import NAMESPACE, ClusterSnapshot
 
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
 SERVICE = "oscar.fedcloud.eu/service"
@@ -83,7 +83,7 @@ def job(name: str, created: str = "1970-01-01T00:16:40Z", **status: Any) -> Job:
     return make(Job, {"metadata": metadata, "spec": {"template": {"spec": template("1")}}, "status": status})
 
 
-def look(state: State) -> Snapshot:
+def look(state: State) -> ClusterSnapshot:
     return state.snapshot(1000.0, machines={}, health={})
 
 
@@ -268,7 +268,7 @@ def test_a_job_whose_pod_does_not_come_does_not_count_for_ever(state: State) -> 
     assert counts(state, 1061.0) == {}
 
 
-def rows(count: int) -> list[BacklogRow]:
+def rows(count: int) -> list[InvokerBacklogRow]:
     body = {"requests": {"cpu": "500m", "memory": "256Mi"}, "services": {"grayify": count}, "node_selector": {"a": "b"}}
     return parse(msgspec.json.encode({"backlog": [body]}))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from oscar_fedcloud.autoscaler.cluster.backlog import BacklogUnavailable, Invoker
+from oscar_fedcloud.autoscaler.cluster.backlog import BacklogUnavailable, InvokerAnswer
 from oscar_fedcloud.autoscaler.config.loading import load
 from oscar_fedcloud.autoscaler.config.settings import InvokerConfig
 from oscar_fedcloud.autoscaler.machines.crd import manifest
@@ -138,7 +138,7 @@ def test_the_invoker_is_asked_with_the_monitor_token_or_as_a_user(
 
 
 async def test_a_secret_that_is_gone_ends_nothing() -> None:
-    invoker = Invoker("http://127.0.0.1:9", InvokerConfig(url="", token_file="/nonexistent/token").authorization)
+    invoker = InvokerAnswer("http://127.0.0.1:9", InvokerConfig(url="", token_file="/nonexistent/token").authorization)
     with pytest.raises(BacklogUnavailable, match="secret file /nonexistent/token cannot be read"):
         await invoker.rows()
     await invoker.close()

@@ -18,18 +18,18 @@ from parts.memory_cloud import NOW, Bench
 from oscar_fedcloud.autoscaler.controller import Controller
 from oscar_fedcloud.autoscaler.machines.events import Event, EventPoster
 from oscar_fedcloud.autoscaler.model import (
+    ClusterSnapshot,
     Decision,
     Demand,
     MachineView,
     NodeView,
     PoolHealth,
     Refusal,
-    Shape,
-    Snapshot,
+    SchedulingGroup,
 )
 from oscar_fedcloud.autoscaler.reload import reload
 from oscar_fedcloud.autoscaler.web import create_app
-from oscar_fedcloud.kube import Resource
+from oscar_fedcloud.kube import ResourceType
 
 
 class Watched:
@@ -50,8 +50,8 @@ class Watched:
         machines: Mapping[str, MachineView],
         health: Mapping[str, PoolHealth],
         clouds_away: frozenset[str] = frozenset(),
-    ) -> Snapshot:
-        return Snapshot(now, self.demand, dict(self.nodes), machines, health, clouds_away=clouds_away)
+    ) -> ClusterSnapshot:
+        return ClusterSnapshot(now, self.demand, dict(self.nodes), machines, health, clouds_away=clouds_away)
 
     def usage(self) -> dict[str, dict[str, int]]:
         return {}
@@ -65,7 +65,7 @@ class Watched:
     def wait_for(self, count: int) -> None:
         """So many Pods of one processor wait."""
         pods = tuple(f"team/pod-{number}" for number in range(count))
-        self.demand = (Demand(Shape((("cpu", 1000),)), count, pods),)
+        self.demand = (Demand(SchedulingGroup((("cpu", 1000),)), count, pods),)
         self.waits = dict.fromkeys(pods, NOW)
         self.changed.set()
 
@@ -150,9 +150,9 @@ async def test_changes_that_come_together_are_decided_together(bench: Bench, wat
 
 async def test_pods_are_told_why_they_get_no_machine(bench: Bench, watched: Watched) -> None:
     pod = {"metadata": {"name": "big", "namespace": "team", "uid": "u-1"}}
-    bench.kube.put(Resource("v1", "pods", "team"), pod)
+    bench.kube.put(ResourceType("v1", "pods", "team"), pod)
     controller = controller_of(bench, watched)
-    refusal = Refusal(Shape(()), 1, ("team/big",), {"small": "cpu 64 is more than a node has"})
+    refusal = Refusal(SchedulingGroup(()), 1, ("team/big",), {"small": "cpu 64 is more than a node has"})
     posting = asyncio.create_task(bench.context.events.run())
     for _ in range(3):  # the same is said once
         controller.actor.carry_out(Decision(refusals=(refusal,)))

@@ -15,7 +15,7 @@ from oscar_fedcloud.autoscaler.machines import reconcile_clouds as sync
 from oscar_fedcloud.autoscaler.model import Launch
 from oscar_fedcloud.autoscaler.names import MACHINES, TOKENS
 from oscar_fedcloud.autoscaler.planning.pool_health import rests_until
-from oscar_fedcloud.kube import Resource
+from oscar_fedcloud.kube import ResourceType
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ async def test_the_quota_is_asked_for_and_counted_in_between(bench: Bench) -> No
     "text", ["", "[" * 100_000, "[]", '{"small": 5}', '{"small": {"closed_until": 1e300, "failures": -7}}']
 )
 async def test_health_that_was_edited_by_hand_closes_no_pool(bench: Bench, text: str) -> None:
-    place = Resource("v1", "configmaps", "oscar")
+    place = ResourceType("v1", "configmaps", "oscar")
     bench.kube.put(place, {"metadata": {"name": "oscar-autoscaler"}, "data": {"pools": text}})
     await bench.context.health.load()
     assert rests_until(bench.context.health.get("small"), bench.now) == 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from parts.kube_memory import KubeMemory
 
 from oscar_fedcloud.autoscaler.cluster.lease import Lease
-from oscar_fedcloud.kube import Resource
+from oscar_fedcloud.kube import ResourceType
 
 
 class Time:
@@ -112,7 +112,7 @@ async def test_never_do_two_lead(steps: list[tuple[str, float]]) -> None:
     "spec", [None, {}, {"leaseTransitions": 2**31 - 1}, {"holderIdentity": "", "leaseTransitions": None}]
 )
 async def test_a_lease_that_was_edited_by_hand_is_taken_and_given_back(kube: KubeMemory, spec: Any) -> None:
-    resource = Resource("coordination.k8s.io/v1", "leases", "oscar")
+    resource = ResourceType("coordination.k8s.io/v1", "leases", "oscar")
     edited = {"metadata": {"name": "oscar-autoscaler", "resourceVersion": "1"}}
     kube.put(resource, edited if spec is None else edited | {"spec": spec})
     one = lease(kube, Time(), "one")

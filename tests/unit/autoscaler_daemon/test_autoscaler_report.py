@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oscar_fedcloud.autoscaler.model import MachinePhase, MachineView, NodeView, Pool, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, MachinePhase, MachineView, NodeView, Pool
 from oscar_fedcloud.autoscaler.reporting import report
 from oscar_fedcloud.autoscaler.reporting.history import History, Past
 from oscar_fedcloud.autoscaler.reporting.metrics import Figures
@@ -125,7 +125,7 @@ def test_states_are_those_of_machines_and_their_nodes() -> None:
 
 
 def test_a_node_is_shared_by_what_its_pods_ask_for() -> None:
-    snapshot = Snapshot(START, (), {"a": node("a")}, {"a": machine("a"), "b": machine("b")})
+    snapshot = ClusterSnapshot(START, (), {"a": node("a")}, {"a": machine("a"), "b": machine("b")})
     found = shares(snapshot, {"small": POOL}, {"a": {"grayify": 1000, "": 500}})
     assert found == {("small", "grayify"): 0.25, ("small", "(others)"): 0.125, ("small", ""): 0.625}
 
@@ -133,7 +133,7 @@ def test_a_node_is_shared_by_what_its_pods_ask_for() -> None:
 def test_a_wait_ends_when_the_pod_waits_no_more(tmp_path: Path) -> None:
     history = History(tmp_path / "h.db")
     sampler = Sampler(history, Figures(), lambda pod: "grayify")
-    empty = Snapshot(START, (), {}, {})
+    empty = ClusterSnapshot(START, (), {}, {})
     sampler.note(empty, {}, {"team/a": START - 5}, {})
-    sampler.note(Snapshot(START + 7, (), {}, {}), {}, {}, {})
+    sampler.note(ClusterSnapshot(START + 7, (), {}, {}), {}, {}, {})
     assert past_of(history, 1).waits == ((START + 7, "grayify", 12.0),)

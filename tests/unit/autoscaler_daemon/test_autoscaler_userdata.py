@@ -23,7 +23,7 @@ from oscar_fedcloud.autoscaler.machines import userdata
 from oscar_fedcloud.config import ConfigError
 
 ROOT = Path(__file__).parents[3]
-CLUSTER = userdata.Cluster("oscar", "10.0.0.1:6443", ("sha256:" + 64 * "a",))
+CLUSTER = userdata.JoinTarget("oscar", "10.0.0.1:6443", ("sha256:" + 64 * "a",))
 PLAIN = JoinConfig()
 TOKEN = "abcdef.0123456789abcdef"
 POOL = PoolConfig(

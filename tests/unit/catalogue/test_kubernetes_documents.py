@@ -18,7 +18,7 @@ from oscar_fedcloud.catalogue.entries import Entry, InputState
 from oscar_fedcloud.catalogue.kubernetes.documents import read_spec, refused_document, spec_of, without_secrets
 from oscar_fedcloud.catalogue.kubernetes.records import (
     Data,
-    Record,
+    SecretRecord,
     keys_data,
     refused_data,
     revision_data,
@@ -154,9 +154,9 @@ def test_an_object_without_secrets_is_left_alone() -> None:
 # -- the Secret --------------------------------------------------------------------------------------------------------
 
 
-def record(*parts: Data) -> Record:
+def record(*parts: Data) -> SecretRecord:
     data = {name: value for part in parts for name, value in part.items()}
-    return Record(secret_manifest("grayify", data))
+    return SecretRecord(secret_manifest("grayify", data))
 
 
 def test_the_secret_keeps_revisions_keys_and_a_refused_document() -> None:

@@ -11,12 +11,12 @@ import pytest
 
 import oscar_fedcloud.standalone.data_dir as profile_module
 from oscar_fedcloud.config import load
-from oscar_fedcloud.standalone.data_dir import PORT, STORE_PORT, Profile, ProfileError, Settings, Wanted, choose
+from oscar_fedcloud.standalone.data_dir import PORT, STORE_PORT, DataDir, ProfileError, Settings, Wanted, choose
 from oscar_fedcloud.standalone.embedded_store import free_port
 
 
 def test_a_new_folder_gets_its_own_keys_which_only_the_owner_reads(tmp_path: Path) -> None:
-    profiles = [Profile(tmp_path / name) for name in ("one", "two")]
+    profiles = [DataDir(tmp_path / name) for name in ("one", "two")]
     for profile in profiles:
         profile.prepare(Wanted(0, 0))
         for file in (profile.password_file, profile.secret_key_file, profile.access_key_file, profile.config_file):
@@ -27,7 +27,7 @@ def test_a_new_folder_gets_its_own_keys_which_only_the_owner_reads(tmp_path: Pat
 
 
 def test_the_invoker_accepts_the_configuration(tmp_path: Path) -> None:
-    profile = Profile(tmp_path / "data")
+    profile = DataDir(tmp_path / "data")
     settings = profile.prepare(Wanted(0, 0, "auto"))
     config = load(profile.config_file)
     assert config.listen == f"127.0.0.1:{settings.port}"
@@ -65,7 +65,7 @@ def test_a_port_in_use_is_an_error_or_replaced_if_any_port_will_do() -> None:
 
 
 def test_free_ports_are_picked_once_and_settings_are_remembered(tmp_path: Path) -> None:
-    profile = Profile(tmp_path / "data")
+    profile = DataDir(tmp_path / "data")
     first = profile.prepare(Wanted(0, 0, "auto"))
     assert len({first.port, first.store_port, PORT, STORE_PORT}) == 4
     keys = profile.secret_key_file.read_text()
@@ -89,17 +89,17 @@ def test_one_port_cannot_serve_both() -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ProfileError, match=f"{tmp_path}/file/data cannot be made: Not a directory"):
-        Profile(tmp_path / "file" / "data").prepare(Wanted(0, 0))
+        DataDir(tmp_path / "file" / "data").prepare(Wanted(0, 0))
 
 
-def edit(profile: Profile, old: str, new: str) -> None:
+def edit(profile: DataDir, old: str, new: str) -> None:
     text = profile.config_file.read_text()
     assert old in text
     profile.config_file.write_text(text.replace(old, new))
 
 
 def test_what_a_user_edits_in_the_configuration_stays_and_the_rest_follows(tmp_path: Path) -> None:
-    profile = Profile(tmp_path / "data")
+    profile = DataDir(tmp_path / "data")
     profile.prepare(Wanted(0, 0))
     edit(profile, "max_running: 0", "max_running: 7  # mine")
     profile.config_file.write_text(profile.config_file.read_text() + "reconcile_interval: 5.0\n")
@@ -112,7 +112,7 @@ def test_what_a_user_edits_in_the_configuration_stays_and_the_rest_follows(tmp_p
 
 
 def test_a_port_that_was_edited_in_the_configuration_is_the_servers_port(tmp_path: Path) -> None:
-    profile = Profile(tmp_path / "data")
+    profile = DataDir(tmp_path / "data")
     first = profile.prepare(Wanted(0, 0))
     port = free_port()
     edit(profile, f"127.0.0.1:{first.port}", f"127.0.0.1:{port}")
@@ -121,7 +121,7 @@ def test_a_port_that_was_edited_in_the_configuration_is_the_servers_port(tmp_pat
 
 
 def test_a_configuration_of_an_older_version_is_made_again(tmp_path: Path) -> None:
-    profile = Profile(tmp_path / "data")
+    profile = DataDir(tmp_path / "data")
     profile.prepare(Wanted(0, 0))
     expected = profile.config_file.read_bytes()
     profile.generated_file.unlink()
@@ -132,13 +132,13 @@ def test_a_configuration_of_an_older_version_is_made_again(tmp_path: Path) -> No
 
 def test_nothing_is_made_for_settings_that_are_not_possible(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(ProfileError):
-        Profile(tmp_path / "data").prepare(Wanted(port=other.getsockname()[1]))
+        DataDir(tmp_path / "data").prepare(Wanted(port=other.getsockname()[1]))
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("content", ["- a list", "key: [", "text"])
 def test_a_damaged_configuration_is_an_error_that_names_it(tmp_path: Path, content: str) -> None:
-    profile = Profile(tmp_path / "data")
+    profile = DataDir(tmp_path / "data")
     profile.prepare(Wanted(0, 0))
     profile.config_file.write_text(content)
     with pytest.raises(ProfileError, match=r"config\.yml"):

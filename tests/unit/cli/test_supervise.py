@@ -15,7 +15,7 @@ import pytest
 
 from oscar_fedcloud.standalone import supervise
 from oscar_fedcloud.standalone.embedded_store import free_port, is_listening
-from oscar_fedcloud.standalone.supervise import Health, Part, Supervisor, rotate
+from oscar_fedcloud.standalone.supervise import Health, SupervisedProcess, Supervisor, rotate
 
 # Listens on a port, writes to a diary when it begins and when SIGTERM ends it.
 PROGRAM = """
@@ -45,10 +45,10 @@ class Site:
         self.parts = [self._part(folder, name) for name in ("first", "second")]
         self.supervisor = Supervisor(self.parts, self._report)
 
-    def _part(self, folder: Path, name: str) -> Part:
+    def _part(self, folder: Path, name: str) -> SupervisedProcess:
         port = free_port()
         command = (sys.executable, "-c", PROGRAM, name, str(port), str(self.diary))
-        return Part(name, command, os.environ, folder / f"{name}.log", port)
+        return SupervisedProcess(name, command, os.environ, folder / f"{name}.log", port)
 
     def _report(self, health: Mapping[str, Health]) -> None:
         self.health = health

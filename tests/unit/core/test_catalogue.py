@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
-from oscar_fedcloud.catalogue.store import FolderStore
+from oscar_fedcloud.catalogue.store import FolderRepository
 from oscar_fedcloud.domain.services import Change
 from oscar_fedcloud.fdl import Service, parse_service
 
@@ -27,19 +27,19 @@ async def declare(catalogue: Catalogue, memory: str) -> None:
 
 
 async def test_a_baseline_that_ends_during_an_update_undoes_nothing(tmp_path: Path) -> None:
-    catalogue = Catalogue(FolderStore(tmp_path), 16, ["minio.default"])
+    catalogue = Catalogue(FolderRepository(tmp_path), 16, ["minio.default"])
     await declare(catalogue, "1Gi")
     await asyncio.gather(declare(catalogue, "2Gi"), catalogue.baselined("s", INPUT), declare(catalogue, "3Gi"))
-    (stored,) = FolderStore(tmp_path).load()
+    (stored,) = FolderRepository(tmp_path).load()
     assert stored == catalogue.entries["s"]
     assert (stored.revision, stored.document["memory"], stored.inputs[INPUT].baselined) == (3, "3Gi", True)
 
 
 async def test_the_token_survives_updates_and_restarts(tmp_path: Path) -> None:
-    catalogue = Catalogue(FolderStore(tmp_path), 16, ["minio.default"])
+    catalogue = Catalogue(FolderRepository(tmp_path), 16, ["minio.default"])
     await declare(catalogue, "1Gi")
     (token,) = catalogue.tokens
     await declare(catalogue, "2Gi")
-    again = Catalogue(FolderStore(tmp_path), 16, ["minio.default"])
+    again = Catalogue(FolderRepository(tmp_path), 16, ["minio.default"])
     again.load()
     assert catalogue.tokens == again.tokens == {token: "s"}

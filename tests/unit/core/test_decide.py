@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oscar_fedcloud.dispatch.decisions import backoff, choose, verdict
+from oscar_fedcloud.dispatch.decisions import backoff, choose, transition
 from oscar_fedcloud.domain.events import StorageEvent
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState
 from oscar_fedcloud.fdl import Retry
@@ -77,7 +77,7 @@ def test_no_limit_is_ever_exceeded_and_no_place_is_wasted(
     ],
 )
 def test_without_retry_only_infrastructure_is_repeated(state: AttemptState, expected: RunState) -> None:
-    decision = verdict(a_run("r"), Retry(), "http://callback", Completion("j", state, 1, "why"), 100.0, 0.5)
+    decision = transition(a_run("r"), Retry(), "http://callback", Completion("j", state, 1, "why"), 100.0, 0.5)
     assert decision.state is expected
     assert decision.reason == "why"
     assert decision.callback == ("" if expected is RunState.QUEUED else "http://callback")
@@ -95,7 +95,7 @@ def test_failures_of_script_and_infrastructure_are_counted_apart(
     counts = {AttemptState.FAILED: 0, AttemptState.LOST: 0}
     for state in sequence:
         counts[state] += 1
-        decision = verdict(run, retry, "", Completion("j", state), 0.0, 0.0)
+        decision = transition(run, retry, "", Completion("j", state), 0.0, 0.0)
         run = replace(
             run,
             script_failures=run.script_failures + decision.counts_script,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oscar_fedcloud.catalogue import store as store_module
-from oscar_fedcloud.catalogue.store import Entry, FolderStore, InputState
+from oscar_fedcloud.catalogue.store import Entry, FolderRepository, InputState
 from oscar_fedcloud.domain.stores import Credential
 
 
@@ -18,16 +18,16 @@ def entry(revision: int, **document: object) -> Entry:
 
 
 def test_entries_survive_and_revisions_are_kept(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path / "services")
+    store = FolderRepository(tmp_path / "services")
     for revision in (1, 2, 3):
         store.save(entry(revision, memory=f"{revision}Gi"))
     store.save(entry(3, memory="3Gi"))
-    assert FolderStore(tmp_path / "services").load() == [entry(3, memory="3Gi")]
+    assert FolderRepository(tmp_path / "services").load() == [entry(3, memory="3Gi")]
     assert [kept.revision for kept in store.history("s")] == [2, 1]
 
 
 def test_nobody_else_can_read(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path / "services")
+    store = FolderRepository(tmp_path / "services")
     store.save(entry(1, token="secret"))
     store.save_keys("s", {"minio.default": Credential("a", "b")})
     for path in tmp_path.rglob("*"):
@@ -36,7 +36,7 @@ def test_nobody_else_can_read(tmp_path: Path) -> None:
 
 
 def test_a_crash_while_writing_leaves_the_old_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FolderStore(tmp_path / "services")
+    store = FolderRepository(tmp_path / "services")
     store.save(entry(1, memory="1Gi"))
 
     def crash(descriptor: int) -> None:
@@ -45,11 +45,11 @@ def test_a_crash_while_writing_leaves_the_old_entry(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(store_module.os, "fsync", crash)
     with pytest.raises(OSError, match="power cut"):
         store.save(entry(2, memory="2Gi"))
-    assert FolderStore(tmp_path / "services").load() == [entry(1, memory="1Gi")]
+    assert FolderRepository(tmp_path / "services").load() == [entry(1, memory="1Gi")]
 
 
 def test_removing_forgets_everything(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path / "services")
+    store = FolderRepository(tmp_path / "services")
     store.save(entry(1))
     store.save(entry(2))
     store.save_keys("s", {"minio.default": Credential("a", "b")})

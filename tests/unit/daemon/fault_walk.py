@@ -12,10 +12,10 @@ from oscar_fedcloud.catalogue.entries import ServiceRepository
 from oscar_fedcloud.domain.runs import RunState
 from oscar_fedcloud.launchers.port import Launcher
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.ports import ObjectStore
 
 BOUNDARIES: dict[str, type] = {
-    "store": Provider,
+    "store": ObjectStore,
     "launcher": Launcher,
     "ledger": Ledger,
     "catalogue": ServiceRepository,

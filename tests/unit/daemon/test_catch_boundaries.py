@@ -22,8 +22,8 @@ from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.runtime.threads import Threads
 from oscar_fedcloud.storage import stores as registry
-from oscar_fedcloud.storage.errors import ProviderError, UnusableRows
-from oscar_fedcloud.storage.stores import StoreCalls, Stores
+from oscar_fedcloud.storage.errors import StoreError, UnusableRows
+from oscar_fedcloud.storage.stores import StoreCalls, StoreRegistry
 
 LARGE = b'{"key": "' + 60_000 * b"x" + b'"}'  # a record that the ledger leaves out of its lists
 
@@ -46,10 +46,10 @@ def no_task_failed(site: Site) -> bool:
 @pytest.mark.parametrize(
     ("call", "error", "good"),
     [
-        ("store.ensure_bucket", ProviderError, SITE),
-        ("store.ensure_rules", ProviderError, SITE),
-        ("store.list", ProviderError, SITE),
-        ("store.ensure_credential", ProviderError, SITE),
+        ("store.ensure_bucket", StoreError, SITE),
+        ("store.ensure_rules", StoreError, SITE),
+        ("store.list", StoreError, SITE),
+        ("store.ensure_credential", StoreError, SITE),
         ("store.ensure_credential", Unexpected, SITE),
         ("store.ensure_bucket", Unexpected, POLLED),  # its store has a lane of its own
         ("store.list", Unexpected, POLLED),
@@ -68,7 +68,7 @@ def test_a_service_that_cannot_be_made_ready_holds_up_no_other(
         await site.until(lambda: site.invoker.catalogue.declared("bad").state == "error")
         assert site.invoker.catalogue.declared("bad").reason
         assert no_task_failed(site)
-        if error is ProviderError:  # which a store may raise at any time
+        if error is StoreError:  # which a store may raise at any time
             assert site.invoker.counters()["unexpected_failures"] == failures
         site.gates.lift()
         await site.ready("bad")
@@ -353,7 +353,7 @@ class Held:
 
 async def test_a_store_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
     part: Any = None
-    stores = Stores({"slow": part, "quick": part}, "quick")
+    stores = StoreRegistry({"slow": part, "quick": part}, "quick")
     with Held() as hang:
         hanging = [asyncio.create_task(stores.run("slow", hang)) for _ in range(2 * registry._SITE_THREADS)]
         await asyncio.sleep(0)  # they begin
@@ -368,9 +368,9 @@ def test_a_call_to_a_store_takes_limited_time() -> None:
         calls = StoreCalls("slow", 1)
         with Held() as hang:
             async with asyncio.timeout(1000):
-                with pytest.raises(ProviderError, match="did not answer within 300 s"):
+                with pytest.raises(StoreError, match="did not answer within 300 s"):
                     await calls.run(hang)
-                with pytest.raises(ProviderError, match="1 calls to it hang"):
+                with pytest.raises(StoreError, match="1 calls to it hang"):
                     await calls.run(hang)
         calls.close()
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from oscar_fedcloud.domain.runs import job_name
 from oscar_fedcloud.invocations.wait_reasons import Cause
 from oscar_fedcloud.launchers.runner.environment import log_path
-from oscar_fedcloud.ledger import LedgerUnavailable, Trouble
+from oscar_fedcloud.ledger import LedgerTrouble, LedgerUnavailable
 
 FULL = "the disk of the ledger /data/ledger.db is full: what was acknowledged is kept"
 
@@ -33,7 +33,7 @@ def test_a_queued_job_names_the_trouble_of_the_ledger(tmp_path: Path) -> None:
         begin = ledger.begin
 
         def refuse(*_args: Any, **_more: Any) -> Any:
-            raise LedgerUnavailable(FULL, Trouble.FULL)
+            raise LedgerUnavailable(FULL, LedgerTrouble.FULL)
 
         ledger.begin = refuse  # type: ignore[method-assign]
         await site.upload("svc", "a")

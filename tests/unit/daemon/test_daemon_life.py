@@ -22,7 +22,7 @@ from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, 
 from oscar_fedcloud.domain.services import Change
 from oscar_fedcloud.fdl import Retry
 from oscar_fedcloud.kube import watch
-from oscar_fedcloud.kube.resource import Resource
+from oscar_fedcloud.kube.resource import ResourceType
 from oscar_fedcloud.launchers.port import JobSpec
 
 
@@ -297,7 +297,7 @@ def test_a_watch_that_ends_at_once_is_not_begun_again_without_a_pause(lines: lis
         client: Any = Brief(lines)
 
         async def follow() -> None:
-            async for _ in watch(client, Resource("v1", "pods", "ns"), dict):
+            async for _ in watch(client, ResourceType("v1", "pods", "ns"), dict):
                 pass
 
         task = asyncio.create_task(follow())

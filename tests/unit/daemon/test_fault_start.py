@@ -14,13 +14,13 @@ from fault_walk import ENDS_START, healthy
 from parts.memory_site import Site, Unexpected, on_memory_site
 from structlog.testing import capture_logs
 
-from oscar_fedcloud.catalogue.store import FolderStore
+from oscar_fedcloud.catalogue.store import FolderRepository
 from oscar_fedcloud.cli import invoker
 from oscar_fedcloud.config import Config, LauncherConfig, ProviderConfig
 from oscar_fedcloud.ledger import Ledger
-from oscar_fedcloud.storage.s3.store import S3Provider
+from oscar_fedcloud.storage.s3.store import S3Store
 
-PARTS: dict[str, type] = {"ledger": Ledger, "catalogue": FolderStore, "store": S3Provider}
+PARTS: dict[str, type] = {"ledger": Ledger, "catalogue": FolderRepository, "store": S3Store}
 # What was opened before an error comes back can be closed by nobody.
 WALKED = [
     (call, kind)

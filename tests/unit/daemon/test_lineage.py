@@ -12,11 +12,11 @@ from parts.old_ledger import make_first_version
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.entries import Entry, InputState
-from oscar_fedcloud.catalogue.store import FolderStore
+from oscar_fedcloud.catalogue.store import FolderRepository
 from oscar_fedcloud.daemon.lineage import MARKER, earlier_life, take_ledger
 from oscar_fedcloud.daemon.wishes import WISH, wish_for
 from oscar_fedcloud.fdl import Input, Service, to_document
-from oscar_fedcloud.ledger import Identity, Ledger, LedgerLost
+from oscar_fedcloud.ledger import Ledger, LedgerIdentity, LedgerLost
 
 INPUT = "minio.default/photos/in/"
 
@@ -36,7 +36,7 @@ INPUT = "minio.default/photos/in/"
     ],
 )
 def test_signs_of_an_earlier_life(accepted: bool, marker: str, services: int, lost: bool) -> None:
-    assert bool(earlier_life(Identity("mine", accepted), marker, services)) is lost
+    assert bool(earlier_life(LedgerIdentity("mine", accepted), marker, services)) is lost
 
 
 class Site:
@@ -49,7 +49,7 @@ class Site:
     async def start(self) -> tuple[Catalogue, str]:
         """Begin as the daemon does; returns the catalogue and the ledger's name."""
         ledger = Ledger.open(self.url)
-        catalogue = Catalogue(FolderStore(self.data / "services"), 5, {})
+        catalogue = Catalogue(FolderRepository(self.data / "services"), 5, {})
         catalogue.load()
         try:
             await take_ledger(ledger, self.url, catalogue, self.data)
@@ -64,7 +64,7 @@ class Site:
         document = to_document(service)
         inputs = {INPUT: InputState(100.0, baselined=True)}
         entry = Entry(name="grayify", revision=1, created=100.0, changed=100.0, document=document, inputs=inputs)
-        FolderStore(self.data / "services").write([entry], [])
+        FolderRepository(self.data / "services").write([entry], [])
 
     def lose(self, empty: bool = False) -> None:
         """The ledger's files are gone, or the ledger is an empty file."""

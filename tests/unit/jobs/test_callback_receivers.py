@@ -24,7 +24,7 @@ from oscar_fedcloud.catalogue.callback_addresses import callback_rule, chosen, n
 from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
 from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState, run_id
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.ledger import Ledger, Verdict
+from oscar_fedcloud.ledger import Ledger, RunTransition
 
 LOOPBACK = networks_of(["127.0.0.0/8"])
 HIDDEN = [
@@ -252,7 +252,9 @@ async def outbox(ledger: Ledger, *urls: str) -> None:
         name = run_id("svc", event)
         await asyncio.to_thread(ledger.begin, [(name, f"svc-{name}-1")], [], 1.0)
         completion = Completion(f"svc-{name}-1", AttemptState.SUCCEEDED, 0)
-        await asyncio.to_thread(ledger.finish, completion.job, completion, Verdict(RunState.SUCCEEDED, callback=url))
+        await asyncio.to_thread(
+            ledger.finish, completion.job, completion, RunTransition(RunState.SUCCEEDED, callback=url)
+        )
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -15,7 +15,7 @@ from oscar_fedcloud.dispatch.doubts import Doubts
 from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
 from oscar_fedcloud.domain.runs import RunState, run_id
 from oscar_fedcloud.ledger import Candidate, Ledger
-from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.errors import StoreError
 
 WRONG = StorageEvent("minio.default", "bucket", "key", "wrong", 2**62)
 RIGHT = StorageEvent("minio.default", "bucket", "key", "right", 5)
@@ -76,7 +76,7 @@ async def test_a_revision_that_the_store_has_not_is_superseded(ledger: Ledger) -
     assert asked == ["right"]
 
 
-@pytest.mark.parametrize("error", [ProviderError("away"), TypeError("unforeseen")])
+@pytest.mark.parametrize("error", [StoreError("away"), TypeError("unforeseen")])
 async def test_without_an_answer_the_run_waits(
     ledger: Ledger, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:

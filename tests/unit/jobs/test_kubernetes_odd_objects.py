@@ -13,7 +13,7 @@ import pytest
 
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.domain.runs import OutputPlace, StoredObject
-from oscar_fedcloud.kube import KubeClient, Resource
+from oscar_fedcloud.kube import KubeClient, ResourceType
 from oscar_fedcloud.launchers.kubernetes import job_results as endings
 from oscar_fedcloud.launchers.kubernetes import pod_problems as troubles
 from oscar_fedcloud.launchers.kubernetes.launcher import KubernetesLauncher
@@ -22,7 +22,7 @@ from oscar_fedcloud.launchers.kubernetes.watcher import Watcher
 from oscar_fedcloud.launchers.runner.result import Result, parse_result
 
 MD5 = "5d41402abc4b2a76b9719d911017c592"
-PODS = Resource("v1", "pods", "oscar-services")
+PODS = ResourceType("v1", "pods", "oscar-services")
 
 
 def pod(message: str = "", code: int = 0, **status: Any) -> dict[str, Any]:

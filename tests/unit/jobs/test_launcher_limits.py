@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar_fedcloud.launchers.process import limits
-from oscar_fedcloud.launchers.process.job_dir import JobFolder
+from oscar_fedcloud.launchers.process.job_dir import JobDir
 from oscar_fedcloud.launchers.process.joblog import CappedLog, read_log
 
 
@@ -97,7 +97,7 @@ def test_what_a_long_log_has_lost_is_told_of_where_it_was(tmp_path: Path) -> Non
     assert behind(5) == (gap + b"ghij", 10)
     assert behind(7) == (b"hij", 10)
     assert behind(10) == behind(99) == (b"", 10)
-    assert JobFolder(tmp_path, "none").log(0) is None
+    assert JobDir(tmp_path, "none").log(0) is None
 
 
 @given(st.integers(1, 400), st.lists(st.binary(min_size=1, max_size=90), max_size=30))

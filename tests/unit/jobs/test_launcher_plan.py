@@ -16,11 +16,11 @@ from oscar_fedcloud.domain.runs import Run, RunState
 from oscar_fedcloud.fdl import parse_service
 from oscar_fedcloud.launchers.port import JobSpec, LaunchError
 from oscar_fedcloud.launchers.process.container import Engine, needs_host_network
-from oscar_fedcloud.launchers.process.process_plan import RUNNER, SCRIPTS, Machine, plan_job
+from oscar_fedcloud.launchers.process.process_plan import RUNNER, SCRIPTS, HostCapabilities, plan_job
 
 FOLDER = Path("/data/jobs/step-run-1")
 DOCKER = Engine("docker", "/usr/bin/docker")
-MACHINE = Machine(
+MACHINE = HostCapabilities(
     Path("/usr/bin/rclone"), "", False, True, "docker is not installed", {"HOME": "/home/me", "TOKEN": "daemon"}
 )
 RUN = Run("run", "step", StorageEvent("minio.default", "b", "k", "r", 1), RunState.RUNNING, "", 1, 0, 0, 0.0, 0.0, None)

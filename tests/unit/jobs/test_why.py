@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from oscar_fedcloud.domain.events import EventOutcome, StorageEvent
-from oscar_fedcloud.domain.explanations import Answer
+from oscar_fedcloud.domain.explanations import Explanation
 from oscar_fedcloud.domain.runs import Run, RunState
 from oscar_fedcloud.fdl import Service, parse_service
 from oscar_fedcloud.invocations.explain import Facts, answers
@@ -38,55 +38,57 @@ def facts(*services: Service, **more: Any) -> Facts:
             "data",
             "in2/a.csv",
             "",
-            Answer("csv", "no_service", "no service watches data/in2/, csv watches data/in/"),
+            Explanation("csv", "no_service", "no service watches data/in2/, csv watches data/in/"),
         ),
         (
             "data",
             "in2/a.csv",
             "csv",
-            Answer("csv", "no_service", "service csv does not watch data/in2/, csv watches data/in/"),
+            Explanation("csv", "no_service", "service csv does not watch data/in2/, csv watches data/in/"),
         ),
         (
             "data",
             "out/a.csv",
             "",
-            Answer("csv", "no_service", "no service watches data/out/, csv watches data/in/, csv writes there"),
+            Explanation("csv", "no_service", "no service watches data/out/, csv watches data/in/, csv writes there"),
         ),
         (
             "nosuch",
             "in/a.csv",
             "",
-            Answer("", "no_service", "bucket nosuch does not exist, csv watches data/in/, plain watches texts/in/"),
+            Explanation(
+                "", "no_service", "bucket nosuch does not exist, csv watches data/in/, plain watches texts/in/"
+            ),
         ),
-        ("data", "in/a.csv", "nope", Answer("nope", "no_service", "service nope is not declared")),
+        ("data", "in/a.csv", "nope", Explanation("nope", "no_service", "service nope is not declared")),
         (
             "data",
             "in/a.csv",
             "cvs",
-            Answer("cvs", "no_service", "service cvs is not declared; did you mean csv?"),
+            Explanation("cvs", "no_service", "service cvs is not declared; did you mean csv?"),
         ),
         (
             "data",
             "in/",
             "",
-            Answer("csv", "no_service", "in/ is a folder, ask for a file in it; csv watches data/in/"),
+            Explanation("csv", "no_service", "in/ is a folder, ask for a file in it; csv watches data/in/"),
         ),
         (
             "data",
             "in/a.txt",
             "",
-            Answer("csv", "filtered", "its input data/in/ takes only names that end in .csv"),
+            Explanation("csv", "filtered", "its input data/in/ takes only names that end in .csv"),
         ),
         (
             "data",
             "in/a.csv",
             "",
-            Answer("csv", "unknown", "no event and no listing has shown this object so far"),
+            Explanation("csv", "unknown", "no event and no listing has shown this object so far"),
         ),
-        ("texts", "a", "", Answer("plain", "no_service", "no service watches texts/, plain watches texts/in/")),
+        ("texts", "a", "", Explanation("plain", "no_service", "no service watches texts/, plain watches texts/in/")),
     ],
 )
-def test_an_object_that_nobody_told_of(bucket: str, key: str, service: str, wanted: Answer) -> None:
+def test_an_object_that_nobody_told_of(bucket: str, key: str, service: str, wanted: Explanation) -> None:
     assert answers([], bucket, key, service, facts(CSV, PLAIN)) == [wanted]
 
 
@@ -109,7 +111,7 @@ def test_what_the_store_and_the_service_say(more: dict[str, Any], words: str) ->
 
 def test_without_services_nothing_is_watched() -> None:
     (answer,) = answers([], "data", "in/a.csv", "", facts())
-    assert answer == Answer("", "no_service", "no service watches data/in/, no service has an input")
+    assert answer == Explanation("", "no_service", "no service watches data/in/, no service has an input")
 
 
 def trace(outcome: EventOutcome, detail: str = "", runs: tuple[Run, ...] = ()) -> Trace:
@@ -139,4 +141,4 @@ def test_a_waiting_run_says_what_for() -> None:
     run = Run("r1", "csv", EVENT, RunState.QUEUED, "", 0, 0, 0, 0.0, 1.0, None)
     waits = {"r1": Wait("site_limit", "the site runs 2 of 2 jobs")}
     (answer,) = answers([trace(EventOutcome.MATCHED, "", (run,))], "data", "in/a.csv", "", facts(CSV, waits=waits))
-    assert answer == Answer("csv", "waiting", "the site runs 2 of 2 jobs", "r1")
+    assert answer == Explanation("csv", "waiting", "the site runs 2 of 2 jobs", "r1")

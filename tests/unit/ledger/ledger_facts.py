@@ -11,7 +11,7 @@ from typing import Any
 from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
 from oscar_fedcloud.domain.jsontext import to_json
 from oscar_fedcloud.domain.runs import Attempt, AttemptState, Completion, Run, RunState, job_name, run_id
-from oscar_fedcloud.ledger import Ledger, Verdict
+from oscar_fedcloud.ledger import Ledger, RunTransition
 
 
 def event(key: str = "in/a.jpg", revision: str = "r1", order: int = 1, **more: Any) -> StorageEvent:
@@ -62,7 +62,7 @@ def end(ledger: Ledger, attempt: Attempt, state: RunState = RunState.SUCCEEDED, 
     """End an attempt, and with it (or not) its run."""
     outcome = AttemptState.SUCCEEDED if state is RunState.SUCCEEDED else AttemptState.FAILED
     completion = Completion(attempt.job, outcome, 0 if state is RunState.SUCCEEDED else 1)
-    return ledger.finish(attempt.job, completion, Verdict(state, **more))
+    return ledger.finish(attempt.job, completion, RunTransition(state, **more))
 
 
 def run_to(ledger: Ledger, run: Run, state: RunState = RunState.SUCCEEDED, **more: Any) -> Run:

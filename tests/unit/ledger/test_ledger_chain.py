@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 
 from oscar_fedcloud.domain.events import StorageEvent
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, StoredObject
-from oscar_fedcloud.ledger import Ledger, Verdict
+from oscar_fedcloud.ledger import Ledger, RunTransition
 from oscar_fedcloud.ledger.chain import MAX_DEPTH, MAX_RUNS
 
 Wrote = tuple[str, str, int]  # key, eTag and size
@@ -21,7 +21,7 @@ def make(ledger: Ledger, found: StorageEvent, *outputs: StoredObject, service: s
     (run,) = queue(ledger, found, service=service)
     (attempt,) = begin(ledger, run)
     done = Completion(attempt.job, AttemptState.SUCCEEDED, 0, outputs=outputs)
-    ended = ledger.finish(attempt.job, done, Verdict(RunState.SUCCEEDED))
+    ended = ledger.finish(attempt.job, done, RunTransition(RunState.SUCCEEDED))
     assert ended is not None
     return ended
 
@@ -102,7 +102,7 @@ def test_an_event_that_comes_before_the_end_of_the_writer(ledger: Ledger) -> Non
     reader = make(ledger, arrival("b"))
     assert ledger.origin(reader) is None
     done = Completion(attempt.job, AttemptState.SUCCEEDED, 0, outputs=(thing("b"),))
-    ended = ledger.finish(attempt.job, done, Verdict(RunState.SUCCEEDED))
+    ended = ledger.finish(attempt.job, done, RunTransition(RunState.SUCCEEDED))
     assert ledger.origin(reader) == ended
 
 

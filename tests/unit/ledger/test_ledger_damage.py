@@ -13,7 +13,7 @@ from ledger_facts import begin, end, event, ids, queue, recording, run_to, store
 from sqlalchemy import create_engine, text
 
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, job_name
-from oscar_fedcloud.ledger import BadValue, Ledger, StateError, Verdict
+from oscar_fedcloud.ledger import BadValue, Ledger, RunTransition, StateError
 
 NUMBERS = ("event_order", "size", "depth", "attempts", "script_failures", "infra_failures")
 TIMES = ("not_before", "created", "finished")
@@ -245,5 +245,5 @@ def test_begin_of_odd_names_fails_those_alone(ledger: Ledger) -> None:
 
 def test_the_end_of_a_job_of_an_odd_name(ledger: Ledger) -> None:
     with pytest.raises((BadValue, StateError)):
-        ledger.finish("job-\ud800", Completion("x", AttemptState.LOST), Verdict(RunState.FAILED))
+        ledger.finish("job-\ud800", Completion("x", AttemptState.LOST), RunTransition(RunState.FAILED))
     assert store(ledger, recording(event("next"))) == [True]

@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 
 from oscar_fedcloud.api.errors import as_api_error
 from oscar_fedcloud.domain.runs import RunState
-from oscar_fedcloud.ledger import Ledger, LedgerUnavailable, Trouble
+from oscar_fedcloud.ledger import Ledger, LedgerTrouble, LedgerUnavailable
 from oscar_fedcloud.ledger.database.integrity import check_file
 from oscar_fedcloud.ledger.database.troubles import trouble_of
 
@@ -43,7 +43,7 @@ def test_a_full_disk_is_named_and_survived(disk: Path) -> None:
     (attempt,) = begin(ledger, run)
     ballast = fill(disk)
     error = _until_refused(ledger)
-    assert error.kind == Trouble.FULL
+    assert error.kind == LedgerTrouble.FULL
     assert f"the disk of the ledger {disk}/ledger.db is full: what was acknowledged is kept" in str(error)
     answer = as_api_error(error)
     assert (answer.status, str(disk) in answer.detail) == (507, True)
@@ -70,7 +70,7 @@ def test_a_disk_that_is_read_only_is_named_and_survived(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(LedgerUnavailable, match="can be read only") as error:
         Ledger.open(f"sqlite:///{disk}/ledger.db")
-    assert error.value.kind == Trouble.READ_ONLY
+    assert error.value.kind == LedgerTrouble.READ_ONLY
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     ledger = Ledger.open(f"sqlite:///{disk}/ledger.db")
     assert stored(ledger, run.id).state is RunState.QUEUED
@@ -89,26 +89,26 @@ class _DriverError(Exception):
 @pytest.mark.parametrize(
     ("codes", "trouble"),
     [
-        ({"sqlite_errorcode": 13}, Trouble.FULL),
-        ({"sqlite_errorcode": 8}, Trouble.READ_ONLY),
-        ({"sqlite_errorcode": 8 | 4 << 8}, Trouble.READ_ONLY),
-        ({"sqlite_errorcode": 10 | 3 << 8}, Trouble.IO),
-        ({"sqlite_errorcode": 11}, Trouble.DAMAGED),
-        ({"sqlite_errorcode": 26}, Trouble.DAMAGED),
-        ({"sqlite_errorcode": 5}, Trouble.AWAY),
-        ({"sqlstate": "53100"}, Trouble.FULL),
-        ({"sqlstate": "25006"}, Trouble.READ_ONLY),
-        ({"sqlstate": "58030"}, Trouble.IO),
-        ({"sqlstate": "XX001"}, Trouble.DAMAGED),
-        ({"sqlstate": "08006"}, Trouble.AWAY),
-        ({}, Trouble.AWAY),
+        ({"sqlite_errorcode": 13}, LedgerTrouble.FULL),
+        ({"sqlite_errorcode": 8}, LedgerTrouble.READ_ONLY),
+        ({"sqlite_errorcode": 8 | 4 << 8}, LedgerTrouble.READ_ONLY),
+        ({"sqlite_errorcode": 10 | 3 << 8}, LedgerTrouble.IO),
+        ({"sqlite_errorcode": 11}, LedgerTrouble.DAMAGED),
+        ({"sqlite_errorcode": 26}, LedgerTrouble.DAMAGED),
+        ({"sqlite_errorcode": 5}, LedgerTrouble.AWAY),
+        ({"sqlstate": "53100"}, LedgerTrouble.FULL),
+        ({"sqlstate": "25006"}, LedgerTrouble.READ_ONLY),
+        ({"sqlstate": "58030"}, LedgerTrouble.IO),
+        ({"sqlstate": "XX001"}, LedgerTrouble.DAMAGED),
+        ({"sqlstate": "08006"}, LedgerTrouble.AWAY),
+        ({}, LedgerTrouble.AWAY),
     ],
 )
-def test_codes_of_both_databases(codes: dict[str, object], trouble: Trouble, tmp_path: Path) -> None:
+def test_codes_of_both_databases(codes: dict[str, object], trouble: LedgerTrouble, tmp_path: Path) -> None:
     url = make_url(f"sqlite:///{tmp_path}/ledger.db")
     assert trouble_of(_DriverError(**codes), url) is trouble
     status = as_api_error(LedgerUnavailable("words", trouble)).status
-    assert status == (507 if trouble is Trouble.FULL else 503)
+    assert status == (507 if trouble is LedgerTrouble.FULL else 503)
 
 
 def _overwrite(path: Path, begin_at: int, length: int) -> None:
@@ -131,7 +131,7 @@ def test_a_damaged_file_is_refused_with_how_to_go_on(filled: Path, begin_at: int
     _overwrite(filled, begin_at, 3 * 4096)
     with pytest.raises(LedgerUnavailable, match=r"is damaged.*restore a backup.*--new-ledger") as error:
         Ledger.open(f"sqlite:///{filled}")
-    assert error.value.kind == Trouble.DAMAGED
+    assert error.value.kind == LedgerTrouble.DAMAGED
 
 
 def test_a_truncated_file_is_refused(filled: Path) -> None:

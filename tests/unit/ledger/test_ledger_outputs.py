@@ -13,7 +13,7 @@ from ledger_facts import begin, event, queue, run_to, stored
 from sqlalchemy import create_engine, text
 
 from oscar_fedcloud.domain.runs import Attempt, AttemptState, Completion, Run, RunState, StoredObject
-from oscar_fedcloud.ledger import Ledger, Verdict
+from oscar_fedcloud.ledger import Ledger, RunTransition
 
 ODD_KEYS = ["a b+c.txt", "ünï/cödé ☃", "new\nline", b"not \xff utf-8".decode("utf-8", "surrogateescape"), "nul\0"]
 
@@ -26,7 +26,7 @@ def written(*keys: str) -> tuple[StoredObject, ...]:
 def finish(ledger: Ledger, attempt: Attempt, state: RunState = RunState.SUCCEEDED, **more: object) -> Run | None:
     """End an attempt with what it wrote."""
     completion = replace(Completion(attempt.job, AttemptState.SUCCEEDED, 0), **more)  # type: ignore[arg-type]
-    return ledger.finish(attempt.job, completion, Verdict(state))
+    return ledger.finish(attempt.job, completion, RunTransition(state))
 
 
 def test_outputs_are_recorded_with_the_end(ledger: Ledger) -> None:
@@ -137,7 +137,10 @@ def test_no_result_can_break_an_end(ledger: Ledger, result: dict[str, object], n
     (run,) = queue(ledger, event(f"in/{time.time_ns()}"))
     (attempt,) = begin(ledger, run)
     completion = replace(Completion(attempt.job, AttemptState.FAILED), **result)  # type: ignore[arg-type]
-    assert ledger.finish(attempt.job, completion, Verdict(RunState.FAILED, completion.reason, not_before)) is not None
+    assert (
+        ledger.finish(attempt.job, completion, RunTransition(RunState.FAILED, completion.reason, not_before))
+        is not None
+    )
     assert stored(ledger, run.id).state is RunState.FAILED
     (ended,) = ledger.attempts(run.id)
     assert ended.exit_code is None or -(2**31) < ended.exit_code < 2**31
@@ -150,7 +153,9 @@ def test_no_result_can_break_an_end(ledger: Ledger, result: dict[str, object], n
 def test_an_exit_code_that_can_be_none_is_left_out(ledger: Ledger, code: int) -> None:
     (run,) = queue(ledger, event())
     (attempt,) = begin(ledger, run)
-    ended = ledger.finish(attempt.job, Completion(attempt.job, AttemptState.FAILED, code), Verdict(RunState.FAILED))
+    ended = ledger.finish(
+        attempt.job, Completion(attempt.job, AttemptState.FAILED, code), RunTransition(RunState.FAILED)
+    )
     assert ended is not None
     assert ledger.attempts(run.id)[0].exit_code is None
 

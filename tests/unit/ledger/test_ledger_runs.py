@@ -10,7 +10,7 @@ from ledger_facts import begin, end, event, ids, queue, run_to, stored
 
 from oscar_fedcloud.domain.events import Via
 from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState, job_name
-from oscar_fedcloud.ledger import ENDED, Ledger, StateError, Verdict, allowed
+from oscar_fedcloud.ledger import ENDED, Ledger, RunTransition, StateError, allowed
 
 
 def test_begin_starts_queued_runs_once(ledger: Ledger) -> None:
@@ -49,7 +49,9 @@ def test_finish_records_the_attempt_and_the_run(ledger: Ledger) -> None:
     (run,) = queue(ledger, event())
     (attempt,) = begin(ledger, run)
     completion = Completion(attempt.job, AttemptState.OOM, 137, "killed at 256 MiB", 77.0, {"memory": "cgroup"})
-    ended = ledger.finish(attempt.job, completion, Verdict(RunState.FAILED, "no attempt left", counts_script=True))
+    ended = ledger.finish(
+        attempt.job, completion, RunTransition(RunState.FAILED, "no attempt left", counts_script=True)
+    )
     assert ended == stored(ledger, run.id)
     assert (ended.state, ended.reason, ended.finished) == (RunState.FAILED, "no attempt left", 77.0)
     assert (ended.script_failures, ended.infra_failures) == (1, 0)
@@ -68,7 +70,10 @@ def test_finish_is_idempotent(ledger: Ledger) -> None:
     assert end(ledger, attempt, RunState.FAILED, callback="http://x/") is None
     assert stored(ledger, run.id).state is RunState.SUCCEEDED
     assert ledger.callbacks_due(time.time() + 1, 10) == []
-    assert ledger.finish("no-such-job", Completion("no-such-job", AttemptState.LOST), Verdict(RunState.FAILED)) is None
+    assert (
+        ledger.finish("no-such-job", Completion("no-such-job", AttemptState.LOST), RunTransition(RunState.FAILED))
+        is None
+    )
 
 
 def test_late_end_of_an_earlier_attempt_does_not_touch_the_next(ledger: Ledger) -> None:
@@ -95,7 +100,9 @@ def test_reason_of_any_text_is_kept(ledger: Ledger) -> None:
     (run,) = queue(ledger, event())
     (attempt,) = begin(ledger, run)
     odd = "exit \udcff \0"
-    ledger.finish(attempt.job, Completion(attempt.job, AttemptState.FAILED, 1, odd), Verdict(RunState.FAILED, odd))
+    ledger.finish(
+        attempt.job, Completion(attempt.job, AttemptState.FAILED, 1, odd), RunTransition(RunState.FAILED, odd)
+    )
     assert stored(ledger, run.id).reason == "exit \\udcff \\x00"
 
 

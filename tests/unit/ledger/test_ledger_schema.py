@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 import oscar_fedcloud.ledger
 from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState, StoredObject
-from oscar_fedcloud.ledger import Ledger, LedgerError, LedgerUnavailable, Verdict
+from oscar_fedcloud.ledger import Ledger, LedgerError, LedgerUnavailable, RunTransition
 from oscar_fedcloud.ledger.database.engines import writer_engine
 from oscar_fedcloud.ledger.database.schema import ensure_schema
 from oscar_fedcloud.ledger.database.tables import SCHEMA_VERSION, metadata
@@ -75,7 +75,7 @@ def test_upgrade_keeps_what_is_there(request: pytest.FixtureRequest, tmp_path: P
     assert ledger.outputs("abcdefone") == []
     outputs = (StoredObject("minio.default", "photos", "out", 1, "e"),)
     done = Completion("job-one", AttemptState.SUCCEEDED, 0, outputs=outputs, summary="done")
-    assert ledger.finish("job-one", done, Verdict(RunState.SUCCEEDED)) is not None
+    assert ledger.finish("job-one", done, RunTransition(RunState.SUCCEEDED)) is not None
     assert ledger.outputs("abcdefone") == list(outputs)
     assert ledger.attempts("abcdefone")[0].summary == "done"
     ledger.close()

@@ -21,7 +21,7 @@ from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via, event_id
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.sources.dialects import unwrap
 from oscar_fedcloud.storage.bounds import LARGEST, LATEST_ORDER, LONGEST_KEY
-from oscar_fedcloud.storage.errors import BadAnswer, ProviderError, UnusableRows
+from oscar_fedcloud.storage.errors import BadAnswer, StoreError, UnusableRows
 from oscar_fedcloud.storage.registry import make_provider
 from oscar_fedcloud.storage.s3.listing import read_page
 from oscar_fedcloud.storage.s3_events import parse_notification
@@ -187,12 +187,12 @@ def complaint(ask: Callable[[], object]) -> str | None:
     """What the store is said to have done wrong; any other exception fails the test."""
     try:
         ask()
-    except ProviderError as error:
+    except StoreError as error:
         return str(error)
     return None
 
 
-def listed(kind: str, *pages: bytes) -> tuple[list[StorageEvent], ProviderError | None]:
+def listed(kind: str, *pages: bytes) -> tuple[list[StorageEvent], StoreError | None]:
     """What a store hands on of these pages (the last one again and again), and what it complains of."""
     found: list[StorageEvent] = []
     with HostileS3(pages) as server:
@@ -201,7 +201,7 @@ def listed(kind: str, *pages: bytes) -> tuple[list[StorageEvent], ProviderError 
             for event in provider.list(Prefix("bucket")):
                 checked(event)
                 found.append(event)
-        except ProviderError as error:
+        except StoreError as error:
             return found, error
     return found, None
 

@@ -10,12 +10,12 @@ import pytest
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
 from oscar_fedcloud.domain.events import BadEvent, Via
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.ports import ObjectStore
 from oscar_fedcloud.storage.registry import make_provider
 
 
 @pytest.fixture(scope="module")
-def minio() -> Provider:
+def minio() -> ObjectStore:
     config = ProviderConfig(
         type="minio", endpoint="http://127.0.0.1:9000", access_key="a", secret_key="b", hooks=Hooks()
     )
@@ -40,7 +40,7 @@ def body(*records: dict[str, Any]) -> bytes:
     return json.dumps({"EventName": "s3:ObjectCreated:Put", "Key": "bucket/in/a b", "Records": records}).encode()
 
 
-def test_all_that_matters_is_taken(minio: Provider) -> None:
+def test_all_that_matters_is_taken(minio: ObjectStore) -> None:
     metadata = {"X-Amz-Meta-Oscar-Depth": "2", "content-type": "text/plain"}
     (event,) = minio.parse(body(record(userMetadata=metadata)))
     assert (event.provider, event.bucket, event.key) == ("minio.default", "bucket", "in/a b")
@@ -49,13 +49,13 @@ def test_all_that_matters_is_taken(minio: Provider) -> None:
     assert json.loads(event.record) == record(userMetadata=metadata)
 
 
-def test_every_record_becomes_an_event(minio: Provider) -> None:
+def test_every_record_becomes_an_event(minio: ObjectStore) -> None:
     events = minio.parse(body(record(), record(key="in%2Fother")))
     assert [event.key for event in events] == ["in/a b", "in/other"]
     assert events[0].record != events[1].record
 
 
-def test_the_version_names_the_revision(minio: Provider) -> None:
+def test_the_version_names_the_revision(minio: ObjectStore) -> None:
     (event,) = minio.parse(body(record(versionId="9c6b22cc")))
     assert (event.revision, event.version_id) == ("9c6b22cc", "9c6b22cc")
     (event,) = minio.parse(body(record(versionId="null")))
@@ -64,16 +64,16 @@ def test_the_version_names_the_revision(minio: Provider) -> None:
 
 
 @pytest.mark.parametrize("name", ["Put", "Post", "Copy", "CompleteMultipartUpload"])
-def test_what_makes_an_object(minio: Provider, name: str) -> None:
+def test_what_makes_an_object(minio: ObjectStore, name: str) -> None:
     assert len(minio.parse(body(record(f"s3:ObjectCreated:{name}")))) == 1
 
 
 @pytest.mark.parametrize("name", ["s3:ObjectCreated:PutTagging", "s3:ObjectRemoved:Delete", "s3:ObjectAccessed:Get"])
-def test_other_events_are_left_out_and_are_not_bad(minio: Provider, name: str) -> None:
+def test_other_events_are_left_out_and_are_not_bad(minio: ObjectStore, name: str) -> None:
     assert minio.parse(body(record(name), record())) == minio.parse(body(record()))
 
 
-def test_keys_that_end_in_a_slash_are_left_out(minio: Provider) -> None:
+def test_keys_that_end_in_a_slash_are_left_out(minio: ObjectStore) -> None:
     assert minio.parse(body(record(key="in%2Fdir%2F"))) == []
 
 
@@ -94,7 +94,7 @@ def test_keys_that_end_in_a_slash_are_left_out(minio: Provider) -> None:
         body(record(key=None)),
     ],
 )
-def test_a_body_that_cannot_be_understood_is_bad(minio: Provider, bad: bytes) -> None:
+def test_a_body_that_cannot_be_understood_is_bad(minio: ObjectStore, bad: bytes) -> None:
     with pytest.raises(BadEvent, match=r"minio\.default"):
         minio.parse(bad)
 

@@ -9,15 +9,15 @@ import pytest
 
 from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.fdl import Service, parse_service
-from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.errors import StoreError
 from oscar_fedcloud.storage.registry import make_provider
-from oscar_fedcloud.storage.stores import Stores
+from oscar_fedcloud.storage.stores import StoreRegistry
 
 
 @pytest.fixture
-def stores() -> Iterator[Stores]:
+def stores() -> Iterator[StoreRegistry]:
     site = make_provider("minio.default", ProviderConfig(type="minio", endpoint="http://127.0.0.1:1"))
-    made = Stores({"minio.default": site})
+    made = StoreRegistry({"minio.default": site}, "minio.default")
     yield made
     made.close()
 
@@ -36,13 +36,13 @@ def reading(name: str, endpoint: str = "http://127.0.0.1:2", key: str = "k") -> 
     )
 
 
-async def test_a_store_is_there_as_long_as_a_service_reads_from_it(stores: Stores) -> None:
+async def test_a_store_is_there_as_long_as_a_service_reads_from_it(stores: StoreRegistry) -> None:
     stores.sync([reading("one"), reading("two")])
     assert list(stores) == ["minio.default", "s3.one", "s3.two"]
     assert await stores.run("s3.one", lambda: 5) == 5
     stores.sync([reading("two")])
     assert list(stores) == ["minio.default", "s3.two"]
-    with pytest.raises(ProviderError, match="not used by any service any more"):
+    with pytest.raises(StoreError, match="not used by any service any more"):
         await stores.run("s3.one", lambda: 5)
     assert await stores.run("s3.two", lambda: 6) == 6
     stores.sync([])
@@ -50,7 +50,9 @@ async def test_a_store_is_there_as_long_as_a_service_reads_from_it(stores: Store
 
 
 @pytest.mark.parametrize("change", [{"endpoint": "http://127.0.0.1:3"}, {"key": "another"}])
-def test_other_settings_are_another_store_and_the_same_ones_are_not(stores: Stores, change: dict[str, str]) -> None:
+def test_other_settings_are_another_store_and_the_same_ones_are_not(
+    stores: StoreRegistry, change: dict[str, str]
+) -> None:
     stores.sync([reading("one"), reading("two")])
     one, two = stores["s3.one"], stores["s3.two"]
     stores.sync([reading("one"), reading("two")])

@@ -13,7 +13,7 @@ import pytest
 from oscar_fedcloud.config import Config, Hooks, ProviderConfig
 from oscar_fedcloud.domain.stores import Credential, Prefix
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.errors import StoreError
 from oscar_fedcloud.storage.registry import make_provider, make_providers
 
 
@@ -53,7 +53,7 @@ def test_a_polled_store_hands_on_the_key_of_the_fdl_or_of_the_site() -> None:
 @pytest.mark.parametrize("kind", ["minio", "s3", "folder"])
 def test_a_store_that_is_away_is_named_and_no_secret_is_shown(kind: str) -> None:
     provider = make_provider("minio.far", config(kind))
-    with pytest.raises(ProviderError) as caught:
+    with pytest.raises(StoreError) as caught:
         list(provider.list(Prefix("bucket", "in/")))
     message = str(caught.value)
     assert "minio.far" in message
@@ -114,7 +114,7 @@ def serving(*answers: bytes) -> Iterator[str]:
 def test_an_answer_that_is_not_s3_is_a_provider_error(kind: str, garbage_server: str) -> None:
     provider = make_provider("minio.odd", config(kind, garbage_server))
     for ask in (lambda: list(provider.list(Prefix("bucket"))), lambda: provider.buckets()):
-        with pytest.raises(ProviderError, match=r"minio\.odd"):
+        with pytest.raises(StoreError, match=r"minio\.odd"):
             ask()
 
 

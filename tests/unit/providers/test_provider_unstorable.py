@@ -10,8 +10,8 @@ import pytest
 
 from oscar_fedcloud.api.errors import as_api_error
 from oscar_fedcloud.config import ProviderConfig
-from oscar_fedcloud.storage.errors import Refused
-from oscar_fedcloud.storage.folder.store import FolderProvider
+from oscar_fedcloud.storage.errors import WriteRefused
+from oscar_fedcloud.storage.folder.store import FolderStore
 from oscar_fedcloud.storage.object_keys import unstorable
 
 
@@ -40,13 +40,13 @@ def test_every_other_key_can(key: str) -> None:
 def test_a_folder_store_has_the_folders_of_inputs(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     config = ProviderConfig(type="folder", endpoint="http://127.0.0.1:9", root=str(tmp_path))
-    store = FolderProvider("minio.default", config)
+    store = FolderStore("minio.default", config)
     for _ in range(2):
         assert store.ensure_rules("data", ["in/", "deep/er/in/", ""]) is False
     assert (tmp_path / "data" / "in").is_dir()
     assert (tmp_path / "data" / "deep" / "er" / "in").is_dir()
     (tmp_path / "data" / "file").touch()
-    with pytest.raises(Refused, match="data/file is a file, but a service reads from the folder"):
+    with pytest.raises(WriteRefused, match="data/file is a file, but a service reads from the folder"):
         store.ensure_rules("data", ["file/"])
 
 
@@ -55,7 +55,7 @@ def test_a_folder_store_names_symbolic_links(tmp_path: Path) -> None:
     (tmp_path / "data" / "in" / "a.csv").touch()
     (tmp_path / "data" / "in" / "link.csv").symlink_to("a.csv")
     (tmp_path / "data" / "there").symlink_to("in")
-    store = FolderProvider("minio.default", ProviderConfig(type="folder", endpoint="http://x", root=str(tmp_path)))
+    store = FolderStore("minio.default", ProviderConfig(type="folder", endpoint="http://x", root=str(tmp_path)))
     assert "data/in/link.csv is a symbolic link" in store.why("data", "in/link.csv")
     assert "data/there is a symbolic link" in store.why("data", "there/a.csv")
 
@@ -64,8 +64,8 @@ def test_a_folder_store_names_the_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "data" / "deep").mkdir(parents=True)
     (tmp_path / "data" / "in").write_text("a file", encoding="utf-8")
     config = ProviderConfig(type="folder", endpoint="http://127.0.0.1:9", root=str(tmp_path))
-    store = FolderProvider("minio.default", config)
+    store = FolderStore("minio.default", config)
     for key, words in (("in/a/b.txt", "data/in is a file"), ("deep", "data/deep is a folder")):
-        with pytest.raises(Refused, match=words) as refused:
+        with pytest.raises(WriteRefused, match=words) as refused:
             store.put_file("data", key, io.BytesIO(b"x"), 1)
         assert as_api_error(refused.value).status == 422

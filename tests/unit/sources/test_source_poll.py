@@ -17,7 +17,7 @@ from oscar_fedcloud.domain.events import StorageEvent, Via, event_id
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.sources.poll import Watch
-from oscar_fedcloud.storage.errors import BucketMissing, ProviderError, UnusableRows
+from oscar_fedcloud.storage.errors import BucketMissing, StoreError, UnusableRows
 
 WHERE = Prefix("bucket", "in/")
 
@@ -51,7 +51,7 @@ class Store:
     def list(self, where: Prefix) -> Iterator[StorageEvent]:
         self.listings += 1
         if self.failing:
-            raise ProviderError("away")
+            raise StoreError("away")
         yield from [row(key, revision) for key, revision in self.objects.items()]
         if self.bad_row:
             raise UnusableRows("bucket", 1, {"in/odd": "its time is odd"})
@@ -60,7 +60,7 @@ class Store:
         name = key.removeprefix("in/")
         self.stats.append(name)
         if name in self.broken:
-            raise ProviderError("garbage")
+            raise StoreError("garbage")
         if name in self.unreadable or name not in self.objects:
             return None
         return row(name, self.objects[name], depth=2)
@@ -205,7 +205,7 @@ async def test_an_object_that_cannot_be_looked_up_hides_no_other_and_is_tried_ag
 async def test_a_store_that_is_away_is_not_asked_for_each_object() -> None:
     store, sink, watch = Store({str(n): "1" for n in range(50)}, away=True), Sink(), Watch(WHERE)
     store.broken = set(store.objects)
-    with pytest.raises(ProviderError, match="garbage"):
+    with pytest.raises(StoreError, match="garbage"):
         await poll(store, sink, watch)
     assert len(store.stats) == 1
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 from starlette.responses import Response
 
-from oscar_fedcloud.api.context import Call, is_number
+from oscar_fedcloud.api.context import RequestContext, is_number
 from oscar_fedcloud.api.routing import TEXT, Parameter, Route
 from oscar_fedcloud.api.v2.jobs import log_answer, page_of_runs
 from oscar_fedcloud.domain.runs import Run, RunState, job_name
@@ -41,7 +41,7 @@ class OscarJobs(msgspec.Struct, frozen=True):
     remaining_jobs: int
 
 
-async def list_logs(call: Call) -> Response:
+async def list_logs(call: RequestContext) -> Response:
     """The newest jobs of a service; ``page`` is the ``next_page`` of the answer before."""
     name = call.declared().service.name
     shown, _, cursor = call.query.get("page", "").partition(".")
@@ -54,7 +54,7 @@ async def list_logs(call: Call) -> Response:
     return answer(OscarJobs(jobs, f"{through}.{following}" if following else "", remaining))
 
 
-def _jobs(call: Call, service: str, runs: list[Run]) -> tuple[dict[str, OscarJob], int]:
+def _jobs(call: RequestContext, service: str, runs: list[Run]) -> tuple[dict[str, OscarJob], int]:
     """The runs as OSCAR shows them, and how many the service has in all."""
     ledger = call.invoker.ledger
     jobs = {}
@@ -73,13 +73,13 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-async def get_job_log(call: Call) -> Response:
+async def get_job_log(call: RequestContext) -> Response:
     """The whole log of a job as text."""
     run, attempt = await _find(call)
     return await log_answer(call, run.id, attempt)
 
 
-async def delete_log(call: Call) -> Response:
+async def delete_log(call: RequestContext) -> Response:
     """Remove one job and its log; one that has not ended is cancelled."""
     run, _ = await _find(call)
     await _end(call, run)
@@ -87,7 +87,7 @@ async def delete_log(call: Call) -> Response:
     return Response(status_code=204)
 
 
-async def delete_logs(call: Call) -> Response:
+async def delete_logs(call: RequestContext) -> Response:
     """Remove the succeeded jobs of a service; with ``all=true`` every job, cancelling those that have not ended."""
     name = call.declared().service.name
     everything = call.flag("all")
@@ -98,7 +98,7 @@ async def delete_logs(call: Call) -> Response:
     return Response(status_code=204)
 
 
-async def _end_all(call: Call, service: str) -> None:
+async def _end_all(call: RequestContext, service: str) -> None:
     cursor = ""
     while True:
         runs, cursor = await page_of_runs(call, cursor, 1000, service=service, states=_UNFINISHED)
@@ -108,7 +108,7 @@ async def _end_all(call: Call, service: str) -> None:
             return
 
 
-async def _end(call: Call, run: Run) -> None:
+async def _end(call: RequestContext, run: Run) -> None:
     if run.state not in _UNFINISHED:
         return
     try:
@@ -117,7 +117,7 @@ async def _end(call: Call, run: Run) -> None:
         return
 
 
-async def _find(call: Call) -> tuple[Run, int | None]:
+async def _find(call: RequestContext) -> tuple[Run, int | None]:
     """The run and attempt behind a Job name ``<service>-<run>-<attempt>``. Raises NotFound."""
     service, job = call.declared().service.name, call.param("job")
     run_id, _, attempt = job.removeprefix(f"{service}-").partition("-")

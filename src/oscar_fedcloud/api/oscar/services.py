@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from oscar_fedcloud.api.context import Call
+from oscar_fedcloud.api.context import RequestContext
 from oscar_fedcloud.api.oscar.system import site_store
 from oscar_fedcloud.api.parsing import placing_service, read, service_document
 from oscar_fedcloud.api.routing import Route
@@ -20,19 +20,19 @@ from oscar_fedcloud.server.encoding import answer, encode
 from oscar_fedcloud.server.problems import ApiError
 
 
-async def list_services(call: Call) -> Response:
+async def list_services(call: RequestContext) -> Response:
     """All services as OSCAR shows them."""
     config, services = call.invoker.config, call.invoker.catalogue.all_declared()
     body = await asyncio.to_thread(lambda: encode([oscar_document(config, declared) for declared in services]))
     return Response(body, media_type="application/json")
 
 
-async def get_service(call: Call) -> Response:
+async def get_service(call: RequestContext) -> Response:
     """One service as OSCAR shows it, with its token."""
     return answer(oscar_document(call.invoker.config, call.declared()))
 
 
-async def create_service(call: Call) -> Response:
+async def create_service(call: RequestContext) -> Response:
     """Declare a new service; 409 when its name is taken, as OSCAR answers."""
     service = await _read(call)
     try:
@@ -42,7 +42,7 @@ async def create_service(call: Call) -> Response:
     return Response(status_code=201)
 
 
-async def update_service(call: Call) -> Response:
+async def update_service(call: RequestContext) -> Response:
     """Declare a service anew; its name stands in the body."""
     service = await _read(call)
     current = call.invoker.catalogue.declared(service.name)
@@ -52,14 +52,14 @@ async def update_service(call: Call) -> Response:
     return Response(status_code=204)
 
 
-async def delete_service(call: Call) -> Response:
+async def delete_service(call: RequestContext) -> Response:
     """Remove a service. Unlike the existing server, this one keeps the service's buckets and their data."""
     name = call.declared().service.name
     await call.invoker.changes.apply(Change(names=(name,), state="absent", data="keep"))
     return Response(status_code=204)
 
 
-async def _read(call: Call) -> Service:
+async def _read(call: RequestContext) -> Service:
     source = await call.source()
     with placing_service(source):
         service, _ = await asyncio.to_thread(read, call.invoker, service_document(source), "service", False)

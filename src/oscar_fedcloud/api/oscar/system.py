@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from oscar_fedcloud.api.context import Call
+from oscar_fedcloud.api.context import RequestContext
 from oscar_fedcloud.api.routing import Route
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.domain.runs import RunState
@@ -32,7 +32,7 @@ def site_store(config: Config) -> dict[str, Any]:
     }
 
 
-async def get_config(call: Call) -> Response:
+async def get_config(call: RequestContext) -> Response:
     """What clients must know of the site, with the store's keys for the administrator."""
     store = site_store(call.invoker.config)
     if not call.invoker.config.show_store_keys:
@@ -53,7 +53,7 @@ async def get_config(call: Call) -> Response:
     return answer({"config": config, "minio_provider": store, "allowed_image_repositories": []})
 
 
-async def get_info(call: Call) -> Response:
+async def get_info(call: RequestContext) -> Response:
     """What runs here."""
     machine = platform.machine()
     info = {
@@ -66,14 +66,14 @@ async def get_info(call: Call) -> Response:
     return answer(info)
 
 
-async def get_status(call: Call) -> Response:
+async def get_status(call: RequestContext) -> Response:
     """The machine's free resources and the jobs that have not ended."""
     store = call.invoker.stores.site_store
     buckets = await call.invoker.stores.run(store.id, store.buckets)
     return answer(await asyncio.to_thread(_status, call, len(buckets)))
 
 
-def _status(call: Call, buckets: int) -> dict[str, Any]:
+def _status(call: RequestContext, buckets: int) -> dict[str, Any]:
     counts = call.invoker.ledger.counts().values()
     states = {state: sum(count.get(state, 0) for count in counts) for state in (RunState.QUEUED, RunState.RUNNING)}
     cores = max(0.0, (os.cpu_count() or 1) - os.getloadavg()[0])

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from oscar_fedcloud.api.context import Call
+from oscar_fedcloud.api.context import RequestContext
 from oscar_fedcloud.api.parsing import placing, read, read_fdl
 from oscar_fedcloud.api.routing import Parameter, Route
 from oscar_fedcloud.api.secrets import keep_hidden
@@ -31,7 +31,7 @@ _SCRIPT_PATH = re.compile(r"\S+\.(?:sh|bash|py)")
 _PLACE = re.compile(r"`(?:\$\.)?([^`]+)`$")  # where msgspec says that something is wrong
 
 
-async def apply_services(call: Call) -> Response:
+async def apply_services(call: RequestContext) -> Response:
     """Declare or remove many services; with ``dry_run`` only say what would change."""
     dry_run = call.flag("dry_run")
     request = Request.of(await call.source())

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from starlette.responses import Response, StreamingResponse
 
-from oscar_fedcloud.api.context import Call
+from oscar_fedcloud.api.context import RequestContext
 from oscar_fedcloud.api.paging import PAGE, cursor_of, named_by, page
 from oscar_fedcloud.api.routing import BYTES, Parameter, Route
 from oscar_fedcloud.api.v2 import serializers as present
@@ -24,7 +24,7 @@ from oscar_fedcloud.server.encoding import answer, begun, encode
 from oscar_fedcloud.server.problems import ApiError, invalid
 from oscar_fedcloud.storage.errors import BucketMissing, UnusableRows
 from oscar_fedcloud.storage.object_keys import stageable
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.ports import ObjectStore
 from oscar_fedcloud.storage.rows import some_rows
 
 P = ParamSpec("P")
@@ -34,7 +34,7 @@ _NAME = re.compile(r"(?!.*(?:\.\.|\.-|-\.))(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-
 _MOST = 100_000  # objects in one answer
 
 
-async def list_buckets(call: Call) -> Response:
+async def list_buckets(call: RequestContext) -> Response:
     """The names of all buckets, by page."""
     after = named_by(call)
     names = sorted(name for name in await _ask(call, _store(call).buckets) if name > after)
@@ -42,7 +42,7 @@ async def list_buckets(call: Call) -> Response:
     return answer(views.Buckets([views.Bucket(name) for name in shown], cursor))
 
 
-async def get_bucket(call: Call) -> Response:
+async def get_bucket(call: RequestContext) -> Response:
     """A bucket, if it exists."""
     bucket = _bucket(call)
     if bucket not in await _ask(call, _store(call).buckets):
@@ -51,7 +51,7 @@ async def get_bucket(call: Call) -> Response:
     return answer(views.Bucket(bucket))
 
 
-async def put_bucket(call: Call) -> Response:
+async def put_bucket(call: RequestContext) -> Response:
     """Make sure that a bucket exists."""
     bucket = call.param("bucket")
     if not _NAME.fullmatch(bucket):
@@ -61,7 +61,7 @@ async def put_bucket(call: Call) -> Response:
     return answer(views.Bucket(bucket), 201 if created else 200)
 
 
-async def delete_bucket(call: Call) -> Response:
+async def delete_bucket(call: RequestContext) -> Response:
     """Delete a bucket; with its objects only when ``data=delete`` is asked for.
 
     One that services use is deleted with ``force`` only. It is made again, empty, since they are declared still.
@@ -85,7 +85,7 @@ async def delete_bucket(call: Call) -> Response:
 
 
 @contextmanager
-def _noticing(call: Call, store: Provider) -> Iterator[None]:
+def _noticing(call: RequestContext, store: ObjectStore) -> Iterator[None]:
     """Tell the daemon of a bucket that turns out to be missing, so that services which use it show that at once."""
     try:
         yield
@@ -94,7 +94,7 @@ def _noticing(call: Call, store: Provider) -> Iterator[None]:
         raise
 
 
-def _bucket(call: Call) -> str:
+def _bucket(call: RequestContext) -> str:
     """The bucket that the path names. Raises NotFound for a name that no bucket can have."""
     bucket = call.param("bucket")
     if not _NAME.fullmatch(bucket):
@@ -102,7 +102,7 @@ def _bucket(call: Call) -> str:
     return bucket
 
 
-async def list_objects(call: Call) -> Response:
+async def list_objects(call: RequestContext) -> Response:
     """Objects of a bucket in the order of their keys."""
     limit = call.number("limit", 1000, 1, _MOST)
     after = named_by(call)
@@ -114,7 +114,7 @@ async def list_objects(call: Call) -> Response:
     return Response(body, media_type="application/json")
 
 
-def _page(store: Provider, where: Prefix, after: str, limit: int) -> list[StorageEvent]:
+def _page(store: ObjectStore, where: Prefix, after: str, limit: int) -> list[StorageEvent]:
     """At most ``limit`` objects whose keys come behind ``after``. Blocks."""
     found, problem = some_rows(iter(store.list(where, after, limit)), limit)
     if problem is not None and not isinstance(problem, UnusableRows):
@@ -128,7 +128,7 @@ def _encoded(events: Sequence[StorageEvent], limit: int) -> bytes:
     return encode(views.Objects([present.object_view(event) for event in events[:limit]], more, cursor))
 
 
-async def put_object(call: Call) -> Response:
+async def put_object(call: RequestContext) -> Response:
     """Store the request's body as an object."""
     key = call.object_key
     if not stageable(key):
@@ -141,7 +141,7 @@ async def put_object(call: Call) -> Response:
     return answer(present.object_view(event), 201)
 
 
-async def get_object(call: Call) -> Response:
+async def get_object(call: RequestContext) -> Response:
     """The bytes of an object."""
     bucket, key = _bucket(call), call.object_key
     chunks = await _ask(call, _store(call).read, bucket, key) if stageable(key) else None
@@ -150,13 +150,13 @@ async def get_object(call: Call) -> Response:
     return StreamingResponse(await begun(_streamed(call, chunks)), media_type=BYTES)
 
 
-async def _streamed(call: Call, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _streamed(call: RequestContext, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     """The chunks of an object, each read in a thread of its store."""
     while (chunk := await _ask(call, lambda: next(chunks, None))) is not None:
         yield chunk
 
 
-async def delete_object(call: Call) -> Response:
+async def delete_object(call: RequestContext) -> Response:
     """Delete an object."""
     store, bucket, key = _store(call), _bucket(call), call.object_key
     if own := own_use(call.invoker.config, store.id, bucket):
@@ -168,12 +168,12 @@ async def delete_object(call: Call) -> Response:
     return Response(status_code=204)
 
 
-async def _ask(call: Call, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The answer of the store that the query names, in one of its own threads. Raises ProviderError."""
+async def _ask(call: RequestContext, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The answer of the store that the query names, in one of its own threads. Raises StoreError."""
     return await call.invoker.stores.run(_store(call).id, ask, *args, **kwargs)
 
 
-def _store(call: Call) -> Provider:
+def _store(call: RequestContext) -> ObjectStore:
     """The provider that the query names, else the site's own."""
     providers = call.invoker.stores
     name = call.query.get("provider", call.invoker.config.site_store_id)

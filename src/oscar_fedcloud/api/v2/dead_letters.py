@@ -7,7 +7,7 @@ import asyncio
 
 from starlette.responses import Response
 
-from oscar_fedcloud.api.context import Call, is_number
+from oscar_fedcloud.api.context import RequestContext, is_number
 from oscar_fedcloud.api.routing import Parameter, Route
 from oscar_fedcloud.api.v2 import serializers as present
 from oscar_fedcloud.api.v2 import views
@@ -18,7 +18,7 @@ from oscar_fedcloud.server.encoding import answer
 _SHOWN = 4096  # bytes
 
 
-async def list_dead_letters(call: Call) -> Response:
+async def list_dead_letters(call: RequestContext) -> Response:
     """Dead letters, newest first, by page."""
     limit = call.number("limit", 100, 1, 1000)
     before = call.optional_number("cursor", 1, 10**11)
@@ -38,19 +38,19 @@ def _view(letter: DeadLetter) -> views.DeadLetter:
     )
 
 
-async def replay_dead_letter(call: Call) -> Response:
+async def replay_dead_letter(call: RequestContext) -> Response:
     """Take a dead letter as if it came now; it is removed when its events are recorded."""
     return answer(views.Replayed(await call.invoker.invocations.replay_dead_letter(_id(call))))
 
 
-async def delete_dead_letter(call: Call) -> Response:
+async def delete_dead_letter(call: RequestContext) -> Response:
     """Remove a dead letter for good."""
     if not await asyncio.to_thread(call.invoker.ledger.drop_dead_letter, _id(call)):
         raise NotFound(f"dead letter {_id(call)} does not exist")
     return Response(status_code=204)
 
 
-def _id(call: Call) -> int:
+def _id(call: RequestContext) -> int:
     text = call.param("id")
     if not is_number(text):
         raise NotFound(f"dead letter {text} does not exist")

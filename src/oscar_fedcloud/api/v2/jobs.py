@@ -11,7 +11,7 @@ from typing import Any
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from oscar_fedcloud.access.auth import Resource
-from oscar_fedcloud.api.context import Call
+from oscar_fedcloud.api.context import RequestContext
 from oscar_fedcloud.api.routing import BYTES, TEXT, Parameter, Route
 from oscar_fedcloud.api.v2 import results, views
 from oscar_fedcloud.api.v2 import serializers as present
@@ -28,7 +28,7 @@ LOG_HEADER = "Log-Offset"
 NO_SYNCHRONOUS = "synchronous invocation is not available on this server"
 
 
-async def submit(call: Call, encoded: bool = False) -> Run:
+async def submit(call: RequestContext, encoded: bool = False) -> Run:
     """Start the service that the path names with the request's body. A token needs the body's objects in its inputs.
 
     encoded: files in the body come as base64.
@@ -49,7 +49,7 @@ async def submit(call: Call, encoded: bool = False) -> Run:
         )
 
 
-async def start_job(call: Call) -> Response:
+async def start_job(call: RequestContext) -> Response:
     """Start a job and answer where it can be followed. A job that an earlier request started is said to be so."""
     began = time.time()
     run = await submit(call)
@@ -59,18 +59,18 @@ async def start_job(call: Call) -> Response:
     return answer(job_view(call, run), 202, headers)
 
 
-def job_view(call: Call, run: Run) -> views.Job:
+def job_view(call: RequestContext, run: Run) -> views.Job:
     """A job with what it waits for."""
     return job_views(call, [run])[0]
 
 
-def job_views(call: Call, runs: Sequence[Run]) -> list[views.Job]:
+def job_views(call: RequestContext, runs: Sequence[Run]) -> list[views.Job]:
     """Jobs with what they wait for, from memory."""
     waits = call.invoker.waits.of(runs)
     return [present.job_view(run, waits.get(run.id), call.invoker.waits.progress(run)) for run in runs]
 
 
-async def start_oscar_job(call: Call) -> Response:
+async def start_oscar_job(call: RequestContext) -> Response:
     """``POST /job/{name}`` of OSCAR: 201 without a body, as its clients expect, and the job's id in a header.
 
     Its clients send files as base64, with the content type of JSON or none. Any other type says what the body is.
@@ -80,13 +80,13 @@ async def start_oscar_job(call: Call) -> Response:
     return Response(status_code=201, headers={JOB_HEADER: run.id})
 
 
-async def run_synchronously(call: Call) -> Response:
+async def run_synchronously(call: RequestContext) -> Response:
     """``POST /run/{name}`` of OSCAR, which this server does not offer."""
     call.declared()
     return PlainTextResponse(NO_SYNCHRONOUS, 501)
 
 
-async def list_jobs(call: Call) -> Response:
+async def list_jobs(call: RequestContext) -> Response:
     """Jobs, newest first, by page."""
     runs, cursor = await page_of_runs(
         call,
@@ -101,7 +101,7 @@ async def list_jobs(call: Call) -> Response:
     return answer(views.Jobs(job_views(call, runs), cursor))
 
 
-async def page_of_runs(call: Call, cursor: str, size: int, **conditions: Any) -> tuple[list[Run], str]:
+async def page_of_runs(call: RequestContext, cursor: str, size: int, **conditions: Any) -> tuple[list[Run], str]:
     """A page of runs, newest first, and the cursor of the next page ("" = this is the last). Raises ApiError 422."""
     try:
         runs = await asyncio.to_thread(call.invoker.ledger.runs, before=cursor or None, limit=size + 1, **conditions)
@@ -120,7 +120,7 @@ def _states(text: str) -> list[RunState] | None:
     return states or None
 
 
-async def get_job(call: Call) -> Response:
+async def get_job(call: RequestContext) -> Response:
     """One job with its attempts and what it wrote."""
     run = await the_run(call)
     attempts, found = await asyncio.to_thread(_history, call, run)
@@ -128,12 +128,12 @@ async def get_job(call: Call) -> Response:
     return answer(present.job_detail(run, attempts, found, wait, call.invoker.waits.progress(run)))
 
 
-def _history(call: Call, run: Run) -> tuple[list[Attempt], present.Results]:
+def _history(call: RequestContext, run: Run) -> tuple[list[Attempt], present.Results]:
     attempts = call.invoker.ledger.attempts(run.id)
     return attempts, results.of_run(call.invoker, run, attempts)
 
 
-async def get_log(call: Call) -> Response:
+async def get_log(call: RequestContext) -> Response:
     """The log of an attempt, by default of the latest."""
     attempt = call.optional_number("attempt", 1, 1_000_000)
     tail = call.optional_number("tail", 0, 1_000_000)
@@ -145,7 +145,7 @@ async def get_log(call: Call) -> Response:
 
 
 async def log_answer(
-    call: Call, run_id: str, attempt: int | None, tail: int | None = None, offset: int | None = None
+    call: RequestContext, run_id: str, attempt: int | None, tail: int | None = None, offset: int | None = None
 ) -> Response:
     """A log as text, with the offset at which it goes on. Raises NotFound when there is none."""
     found = await call.invoker.invocations.log(run_id, attempt, tail, offset)
@@ -156,7 +156,7 @@ async def log_answer(
     return StreamingResponse(found.chunks, headers=headers, media_type="text/plain; charset=utf-8")
 
 
-async def cancel_job(call: Call) -> Response:
+async def cancel_job(call: RequestContext) -> Response:
     """End a job. One that runs is ``cancelled`` a moment later."""
     run = await call.invoker.invocations.cancel(call.param("id"))
     if run.state in ENDED and run.state is not RunState.CANCELLED:
@@ -164,24 +164,24 @@ async def cancel_job(call: Call) -> Response:
     return answer(job_view(call, run))
 
 
-async def retry_job(call: Call) -> Response:
+async def retry_job(call: RequestContext) -> Response:
     """Queue a job again that did not succeed."""
     return answer(job_view(call, await call.invoker.invocations.retry(call.param("id"))))
 
 
-async def replay_job(call: Call) -> Response:
+async def replay_job(call: RequestContext) -> Response:
     """Queue an ended job again, whatever its end was."""
     return answer(job_view(call, await call.invoker.invocations.replay(call.param("id"))))
 
 
-async def the_run(call: Call) -> Run:
+async def the_run(call: RequestContext) -> Run:
     run = await asyncio.to_thread(call.invoker.ledger.run, call.param("id"))
     if run is None:
         raise NotFound(f"job {call.param('id')} does not exist")
     return run
 
 
-async def why(call: Call) -> Response:
+async def why(call: RequestContext) -> Response:
     """What became of an object, for each service concerned, newest revision first."""
     bucket, key = call.query.get("bucket", ""), call.query.get("key", "")
     for name, value in (("bucket", bucket), ("key", key)):
@@ -196,14 +196,14 @@ async def why(call: Call) -> Response:
     return answer(views.Why(bucket, key, shown, found.cursor))
 
 
-async def backlog(call: Call) -> Response:
+async def backlog(call: RequestContext) -> Response:
     """What would start now if there were room, for whoever provides room, and what all queued jobs wait for."""
     rows = [present.backlog_row(row) for row in await call.invoker.backlog()]
     waiting = await asyncio.to_thread(call.invoker.waits.queued)
     return answer(views.Backlog(rows, [present.waiting_view(row) for row in waiting]))
 
 
-async def get_outputs(call: Call) -> Response:
+async def get_outputs(call: RequestContext) -> Response:
     """What the last attempt of a job wrote, or another one, by page."""
     attempt = call.optional_number("attempt", 1, 1_000_000)
     limit = call.number("limit", 1000, 1, results.PAGE)
@@ -212,7 +212,7 @@ async def get_outputs(call: Call) -> Response:
     return answer(await asyncio.to_thread(results.page, call.invoker, run, attempt, after, limit))
 
 
-async def get_chain(call: Call) -> Response:
+async def get_chain(call: RequestContext) -> Response:
     """The jobs that led to this one and those that it set off, as far as the ledger knows them."""
     run = await the_run(call)
     runs, links, complete = await asyncio.to_thread(results.chain, call.invoker, run)

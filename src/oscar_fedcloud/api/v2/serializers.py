@@ -14,7 +14,7 @@ from oscar_fedcloud.domain.events import StorageEvent
 from oscar_fedcloud.domain.runs import Attempt, Run, StoredObject
 from oscar_fedcloud.domain.services import Declared, Plan
 from oscar_fedcloud.fdl import to_document
-from oscar_fedcloud.invocations.wait_reasons import Wait, Waiting
+from oscar_fedcloud.invocations.wait_reasons import Wait, WaitingJobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def plan_view(plan: Plan, warnings: Sequence[str] = ()) -> views.PlanView:
     return views.PlanView(plan.changed, items, [*warnings, *plan.warnings])
 
 
-def waiting_view(row: Waiting) -> views.Waiting:
+def waiting_view(row: WaitingJobs) -> views.Waiting:
     """Queued jobs of a service that wait for the same thing, as clients see them."""
     return views.Waiting(row.service, row.code, row.count, row.detail)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from starlette.responses import Response
 
-from oscar_fedcloud.api.context import Call, is_number
+from oscar_fedcloud.api.context import RequestContext, is_number
 from oscar_fedcloud.api.paging import PAGE, cursor_of, named_by, page
 from oscar_fedcloud.api.parsing import placing_service, read, service_document
 from oscar_fedcloud.api.routing import Parameter, Route
@@ -21,7 +21,7 @@ from oscar_fedcloud.server.encoding import answer, encode
 from oscar_fedcloud.server.problems import ApiError, bad_cursor, invalid
 
 
-async def list_services(call: Call) -> Response:
+async def list_services(call: RequestContext) -> Response:
     """All services, by page, with their standing and how many jobs they have in each state."""
     after = named_by(call)
     found = [one for one in call.invoker.catalogue.all_declared() if one.service.name > after]
@@ -36,7 +36,7 @@ def _listed(invoker: Invoker, services: Sequence[Declared], cursor: str) -> byte
     return encode(views.Services(shown, cursor))
 
 
-async def get_service(call: Call) -> Response:
+async def get_service(call: RequestContext) -> Response:
     """One service; its revision is the ETag."""
     declared = call.declared()
     if etag_matches(call.header("if-none-match"), declared.revision):
@@ -44,7 +44,7 @@ async def get_service(call: Call) -> Response:
     return await service_answer(call, declared)
 
 
-async def put_service(call: Call) -> Response:
+async def put_service(call: RequestContext) -> Response:
     """Declare a service by its document."""
     name = call.param("name")
     source = await call.source()
@@ -60,7 +60,7 @@ async def put_service(call: Call) -> Response:
     return await service_answer(call, call.declared(), 200 if current else 201)
 
 
-async def delete_service(call: Call) -> Response:
+async def delete_service(call: RequestContext) -> Response:
     """Remove a service; its buckets stay unless ``data=delete`` is asked for."""
     data = call.query.get("data", "keep")
     if data not in ("keep", "delete"):
@@ -72,7 +72,7 @@ async def delete_service(call: Call) -> Response:
     return Response(status_code=204)
 
 
-async def rollback_service(call: Call) -> Response:
+async def rollback_service(call: RequestContext) -> Response:
     """Declare an earlier revision again, by default the one before."""
     revision = _revision((await call.document()).get("revision"))
     await call.invoker.changes.rollback(call.declared().service.name, revision)
@@ -89,7 +89,7 @@ def _revision(value: object) -> int | None:
     return int(text)
 
 
-async def list_revisions(call: Call) -> Response:
+async def list_revisions(call: RequestContext) -> Response:
     """The revisions of a service, newest first, by page. A cursor is the oldest revision of the page before."""
     cursor = call.query.get("cursor", "")
     if cursor and not is_number(cursor):
@@ -101,7 +101,7 @@ async def list_revisions(call: Call) -> Response:
     return answer(views.Revisions(revisions, following))
 
 
-async def service_answer(call: Call, declared: Declared, status: int = 200) -> Response:
+async def service_answer(call: RequestContext, declared: Declared, status: int = 200) -> Response:
     """The view of a service with its ETag."""
     name = declared.service.name
     counts = await asyncio.to_thread(call.invoker.ledger.counts, name)
@@ -120,7 +120,7 @@ def etag_matches(header: str, revision: int) -> bool:
     return "*" in tags or etag(revision) in tags
 
 
-def expectation(call: Call, current: Declared | None) -> int | None:
+def expectation(call: RequestContext, current: Declared | None) -> int | None:
     """The revision at which the change may be made, by If-Match and If-None-Match. Raises Conflict."""
     name = call.param("name")
     if header := call.header("if-match"):

@@ -38,12 +38,12 @@ import msgspec
 
 from oscar_fedcloud.autoscaler.clouds.protocol import (
     CloudError,
+    CloudMachine,
     CloudUnavailable,
-    Machine,
+    Headroom,
     MachineRequest,
     MachineState,
     NoRoom,
-    Room,
     provider_id,
 )
 from oscar_fedcloud.autoscaler.clouds.words import reason
@@ -135,11 +135,11 @@ class CommandCloud:
     async def close(self) -> None:
         """Nothing is kept between calls."""
 
-    async def machines(self) -> list[Machine]:
+    async def machines(self) -> list[CloudMachine]:
         """What ``list`` says."""
         listing = self._read(await self._call("list", {}), _Listing, "list")
         return [
-            Machine(
+            CloudMachine(
                 id=each.id,
                 name=each.name,
                 pool=each.pool,
@@ -175,9 +175,9 @@ class CommandCloud:
         """Not to be had here."""
         raise CloudError(f"{self.name}: machines of a command cannot be stopped and started")
 
-    async def room(self, template: Mapping[str, Any]) -> Room:
+    async def room(self, template: Mapping[str, Any]) -> Headroom:
         """Not known beforehand: ``add`` says it."""
-        return Room(None)
+        return Headroom(None)
 
     def expires(self) -> float | None:
         """The executables look after their own credentials."""

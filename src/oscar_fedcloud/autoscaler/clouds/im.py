@@ -27,10 +27,10 @@ from oscar_fedcloud.autoscaler.clouds.im_rest import Gone, ImClient, is_no_room
 from oscar_fedcloud.autoscaler.clouds.oidc import OidcConfig, TokenSource
 from oscar_fedcloud.autoscaler.clouds.protocol import (
     CloudError,
+    CloudMachine,
     CloudUnavailable,
-    Machine,
+    Headroom,
     MachineRequest,
-    Room,
     provider_id,
 )
 from oscar_fedcloud.autoscaler.clouds.quota import Quota, room_in
@@ -117,7 +117,7 @@ class ImCloud:
         """When the OIDC token ends."""
         return self._tokens.expires() if self._tokens else None
 
-    async def machines(self) -> list[Machine]:
+    async def machines(self) -> list[CloudMachine]:
         """One request, and one more for each VM that is new or has no address yet."""
         states = await self._states()
         vms = await self._look(number for number in states)
@@ -166,18 +166,18 @@ class ImCloud:
         """One request each, all at once."""
         await self._each("start", ids)
 
-    async def room(self, template: Mapping[str, Any]) -> Room:
+    async def room(self, template: Mapping[str, Any]) -> Headroom:
         """What the cloud's quota lets, where the template names the cloud and that tells."""
         wanted = msgspec.convert(template, ImTemplate)
         if not wanted.cloud:
-            return Room(None)
+            return Headroom(None)
         try:
             answer = await self._im.get(f"/clouds/{wanted.cloud}/quotas")
             quotas = msgspec.convert((answer or {}).get("quotas"), dict[str, Quota])
         except CloudUnavailable:
             raise
         except (CloudError, msgspec.ValidationError):
-            return Room(None, "the cloud does not tell its quota")
+            return Headroom(None, "the cloud does not tell its quota")
         return room_in(quotas, {"instances": 1, "cores": wanted.cpu, "ram": wanted.memory / 1024})
 
     async def _post(self, requests: Sequence[MachineRequest]) -> dict[str, str]:
@@ -241,9 +241,9 @@ class ImCloud:
             self._known[number] = vm
         return vm
 
-    async def _machine(self, vm: VM, im_state: str) -> Machine:
+    async def _machine(self, vm: VM, im_state: str) -> CloudMachine:
         state = im_radl.STATES.get(im_state, "running")
-        return Machine(
+        return CloudMachine(
             id=f"{vm.id}/{vm.name}",
             name=vm.name,
             pool=vm.pool,

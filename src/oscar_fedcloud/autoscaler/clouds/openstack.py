@@ -18,11 +18,11 @@ from oscar_fedcloud.autoscaler.clouds.oidc import OidcConfig, TokenSource
 from oscar_fedcloud.autoscaler.clouds.openstack_project import OpenStackTemplate, Project
 from oscar_fedcloud.autoscaler.clouds.protocol import (
     CloudError,
+    CloudMachine,
     CloudUnavailable,
-    Machine,
+    Headroom,
     MachineRequest,
     NoRoom,
-    Room,
 )
 from oscar_fedcloud.runtime.threads import Threads
 
@@ -103,7 +103,7 @@ class OpenStackCloud:
         """When the token of Check-in ends."""
         return self._tokens.expires() if self._tokens else None
 
-    async def machines(self) -> list[Machine]:
+    async def machines(self) -> list[CloudMachine]:
         """One request, or some more where Nova answers in pages."""
         return await self._run(Project.machines)
 
@@ -142,7 +142,7 @@ class OpenStackCloud:
         """One request each, at once."""
         await self._each(Project.start, ids)
 
-    async def room(self, template: Mapping[str, Any]) -> Room:
+    async def room(self, template: Mapping[str, Any]) -> Headroom:
         """What the limits of Nova, and for boot volumes those of Cinder, leave."""
         return await self._run(Project.room, msgspec.convert(template, OpenStackTemplate))
 

@@ -14,12 +14,12 @@ import msgspec
 
 from oscar_fedcloud.autoscaler.clouds.protocol import (
     CloudError,
+    CloudMachine,
     CloudUnavailable,
-    Machine,
+    Headroom,
     MachineRequest,
     MachineState,
     NoRoom,
-    Room,
     provider_id,
 )
 from oscar_fedcloud.autoscaler.clouds.quota import Quota, room_in
@@ -96,7 +96,7 @@ class Project:
         with self._errors("log in"):
             self._conn.authorize()
 
-    def machines(self) -> list[Machine]:
+    def machines(self) -> list[CloudMachine]:
         """Our servers of this cluster; Nova narrows by name, the metadata decides."""
         with self._errors("list servers"):
             found = list(self._conn.compute.servers(name=f"^{self._cluster}-"))
@@ -128,7 +128,7 @@ class Project:
         with self._errors(f"start server {server_id}"):
             self._conn.compute.start_server(server_id)
 
-    def room(self, template: OpenStackTemplate) -> Room:
+    def room(self, template: OpenStackTemplate) -> Headroom:
         """How many servers the limits leave."""
         with self._errors("read the limits"):
             flavor = self._flavor(template.flavor)
@@ -189,9 +189,9 @@ class Project:
         except NotFoundException as error:
             raise CloudError(f"{self._cloud}: there is no {kind} {name!r} in this project") from error
 
-    def _machine(self, server: Any) -> Machine:
+    def _machine(self, server: Any) -> CloudMachine:
         deleting = server.task_state == "deleting"
-        return Machine(
+        return CloudMachine(
             id=server.id,
             name=server.name,
             pool=server.metadata.get(_POOL, ""),

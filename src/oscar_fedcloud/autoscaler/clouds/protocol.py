@@ -48,7 +48,7 @@ class MachineRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class CloudMachine:
     """One machine as its cloud sees it.
 
     id: the cloud's own. pool: as it was created with. provider_id: what ``spec.providerID`` of its node is. reason: why
@@ -67,7 +67,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Headroom:
     """How many more machines of one template the quota lets; None = the cloud cannot tell."""
 
     machines: int | None
@@ -89,7 +89,7 @@ class Cloud(Protocol):
     async def close(self) -> None:
         """Let go of all connections."""
 
-    async def machines(self) -> list[Machine]:
+    async def machines(self) -> list[CloudMachine]:
         """All machines of this cluster, consistent with all that was answered before. Raises CloudError."""
 
     async def create(self, requests: Sequence[MachineRequest]) -> dict[str, str]:
@@ -108,7 +108,7 @@ class Cloud(Protocol):
     async def start(self, ids: Collection[str]) -> None:
         """Start stopped machines."""
 
-    async def room(self, template: Mapping[str, Any]) -> Room:
+    async def room(self, template: Mapping[str, Any]) -> Headroom:
         """What the quota lets. Raises CloudError."""
 
     def expires(self) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from oscar_fedcloud.autoscaler.clouds.protocol import Room
+from oscar_fedcloud.autoscaler.clouds.protocol import Headroom
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -17,7 +17,7 @@ class Quota(msgspec.Struct, frozen=True):
     limit: float
 
 
-def room_in(quotas: Mapping[str, Quota], machine: Mapping[str, float]) -> Room:
+def room_in(quotas: Mapping[str, Quota], machine: Mapping[str, float]) -> Headroom:
     """Room for machines that each take ``machine`` of the quotas; what a quota does not name is not limited."""
     tightest: tuple[int, str] | None = None
     for name, amount in machine.items():
@@ -27,4 +27,4 @@ def room_in(quotas: Mapping[str, Quota], machine: Mapping[str, float]) -> Room:
         count = max(0, int((quota.limit - quota.used) // amount))
         if tightest is None or count < tightest[0]:
             tightest = count, f"{name}: {quota.used:g} of {quota.limit:g} used"
-    return Room(*tightest) if tightest else Room(None)
+    return Headroom(*tightest) if tightest else Headroom(None)

@@ -13,7 +13,7 @@ import msgspec
 
 from oscar_fedcloud.autoscaler.cluster.objects import Quantities, TolerationSpec
 from oscar_fedcloud.autoscaler.cluster.scheduling_groups import intern, tolerations_of
-from oscar_fedcloud.autoscaler.model import Shape
+from oscar_fedcloud.autoscaler.model import SchedulingGroup
 from oscar_fedcloud.autoscaler.quantities import requested
 from oscar_fedcloud.config import ConfigError
 
@@ -25,17 +25,17 @@ class BacklogUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class BacklogRow:
+class InvokerBacklogRow:
     """Jobs of one shape that would start now; how many of each service."""
 
-    shape: Shape
+    shape: SchedulingGroup
     services: Mapping[str, int]
 
 
-class Backlog(Protocol):
+class InvokerBacklog(Protocol):
     """Where the backlog is asked for."""
 
-    async def rows(self) -> list[BacklogRow]:
+    async def rows(self) -> list[InvokerBacklogRow]:
         """What would start now if there were room. Raises BacklogUnavailable."""
 
 
@@ -50,7 +50,7 @@ class _Answer(msgspec.Struct):
     backlog: list[_Row]
 
 
-class Invoker:
+class InvokerAnswer:
     """The invoker's API. authorization: the header, made for each request. verify: as httpx takes it."""
 
     def __init__(self, url: str, authorization: Callable[[], str], verify: bool | str = True) -> None:
@@ -58,7 +58,7 @@ class Invoker:
         self._authorization = authorization
         self._client = httpx.AsyncClient(timeout=_PATIENCE, verify=_tls(verify))
 
-    async def rows(self) -> list[BacklogRow]:
+    async def rows(self) -> list[InvokerBacklogRow]:
         """What would start now if there were room. Raises BacklogUnavailable."""
         try:
             answer = await self._client.get(self._url, headers={"Authorization": self._authorization()})
@@ -72,19 +72,19 @@ class Invoker:
         await self._client.aclose()
 
 
-def parse(body: bytes) -> list[BacklogRow]:
+def parse(body: bytes) -> list[InvokerBacklogRow]:
     """The rows of an answer. Raises ValueError."""
     return [_row(row) for row in msgspec.json.decode(body, type=_Answer).backlog]
 
 
-def _row(row: _Row) -> BacklogRow:
+def _row(row: _Row) -> InvokerBacklogRow:
     requests = {**requested(row.requests), "pods": 1}
-    shape = Shape(
+    shape = SchedulingGroup(
         tuple(sorted((name, value) for name, value in requests.items() if value)),
         tuple(sorted(row.node_selector.items())),
         tolerations=tolerations_of(row.tolerations),
     )
-    return BacklogRow(intern(shape), row.services)
+    return InvokerBacklogRow(intern(shape), row.services)
 
 
 def _tls(verify: bool | str) -> bool | ssl.SSLContext:

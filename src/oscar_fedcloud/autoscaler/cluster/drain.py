@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from oscar_fedcloud.autoscaler.cluster.pods import Pod
 from oscar_fedcloud.autoscaler.names import PODS
-from oscar_fedcloud.kube import KubeClient, KubeError, Resource
+from oscar_fedcloud.kube import KubeClient, KubeError, ResourceType
 
 _PAUSE = 1.0  # s between looks at Pods that are leaving
 _WHY = {"job": "of a Job has not ended", "held": "must not be evicted"}
@@ -77,7 +77,7 @@ async def _evict(client: KubeClient, pod: str) -> bool:
         "metadata": {"name": name, "namespace": namespace},
     }
     try:
-        await client.request("POST", Resource("v1", "pods", namespace).path(name, "eviction"), body)
+        await client.request("POST", ResourceType("v1", "pods", namespace).path(name, "eviction"), body)
     except KubeError as error:
         if error.status == 404:
             return True

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from oscar_fedcloud.autoscaler.names import MANAGER
-from oscar_fedcloud.kube import KubeClient, KubeError, Resource
+from oscar_fedcloud.kube import KubeClient, KubeError, ResourceType
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Lease:
         self.duration = duration
         self.clock = clock
         self.changed = asyncio.Event()
-        self._resource = Resource("coordination.k8s.io/v1", "leases", namespace)
+        self._resource = ResourceType("coordination.k8s.io/v1", "leases", namespace)
         self._renewed = -duration  # when our last renewal was sent that succeeded
         self._seen: tuple[str, float] = ("", 0.0)  # version of another's lease, and since when we have seen it
         self._led = False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from oscar_fedcloud.autoscaler.cluster.objects import Condition, Node
 from oscar_fedcloud.autoscaler.cluster.pods import Pod
 from oscar_fedcloud.autoscaler.cluster.scheduling_groups import intern
-from oscar_fedcloud.autoscaler.model import NAMESPACE, NodeView, Shape, Taint
+from oscar_fedcloud.autoscaler.model import NAMESPACE, NodeView, SchedulingGroup, Taint
 from oscar_fedcloud.autoscaler.names import POOL_LABEL
 from oscar_fedcloud.autoscaler.planning.fits import LabelSet
 from oscar_fedcloud.autoscaler.quantities import add, offered
@@ -113,7 +113,7 @@ def looked_at(labels: LabelSet, keys: Set[str]) -> LabelSet:
     return tuple(pair for pair in labels if pair[0] in keys or pair[0] == NAMESPACE) if keys else ()
 
 
-def with_labels(pod: Pod, keys: Set[str]) -> Shape:
+def with_labels(pod: Pod, keys: Set[str]) -> SchedulingGroup:
     """A Pod's whole shape."""
     labels = looked_at(pod.labels, keys)
     return intern(replace(pod.shape, labels=labels)) if labels else pod.shape

@@ -11,19 +11,19 @@ from typing import Any
 
 import structlog
 
-from oscar_fedcloud.autoscaler.cluster.backlog import Backlog, BacklogUnavailable
+from oscar_fedcloud.autoscaler.cluster.backlog import BacklogUnavailable, InvokerBacklog
 from oscar_fedcloud.autoscaler.cluster.objects import DaemonSet, Job, Node
 from oscar_fedcloud.autoscaler.cluster.pods import Pod
 from oscar_fedcloud.autoscaler.cluster.state import ChangeType, State
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot as DecisionSnapshot
 from oscar_fedcloud.autoscaler.model import MachineView, NodeView, PoolHealth
-from oscar_fedcloud.autoscaler.model import Snapshot as DecisionSnapshot
 from oscar_fedcloud.autoscaler.names import NODES, PODS
-from oscar_fedcloud.kube import KubeClient, Resource, Snapshot, watch
+from oscar_fedcloud.kube import KubeClient, ListSnapshot, ResourceType, watch
 
 log = structlog.get_logger(__name__)
 
-_JOBS = Resource("batch/v1", "jobs")
-_DAEMON_SETS = Resource("apps/v1", "daemonsets")
+_JOBS = ResourceType("batch/v1", "jobs")
+_DAEMON_SETS = ResourceType("apps/v1", "daemonsets")
 _ALIVE = "status.phase!=Succeeded,status.phase!=Failed"  # Pods that ended take no room; the API server leaves them out
 _WATCHES = 4
 _GATHER = 0.04  # s; less than the batching window of decisions, so that what comes together is decided together
@@ -34,7 +34,7 @@ class Observer:
     """Watches nodes, Pods, Jobs and DaemonSets, and asks the invoker. ``run`` it as a task of the event loop."""
 
     def __init__(
-        self, client: KubeClient, *, invoker: Backlog | None = None, clock: Callable[[], float] = time.time
+        self, client: KubeClient, *, invoker: InvokerBacklog | None = None, clock: Callable[[], float] = time.time
     ) -> None:
         self.client = client
         self.invoker = invoker
@@ -103,7 +103,7 @@ class Observer:
                 group.create_task(each)
 
     async def _watch(
-        self, resource: Resource, kind: type[Any], take: Callable[[ChangeType, Any], None], fields: str = ""
+        self, resource: ResourceType, kind: type[Any], take: Callable[[ChangeType, Any], None], fields: str = ""
     ) -> None:
         name = resource.plural
 
@@ -114,7 +114,7 @@ class Observer:
                 self._troubles.pop(name, None)
 
         async for each in watch(self.client, resource, kind, fields=fields, on_trouble=on_trouble, gather=_GATHER):
-            if isinstance(each, Snapshot):
+            if isinstance(each, ListSnapshot):
                 for item in each.items:
                     take("ADDED", item)
                 self.state.keep_only(name, {_key(item) for item in each.items})
@@ -128,7 +128,7 @@ class Observer:
         if self.ready and not gc.get_freeze_count():  # once: garbage of later lists is to be found
             gc.freeze()
 
-    async def _ask(self, invoker: Backlog) -> None:
+    async def _ask(self, invoker: InvokerBacklog) -> None:
         answered = True
         while True:
             self.state.jobs.ask(self.state.clock())

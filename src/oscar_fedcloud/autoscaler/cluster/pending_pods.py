@@ -6,17 +6,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 
-from oscar_fedcloud.autoscaler.cluster.backlog import BacklogRow
+from oscar_fedcloud.autoscaler.cluster.backlog import InvokerBacklogRow
 from oscar_fedcloud.autoscaler.cluster.nodes import with_labels
 from oscar_fedcloud.autoscaler.cluster.objects import Job
 from oscar_fedcloud.autoscaler.cluster.pods import SERVICE_LABEL, Pod
 from oscar_fedcloud.autoscaler.cluster.scheduling_groups import shape_of
-from oscar_fedcloud.autoscaler.model import Demand, Shape
+from oscar_fedcloud.autoscaler.model import Demand, SchedulingGroup
 
 _YOUNG = 60.0  # s in which a Job without Pods counts; later, something else keeps them from being made
 _OVERLAP = 0.5  # s before the backlog is asked for, in which the invoker may not know yet that a Job is there
 
-Group = tuple[Shape, bool]  # of waiting Pods: their shape, and whether they trigger new nodes
+Group = tuple[SchedulingGroup, bool]  # of waiting Pods: their shape, and whether they trigger new nodes
 
 
 class WaitingPods:
@@ -72,9 +72,9 @@ class WaitingJobs:
     """Pods that young Jobs have not got yet, and the invoker's backlog without what became a Job since."""
 
     def __init__(self) -> None:
-        self._jobs: dict[str, tuple[Shape, int, float]] = {}
+        self._jobs: dict[str, tuple[SchedulingGroup, int, float]] = {}
         self._seen: dict[str, set[str]] = {}  # Job -> its Pods so far
-        self._backlog: Sequence[BacklogRow] = ()
+        self._backlog: Sequence[InvokerBacklogRow] = ()
         self._made: list[tuple[float, str]] = []  # Jobs that the backlog in use may count: when they came, service
         self._asked = 0.0  # when the backlog was asked for; 0.0 = never
 
@@ -105,7 +105,7 @@ class WaitingJobs:
         """The backlog is about to be asked for."""
         self._asked = now
 
-    def answer(self, rows: Sequence[BacklogRow]) -> bool:
+    def answer(self, rows: Sequence[InvokerBacklogRow]) -> bool:
         """The backlog as it was answered. True if it grew."""
         before = sum(demand.count for demand in self._of_backlog())
         self._backlog = rows
@@ -114,7 +114,7 @@ class WaitingJobs:
 
     def demand(self, now: float) -> Iterator[Demand]:
         """Pods that will be there in a moment."""
-        young: Counter[Shape] = Counter()
+        young: Counter[SchedulingGroup] = Counter()
         for key, (shape, count, created) in self._jobs.items():
             if now - created < _YOUNG:
                 young[shape] += max(0, count - len(self._seen.get(key, ())))

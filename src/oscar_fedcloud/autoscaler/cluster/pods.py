@@ -10,7 +10,7 @@ import msgspec
 
 from oscar_fedcloud.autoscaler.cluster.objects import Condition, Metadata, Owner, PodSpec, PodStatus
 from oscar_fedcloud.autoscaler.cluster.scheduling_groups import shape_of
-from oscar_fedcloud.autoscaler.model import NAMESPACE, Shape
+from oscar_fedcloud.autoscaler.model import NAMESPACE, SchedulingGroup
 from oscar_fedcloud.autoscaler.planning.fits import LabelSet
 
 SERVICE_LABEL = "oscar.fedcloud.eu/service"
@@ -54,7 +54,7 @@ class Pod(msgspec.Struct, gc=False):
     uid: str = ""
     job: str = ""
     node: str = ""
-    shape: Shape = Shape(())
+    shape: SchedulingGroup = SchedulingGroup(())
     labels: LabelSet = ()
     role: Role = "held"
     waiting: Waiting = ""

@@ -16,7 +16,7 @@ from oscar_fedcloud.autoscaler.cluster.objects import (
     Selector,
     TolerationSpec,
 )
-from oscar_fedcloud.autoscaler.model import NAMESPACE, NODE_NAME, Requirement, Shape, Toleration
+from oscar_fedcloud.autoscaler.model import NAMESPACE, NODE_NAME, Requirement, SchedulingGroup, Toleration
 from oscar_fedcloud.autoscaler.planning.fits import LabelSet
 from oscar_fedcloud.autoscaler.quantities import add, requested
 
@@ -30,16 +30,16 @@ _DAEMON_TOLERATIONS = tuple(
     Toleration(f"node.kubernetes.io/{key}", "Exists", effect="NoSchedule")
     for key in ("disk-pressure", "memory-pressure", "pid-pressure", "unschedulable", "network-unavailable")
 )
-_known: dict[Shape, Shape] = {}
+_known: dict[SchedulingGroup, SchedulingGroup] = {}
 
 
-def shape_of(spec: PodSpec, namespace: str) -> Shape:
+def shape_of(spec: PodSpec, namespace: str) -> SchedulingGroup:
     """The shape of a Pod, without its labels; equal shapes are one object."""
     affinity = spec.affinity or Affinity()
     apart, unsupported = _apart(affinity, namespace)
     unsupported += _unsupported(spec, affinity)
     return intern(
-        Shape(
+        SchedulingGroup(
             requests=tuple(sorted(requests_of(spec).items())),
             node_selector=tuple(sorted((spec.node_selector or {}).items())),
             terms=tuple(_terms(affinity.node_affinity.required)) if affinity.node_affinity else (),
@@ -50,14 +50,14 @@ def shape_of(spec: PodSpec, namespace: str) -> Shape:
     )
 
 
-def daemon_shape(spec: PodSpec, namespace: str) -> Shape:
+def daemon_shape(spec: PodSpec, namespace: str) -> SchedulingGroup:
     """The shape of a DaemonSet's Pods."""
     tolerations = (*tolerations_of(spec.tolerations or ()), *_DAEMON_TOLERATIONS)
     made = shape_of(spec, namespace)
-    return intern(Shape(made.requests, made.node_selector, made.terms, tolerations))
+    return intern(SchedulingGroup(made.requests, made.node_selector, made.terms, tolerations))
 
 
-def intern(shape: Shape) -> Shape:
+def intern(shape: SchedulingGroup) -> SchedulingGroup:
     """The one object of all equal shapes, so that tens of thousands of Pods share a few."""
     return _known.setdefault(shape, shape)
 

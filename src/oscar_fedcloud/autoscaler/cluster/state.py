@@ -14,7 +14,7 @@ from oscar_fedcloud.autoscaler.cluster.objects import DaemonSet, Job, Metadata, 
 from oscar_fedcloud.autoscaler.cluster.pending_pods import WaitingJobs, WaitingPods
 from oscar_fedcloud.autoscaler.cluster.pods import Pod
 from oscar_fedcloud.autoscaler.cluster.scheduling_groups import daemon_shape
-from oscar_fedcloud.autoscaler.model import MachineView, NodeView, PoolHealth, Shape, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, MachineView, NodeView, PoolHealth, SchedulingGroup
 
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 
@@ -30,8 +30,8 @@ class State:
         self.jobs = WaitingJobs()
         self._job_keys: set[str] = set()
         self._pods: dict[str, Pod] = {}
-        self._daemons: dict[str, Shape] = {}
-        self._apart: Counter[Shape] = Counter()  # shapes with anti-affinity, and how many Pods have each
+        self._daemons: dict[str, SchedulingGroup] = {}
+        self._apart: Counter[SchedulingGroup] = Counter()  # shapes with anti-affinity, and how many Pods have each
         self._keys: frozenset[str] = frozenset()  # of labels that anti-affinity looks at
 
     # -- what is seen ------------------------------------------------------------------------------------------------
@@ -145,9 +145,9 @@ class State:
         health: Mapping[str, PoolHealth],
         clouds_away: frozenset[str] = frozenset(),
         trustworthy: bool = True,
-    ) -> Snapshot:
+    ) -> ClusterSnapshot:
         """All that a decision is made from."""
-        return Snapshot(
+        return ClusterSnapshot(
             now=now,
             demand=(*self.waiting.demand(), *self.jobs.demand(now)),
             nodes=self.views(),

@@ -8,15 +8,15 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from oscar_fedcloud.autoscaler.config.settings import Config
+from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig
 from oscar_fedcloud.autoscaler.config.validation import problems
 from oscar_fedcloud.config import ConfigError
 
 
-def load(path: str | Path) -> Config:
+def load(path: str | Path) -> AutoscalerConfig:
     """Read and check a configuration file. Raises ConfigError, one line for each problem."""
     try:
-        config = msgspec.convert(yaml.safe_load(Path(path).read_text(encoding="utf-8")), Config)
+        config = msgspec.convert(yaml.safe_load(Path(path).read_text(encoding="utf-8")), AutoscalerConfig)
     except OSError as error:
         raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:

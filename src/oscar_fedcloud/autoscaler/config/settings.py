@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from oscar_fedcloud.autoscaler.model import Limits, Pool, Rules, Taint
+from oscar_fedcloud.autoscaler.model import Pool, Rules, SiteLimits, Taint
 from oscar_fedcloud.autoscaler.quantities import available, parse_quantity
 from oscar_fedcloud.config import read_secret
 
@@ -100,7 +100,7 @@ class JoinConfig(_Struct, kw_only=True, frozen=True):
     provider_id: bool = True  # whether nodes get one of ours; false where a cloud controller manager sets it
 
 
-class Config(_Struct, kw_only=True, frozen=True):
+class AutoscalerConfig(_Struct, kw_only=True, frozen=True):
     """All settings of ``oscar-autoscaler``."""
 
     cluster: str  # machines are called <cluster>-<pool>-xxxxx
@@ -147,7 +147,7 @@ class Config(_Struct, kw_only=True, frozen=True):
     def rules(self) -> Rules:
         """What decisions follow for all pools together."""
         cpu, memory = self.limits.cpu, self.limits.memory
-        limits = Limits(
+        limits = SiteLimits(
             nodes=self.limits.nodes,
             cpu=None if cpu is None else parse_quantity(cpu, "cpu", up=False),
             memory=None if memory is None else parse_quantity(memory, "memory", up=False),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from oscar_fedcloud.autoscaler.clouds import build
-from oscar_fedcloud.autoscaler.config.settings import Config, PoolConfig
+from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig, PoolConfig
 from oscar_fedcloud.autoscaler.names import LONGEST_NAME, SUFFIX
 from oscar_fedcloud.autoscaler.planning.minimums import problem
 from oscar_fedcloud.autoscaler.quantities import parse_quantity
@@ -29,13 +29,13 @@ _KUBELET_LABELS = re.compile(r"(kubelet|node)\.kubernetes\.io/")
 _POSITIVE = ("scan_interval", "cloud_interval", "drain_limit", "gone_limit", "lease_duration", "report_days")
 
 
-def problems(config: Config) -> list[str]:
+def problems(config: AutoscalerConfig) -> list[str]:
     """All that is wrong, each sentence naming the field, its value and what would be right."""
     pools = (each for pool in config.pools for each in _pool(pool))
     return [*_whole(config), *_invoker(config), *_join(config), *_clouds(config), *_external(config), *pools]
 
 
-def _whole(config: Config) -> Iterator[str]:
+def _whole(config: AutoscalerConfig) -> Iterator[str]:
     if not _NAME.fullmatch(config.cluster):
         yield f"cluster is {config.cluster!r}, it must be lower-case letters, digits and hyphens, as in a host name"
     if not _LISTEN.fullmatch(config.listen):
@@ -59,13 +59,13 @@ def _whole(config: Config) -> Iterator[str]:
         yield f"limits.nodes is {config.limits.nodes}, it must be 0 or more"
 
 
-def _invoker(config: Config) -> Iterator[str]:
+def _invoker(config: AutoscalerConfig) -> Iterator[str]:
     asked = config.invoker
     if asked and bool(asked.token_file) == bool(asked.password_file):
         yield "invoker needs either token_file (the monitor token) or password_file"
 
 
-def _join(config: Config) -> Iterator[str]:
+def _join(config: AutoscalerConfig) -> Iterator[str]:
     join = config.join
     if join.server and not _SERVER.fullmatch(join.server):
         yield f"join.server is {join.server!r}, it must be HOST:PORT such as 10.0.0.10:6443"
@@ -77,7 +77,7 @@ def _join(config: Config) -> Iterator[str]:
             yield f"join.files has the path {path!r}, it must be an absolute one"
 
 
-def _clouds(config: Config) -> Iterator[str]:
+def _clouds(config: AutoscalerConfig) -> Iterator[str]:
     clouds = {}
     for name, settings in config.clouds.items():
         try:
@@ -98,7 +98,7 @@ def _clouds(config: Config) -> Iterator[str]:
             yield f"cluster and pools.{pool.name} are too long together for a host name: at most {longest} characters"
 
 
-def _external(config: Config) -> Iterator[str]:
+def _external(config: AutoscalerConfig) -> Iterator[str]:
     if config.external is not None:
         try:
             external_config(config.external)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError, CloudUnavailable, Machine
-from oscar_fedcloud.autoscaler.config.settings import Config, PoolConfig
+from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError, CloudMachine, CloudUnavailable
+from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig, PoolConfig
 from oscar_fedcloud.autoscaler.machines.events import EventPoster
 from oscar_fedcloud.autoscaler.machines.machines import MachineStore
-from oscar_fedcloud.autoscaler.machines.pool_health_store import HealthBook
-from oscar_fedcloud.autoscaler.machines.userdata import Cluster
+from oscar_fedcloud.autoscaler.machines.pool_health_store import PoolHealthStore
+from oscar_fedcloud.autoscaler.machines.userdata import JoinTarget
 from oscar_fedcloud.autoscaler.reporting.history import History
 from oscar_fedcloud.autoscaler.reporting.metrics import Figures
 from oscar_fedcloud.kube import KubeClient
@@ -28,7 +28,7 @@ class NotLeading(Exception):
 
 
 @dataclass(eq=False)
-class Context:
+class ActionContext:
     """Shared by launches, removals and the comparison with the clouds.
 
     may_act: whether we lead. busy: machines that an action has in hand; no other one touches them. away: clouds that
@@ -37,11 +37,11 @@ class Context:
     """
 
     client: KubeClient
-    config: Config
-    cluster: Cluster
+    config: AutoscalerConfig
+    cluster: JoinTarget
     clouds: Mapping[str, Cloud]
     machines: MachineStore
-    health: HealthBook
+    health: PoolHealthStore
     events: EventPoster
     figures: Figures
     history: History
@@ -66,7 +66,7 @@ class Context:
         """The cloud that holds a machine; None when the configuration does not have it any more."""
         return self.clouds.get(self.machines.cloud_of(machine))
 
-    async def listing(self, cloud: Cloud) -> list[Machine]:
+    async def listing(self, cloud: Cloud) -> list[CloudMachine]:
         """What a cloud has now. Raises CloudError; what cannot be listed is not touched."""
         try:
             if cloud.name in self.unopened:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from oscar_fedcloud.autoscaler.model import MachinePhase
 from oscar_fedcloud.autoscaler.names import GROUP, KIND, PLURAL, VERSION
-from oscar_fedcloud.kube.manifests import Column, custom_resource, to_yaml
+from oscar_fedcloud.kube.manifests import PrinterColumn, custom_resource, to_yaml
 
 Schema = dict[str, Any]
 
@@ -17,13 +17,13 @@ _HEADER = """\
 ---
 """
 _COLUMNS = (
-    Column("Pool", "string", ".spec.pool"),
-    Column("Phase", "string", ".status.phase"),
-    Column("Since", "date", ".status.since"),
-    Column("Cloud", "string", ".spec.cloud"),
-    Column("ID", "string", ".status.cloudId"),
-    Column("Age", "date", ".metadata.creationTimestamp"),
-    Column("Reason", "string", ".status.reason"),
+    PrinterColumn("Pool", "string", ".spec.pool"),
+    PrinterColumn("Phase", "string", ".status.phase"),
+    PrinterColumn("Since", "date", ".status.since"),
+    PrinterColumn("Cloud", "string", ".spec.cloud"),
+    PrinterColumn("ID", "string", ".status.cloudId"),
+    PrinterColumn("Age", "date", ".metadata.creationTimestamp"),
+    PrinterColumn("Reason", "string", ".status.reason"),
 )
 _SPEC: Schema = {
     "type": "object",

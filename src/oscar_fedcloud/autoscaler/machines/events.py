@@ -18,7 +18,7 @@ from typing import Any, Literal
 import structlog
 
 from oscar_fedcloud.autoscaler.names import MANAGER
-from oscar_fedcloud.kube import KubeClient, KubeError, Resource
+from oscar_fedcloud.kube import KubeClient, KubeError, ResourceType
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +93,7 @@ class EventPoster:
         namespace, _, _ = event.about.rpartition("/")
         if uid := await self._uid(event):
             where = namespace or "default"
-            await self.client.create(Resource("v1", "events", where), body_of(event, where, uid))
+            await self.client.create(ResourceType("v1", "events", where), body_of(event, where, uid))
 
     async def _uid(self, event: Event) -> str:
         """By which ``kubectl describe`` finds events; "" = the object is gone, and so is everyone who would read it."""
@@ -101,7 +101,7 @@ class EventPoster:
             return known
         namespace, _, name = event.about.rpartition("/")
         try:
-            found = await self.client.get(Resource("v1", f"{event.kind.lower()}s", namespace), name)
+            found = await self.client.get(ResourceType("v1", f"{event.kind.lower()}s", namespace), name)
         except KubeError as error:
             if error.status == 404:
                 return ""

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from oscar_fedcloud.autoscaler.machines import launch, removal
-from oscar_fedcloud.autoscaler.machines.context import Context
+from oscar_fedcloud.autoscaler.machines.context import ActionContext
 from oscar_fedcloud.autoscaler.machines.events import Event
 from oscar_fedcloud.autoscaler.model import Decision, Launch, NodeView, Refusal, Removal
 
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 class Actor:
     """Turns decisions into actions, and nodes that became Ready into joined machines."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: ActionContext) -> None:
         self.context = context
         self._tasks: set[asyncio.Task[None]] = set()
 

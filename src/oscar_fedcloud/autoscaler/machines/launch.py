@@ -16,7 +16,7 @@ import structlog
 from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError, CloudUnavailable, MachineRequest
 from oscar_fedcloud.autoscaler.config.settings import PoolConfig
 from oscar_fedcloud.autoscaler.machines import tokens
-from oscar_fedcloud.autoscaler.machines.context import Context, NotLeading
+from oscar_fedcloud.autoscaler.machines.context import ActionContext, NotLeading
 from oscar_fedcloud.autoscaler.machines.events import Event
 from oscar_fedcloud.autoscaler.machines.userdata import user_data
 from oscar_fedcloud.autoscaler.model import Launch, MachineView
@@ -46,7 +46,7 @@ class Batch:
     noticed: float | None = None
 
 
-def prepare(context: Context, launch: Launch, noticed: float | None = None) -> Batch | None:
+def prepare(context: ActionContext, launch: Launch, noticed: float | None = None) -> Batch | None:
     """Count the machines of a launch from now on. None = its pool or cloud is not there any more."""
     pool = context.pool(launch.pool)
     cloud = context.clouds.get(pool.cloud) if pool else None
@@ -62,7 +62,7 @@ def prepare(context: Context, launch: Launch, noticed: float | None = None) -> B
     return Batch(pool, cloud, names, resumed, launch.reason, launch.pods, noticed=noticed)
 
 
-async def carry_out(context: Context, batch: Batch) -> None:
+async def carry_out(context: ActionContext, batch: Batch) -> None:
     """Write the machines of a batch down and ask its cloud for them, in one request."""
     try:
         await asyncio.gather(_create(context, batch), _resume(context, batch))
@@ -70,7 +70,7 @@ async def carry_out(context: Context, batch: Batch) -> None:
         context.busy.difference_update(batch.names, batch.resumed)
 
 
-async def ask_again(context: Context, pool: PoolConfig, cloud: Cloud, names: Sequence[str]) -> None:
+async def ask_again(context: ActionContext, pool: PoolConfig, cloud: Cloud, names: Sequence[str]) -> None:
     """Ask for machines that are written down but that the cloud does not have."""
     context.busy.update(names)
     try:
@@ -82,13 +82,13 @@ async def ask_again(context: Context, pool: PoolConfig, cloud: Cloud, names: Seq
         context.busy.difference_update(names)
 
 
-async def _create(context: Context, batch: Batch) -> None:
+async def _create(context: ActionContext, batch: Batch) -> None:
     if batch.names:
         given = await asyncio.gather(*(_write_down(context, batch.pool, name) for name in batch.names))
         await _ask(context, batch, dict(zip(batch.names, given, strict=True)))
 
 
-async def _write_down(context: Context, pool: PoolConfig, machine: str) -> str:
+async def _write_down(context: ActionContext, pool: PoolConfig, machine: str) -> str:
     """Write a machine's object and its token, both at once; "" = it is not asked for now."""
     try:
         token, _ = await asyncio.gather(_token(context, pool, machine), context.machines.create(machine))
@@ -98,7 +98,7 @@ async def _write_down(context: Context, pool: PoolConfig, machine: str) -> str:
     return token
 
 
-async def _ask(context: Context, batch: Batch, given: Mapping[str, str]) -> None:
+async def _ask(context: ActionContext, batch: Batch, given: Mapping[str, str]) -> None:
     """Ask for those of the batch that are written down and have a token."""
     requests = [_request(context, batch, name, token) for name, token in given.items() if token]
     if not requests:
@@ -125,12 +125,12 @@ async def _ask(context: Context, batch: Batch, given: Mapping[str, str]) -> None
     await _take_note(context, batch, [each.name for each in requests], refused)
 
 
-def _request(context: Context, batch: Batch, machine: str, token: str) -> MachineRequest:
+def _request(context: ActionContext, batch: Batch, machine: str, token: str) -> MachineRequest:
     data = user_data(context.cluster, context.config.join, batch.pool, machine, token)
     return MachineRequest(machine, batch.pool.name, batch.pool.template, data, again=batch.again)
 
 
-async def _token(context: Context, pool: PoolConfig, machine: str) -> str:
+async def _token(context: ActionContext, pool: PoolConfig, machine: str) -> str:
     """A token for the machine; "" = the API server did not answer, and the machine stays asked for."""
     try:
         return await tokens.issue(context.client, machine, context.clock() + pool.start_limit + _TOKEN_MARGIN)
@@ -139,7 +139,7 @@ async def _token(context: Context, pool: PoolConfig, machine: str) -> str:
         return ""
 
 
-async def _take_note(context: Context, batch: Batch, names: Sequence[str], refused: Mapping[str, str]) -> None:
+async def _take_note(context: ActionContext, batch: Batch, names: Sequence[str], refused: Mapping[str, str]) -> None:
     """Write down what the cloud said: taken up, or refused."""
     pool, taken = batch.pool.name, [name for name in names if name not in refused]
     context.figures.launched.labels(pool).inc(len(taken))
@@ -158,13 +158,13 @@ async def _take_note(context: Context, batch: Batch, names: Sequence[str], refus
             log.warning("what became of a machine could not be written down", error=str(error))
 
 
-async def drop(context: Context, machine: str) -> None:
+async def drop(context: ActionContext, machine: str) -> None:
     """Take away what we wrote down about a machine that its cloud does not have. Raises KubeError."""
     await tokens.revoke(context.client, machine)
     await context.machines.delete(machine)
 
 
-async def _resume(context: Context, batch: Batch) -> None:
+async def _resume(context: ActionContext, batch: Batch) -> None:
     """Start stopped machines again."""
     if not batch.resumed:
         return
@@ -182,6 +182,6 @@ async def _resume(context: Context, batch: Batch) -> None:
         context.sync_soon.set()
 
 
-def _count_error(context: Context, batch: Batch, call: str, error: Exception) -> None:
+def _count_error(context: ActionContext, batch: Batch, call: str, error: Exception) -> None:
     context.figures.cloud_errors.labels(batch.cloud.name, call).inc()
     log.warning("cloud call failed", cloud=batch.cloud.name, pool=batch.pool.name, call=call, error=str(error))

@@ -12,19 +12,19 @@ import structlog
 from oscar_fedcloud.autoscaler.model import PoolHealth
 from oscar_fedcloud.autoscaler.names import MANAGER
 from oscar_fedcloud.autoscaler.planning import pool_health as health
-from oscar_fedcloud.kube import KubeClient, KubeError, Resource
+from oscar_fedcloud.kube import KubeClient, KubeError, ResourceType
 
 log = structlog.get_logger(__name__)
 
 _KEY = "pools"
 
 
-class HealthBook:
+class PoolHealthStore:
     """The health of each pool. Changes are in memory at once and written by ``save``."""
 
     def __init__(self, client: KubeClient, namespace: str) -> None:
         self.client = client
-        self._resource = Resource("v1", "configmaps", namespace)
+        self._resource = ResourceType("v1", "configmaps", namespace)
         self._pools: dict[str, PoolHealth] = {}
         self._saved: dict[str, PoolHealth] | None = None
 

@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 import structlog
 
-from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, Machine
+from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudMachine
 from oscar_fedcloud.autoscaler.machines import launch, removal
-from oscar_fedcloud.autoscaler.machines.context import Context
+from oscar_fedcloud.autoscaler.machines.context import ActionContext
 from oscar_fedcloud.autoscaler.model import MachineView
 from oscar_fedcloud.autoscaler.names import NODES, SUFFIX
 
@@ -32,41 +32,45 @@ Step = Literal["nothing", "taken_up", "ask_again", "fail", "gone", "remove_again
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class MachineStep:
     """What to do about one machine."""
 
     step: Step
     reason: str = ""
 
 
-def verdict(view: MachineView, found: Machine | None, now: float, absent: float, gone_limit: float) -> Verdict:
+def verdict(view: MachineView, found: CloudMachine | None, now: float, absent: float, gone_limit: float) -> MachineStep:
     """What becomes of a machine. found: as its cloud lists it. absent: s that its node or VM is missing."""
     age = now - view.since
     if view.phase == "asked":
-        return Verdict("taken_up") if found else Verdict("ask_again")
+        return MachineStep("taken_up") if found else MachineStep("ask_again")
     if view.phase in ("removing", "failed"):
         if found is None or found.state == "deleting":
-            return Verdict("gone")
-        return Verdict("remove_again", view.reason) if age > _RETRY or view.phase == "failed" else Verdict("nothing")
+            return MachineStep("gone")
+        return (
+            MachineStep("remove_again", view.reason)
+            if age > _RETRY or view.phase == "failed"
+            else MachineStep("nothing")
+        )
     if view.phase == "stopped":
-        return Verdict("nothing") if found else Verdict("gone")
+        return MachineStep("nothing") if found else MachineStep("gone")
     if found and found.state == "failed" and view.phase == "starting":
-        return Verdict("fail", found.reason or "the cloud says that it failed")
+        return MachineStep("fail", found.reason or "the cloud says that it failed")
     if view.phase == "starting":
         return (
-            Verdict("fail", "the cloud does not have it any more")
+            MachineStep("fail", "the cloud does not have it any more")
             if not found and age > _SETTLE
-            else Verdict("nothing")
+            else MachineStep("nothing")
         )
     if absent > gone_limit:
-        return Verdict("fail", f"its {'node' if found else 'VM'} is missing for {absent:.0f} s")
-    return Verdict("nothing")
+        return MachineStep("fail", f"its {'node' if found else 'VM'} is missing for {absent:.0f} s")
+    return MachineStep("nothing")
 
 
 class CloudSync:
     """Looks at one cloud now and then."""
 
-    def __init__(self, context: Context, cloud: Cloud) -> None:
+    def __init__(self, context: ActionContext, cloud: Cloud) -> None:
         self.context = context
         self.cloud = cloud
         self._absent: dict[str, float] = {}  # since when a node or VM is missing
@@ -110,7 +114,7 @@ class CloudSync:
     def _is_mine(self, machine: str) -> bool:
         return self.context.machines.cloud_of(machine) == self.cloud.name
 
-    def _absence(self, view: MachineView, found: Mapping[str, Machine], nodes: Mapping[str, bool]) -> float:
+    def _absence(self, view: MachineView, found: Mapping[str, CloudMachine], nodes: Mapping[str, bool]) -> float:
         """How long a joined machine's VM is missing while its node is not Ready, or its node while the VM is there."""
         missing = view.name not in nodes or (view.name not in found and not nodes[view.name])
         if view.phase not in ("joined", "draining") or not missing:
@@ -119,12 +123,12 @@ class CloudSync:
         now = self.context.clock()
         return now - self._absent.setdefault(view.name, now)
 
-    async def _without_doubles(self, listing: Sequence[Machine]) -> dict[str, Machine]:
+    async def _without_doubles(self, listing: Sequence[CloudMachine]) -> dict[str, CloudMachine]:
         """The machines by name. Two of one name come of a lost answer; one of them stays."""
-        by_name: dict[str, list[Machine]] = defaultdict(list)
+        by_name: dict[str, list[CloudMachine]] = defaultdict(list)
         for machine in sorted(listing, key=lambda each: (each.state != "deleting", each.created, each.id)):
             by_name[machine.name].append(machine)
-        surplus: list[Machine] = []
+        surplus: list[CloudMachine] = []
         for name, machines in by_name.items():
             living = [each for each in machines if each.state != "deleting"]
             if len(living) > 1:
@@ -136,7 +140,7 @@ class CloudSync:
             await self.cloud.delete([each.id for each in surplus])
         return {name: machines[-1] for name, machines in by_name.items()}
 
-    async def _settle(self, view: MachineView, found: Machine | None, what: Verdict) -> None:
+    async def _settle(self, view: MachineView, found: CloudMachine | None, what: MachineStep) -> None:
         context, name = self.context, view.name
         if what.step == "taken_up" and found:
             await context.machines.set_phase(name, "starting", context.clock(), cloud_id=found.id)
@@ -175,7 +179,7 @@ class CloudSync:
             else:
                 await asyncio.gather(*(launch.drop(self.context, name) for name in machines))
 
-    async def _adopt(self, found: Iterable[Machine]) -> None:
+    async def _adopt(self, found: Iterable[CloudMachine]) -> None:
         """Write down machines that are ours by their name and that nobody remembers, so that they are looked after."""
         for machine in found:
             if machine.state == "deleting" or self.context.machines.get(machine.name):
@@ -192,7 +196,7 @@ class CloudSync:
             )
 
 
-def surplus_of(machines: Sequence[Machine], node_addresses: Collection[str] | None) -> list[Machine]:
+def surplus_of(machines: Sequence[CloudMachine], node_addresses: Collection[str] | None) -> list[CloudMachine]:
     """Which of several living machines of one name, oldest first, may be deleted.
 
     Without a node the newest stays, whose token is the valid one. With a node the one that is the node stays; when
@@ -209,19 +213,19 @@ def addresses_of(node: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(each["address"] for each in node.get("status", {}).get("addresses", []))
 
 
-def is_ours(machine: Machine, cluster: str) -> bool:
+def is_ours(machine: CloudMachine, cluster: str) -> bool:
     """Whether we gave a machine its name."""
     return machine.name.startswith(f"{cluster}-{machine.pool}-") and len(machine.name) == (
         len(cluster) + len(machine.pool) + SUFFIX + 2
     )
 
 
-async def sync_all(context: Context, syncs: Mapping[str, CloudSync], nodes: Mapping[str, bool]) -> None:
+async def sync_all(context: ActionContext, syncs: Mapping[str, CloudSync], nodes: Mapping[str, bool]) -> None:
     """Compare all clouds once, each apart from the others; what fails is tried again the next time."""
     await asyncio.gather(*(_sync_one(context, sync, nodes) for sync in syncs.values()))
 
 
-async def _sync_one(context: Context, sync: CloudSync, nodes: Mapping[str, bool]) -> None:
+async def _sync_one(context: ActionContext, sync: CloudSync, nodes: Mapping[str, bool]) -> None:
     try:
         await sync.run(nodes)
         await sync.ask_for_room()

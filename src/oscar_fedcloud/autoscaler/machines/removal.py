@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 import structlog
 
-from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError, Machine
+from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError, CloudMachine
 from oscar_fedcloud.autoscaler.cluster import drain
 from oscar_fedcloud.autoscaler.cluster.nodes import view_of
 from oscar_fedcloud.autoscaler.cluster.objects import Node
 from oscar_fedcloud.autoscaler.machines import tokens
-from oscar_fedcloud.autoscaler.machines.context import Context, NotLeading
+from oscar_fedcloud.autoscaler.machines.context import ActionContext, NotLeading
 from oscar_fedcloud.autoscaler.machines.events import Event
 from oscar_fedcloud.autoscaler.names import CORDONED, NODES
 from oscar_fedcloud.kube import KubeError
@@ -29,21 +29,21 @@ log = structlog.get_logger(__name__)
 FAILURES = (KubeError, CloudError, NotLeading)  # after which a machine stays as it is, to be tried again
 
 
-async def cordon(context: Context, machine: str, reason: str) -> None:
+async def cordon(context: ActionContext, machine: str, reason: str) -> None:
     """Keep new Pods from a node. Raises KubeError."""
     await _schedulable(context, machine, False, reason)
     await context.machines.set_phase(machine, "draining", context.clock(), reason=reason)
     log.info("node cordoned", node=machine, reason=reason)
 
 
-async def uncordon(context: Context, machine: str, reason: str) -> None:
+async def uncordon(context: ActionContext, machine: str, reason: str) -> None:
     """Let Pods onto a node again that we cordoned. Raises KubeError."""
     await _schedulable(context, machine, True, reason)
     await context.machines.set_phase(machine, "joined", context.clock(), reason=reason)
     log.info("node uncordoned", node=machine, reason=reason)
 
 
-async def _schedulable(context: Context, machine: str, schedulable: bool, reason: str) -> None:
+async def _schedulable(context: ActionContext, machine: str, schedulable: bool, reason: str) -> None:
     body = {
         "metadata": {"annotations": {CORDONED: None if schedulable else reason}},
         "spec": {"unschedulable": None if schedulable else True},
@@ -51,7 +51,7 @@ async def _schedulable(context: Context, machine: str, schedulable: bool, reason
     await context.client.patch(NODES, machine, body)
 
 
-async def remove(context: Context, machines: Sequence[str], reason: str) -> None:
+async def remove(context: ActionContext, machines: Sequence[str], reason: str) -> None:
     """Remove machines whose nodes are cordoned: those that are still empty, or can be emptied, together."""
     fit = await asyncio.gather(*(_emptied(context, machine) for machine in machines))
     by_cloud: dict[str, list[str]] = {}
@@ -61,7 +61,7 @@ async def remove(context: Context, machines: Sequence[str], reason: str) -> None
     await asyncio.gather(*(_remove_from(context, cloud, names, reason) for cloud, names in by_cloud.items()))
 
 
-async def _emptied(context: Context, machine: str) -> bool:
+async def _emptied(context: ActionContext, machine: str) -> bool:
     """Whether a node is cordoned and holds nothing that counts, after what may leave has left."""
     try:
         node = await node_of(context, machine)
@@ -85,14 +85,14 @@ def why_kept(found: drain.Contents) -> str:
     return found.blockers[0] if found.blockers else f"{len(found.movable)} Pod(s) did not leave in time"
 
 
-async def _keep(context: Context, machine: str, why: str) -> None:
+async def _keep(context: ActionContext, machine: str, why: str) -> None:
     """Call a removal off."""
     view = context.machines.get(machine)
     context.figures.kept.labels(view.pool if view else "").inc()
     await uncordon(context, machine, f"kept: {why}")
 
 
-async def _remove_from(context: Context, cloud_name: str, machines: Sequence[str], reason: str) -> None:
+async def _remove_from(context: ActionContext, cloud_name: str, machines: Sequence[str], reason: str) -> None:
     """Delete or stop empty machines of one cloud in one request, after the last look at each of them."""
     cloud = context.clouds.get(cloud_name)
     if cloud is None:
@@ -116,13 +116,13 @@ async def _remove_from(context: Context, cloud_name: str, machines: Sequence[str
     context.sync_soon.set()
 
 
-def _stops(context: Context, machine: str) -> bool:
+def _stops(context: ActionContext, machine: str) -> bool:
     view = context.machines.get(machine)
     pool = context.pool(view.pool) if view else None
     return bool(pool and pool.stop_instead)
 
 
-def ids_of(listed: Sequence[Machine], names: Collection[str]) -> list[str]:
+def ids_of(listed: Sequence[CloudMachine], names: Collection[str]) -> list[str]:
     """The cloud's own names of those machines that it has."""
     return [each.id for each in listed if each.name in names and each.state != "deleting"]
 
@@ -132,7 +132,7 @@ async def _tell(cloud: Cloud, ids: Sequence[str], *, stop: bool) -> None:
         await (cloud.stop(ids) if stop else cloud.delete(ids))
 
 
-async def _gone(context: Context, machine: str, reason: str, *, stopped: bool) -> None:
+async def _gone(context: ActionContext, machine: str, reason: str, *, stopped: bool) -> None:
     """The cloud took the order: take the node away; a stopped machine makes it anew when it starts.
 
     The object of a deleted machine stays until the cloud does not list it any more.
@@ -145,7 +145,7 @@ async def _gone(context: Context, machine: str, reason: str, *, stopped: bool) -
     log.info("machine stopped" if stopped else "machine removed", machine=machine, reason=reason)
 
 
-async def give_up(context: Context, machine: str, reason: str, *, blames_pool: bool) -> None:
+async def give_up(context: ActionContext, machine: str, reason: str, *, blames_pool: bool) -> None:
     """Delete a machine that did not become a node in time, unless it did meanwhile. Raises what FAILURES names."""
     view, cloud = context.machines.get(machine), context.cloud_of(machine)
     if view is None or cloud is None:
@@ -170,7 +170,7 @@ async def give_up(context: Context, machine: str, reason: str, *, blames_pool: b
     context.sync_soon.set()
 
 
-async def recover(context: Context, machine: str, node: dict[str, Any]) -> None:
+async def recover(context: ActionContext, machine: str, node: dict[str, Any]) -> None:
     """A machine that was to be given up is a Ready node after all. Raises KubeError."""
     if CORDONED in node["metadata"].get("annotations", {}):
         await uncordon(context, machine, "Ready again")
@@ -178,7 +178,7 @@ async def recover(context: Context, machine: str, node: dict[str, Any]) -> None:
         await joined(context, machine)
 
 
-async def joined(context: Context, machine: str) -> None:
+async def joined(context: ActionContext, machine: str) -> None:
     """A machine's node is Ready for the first time: its token is not needed any more. Raises KubeError."""
     view = context.machines.get(machine)
     if view is None:
@@ -195,7 +195,7 @@ async def joined(context: Context, machine: str) -> None:
     await tokens.revoke(context.client, machine)
 
 
-async def node_of(context: Context, machine: str) -> dict[str, Any] | None:
+async def node_of(context: ActionContext, machine: str) -> dict[str, Any] | None:
     """The machine's node now, None = there is none. Raises KubeError."""
     try:
         return await context.client.get(NODES, machine)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from oscar_fedcloud.autoscaler.clouds.protocol import provider_id
-from oscar_fedcloud.autoscaler.config.settings import Config, JoinConfig, PoolConfig
+from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig, JoinConfig, PoolConfig
 from oscar_fedcloud.autoscaler.names import POOL_LABEL
 from oscar_fedcloud.config import ConfigError
 
@@ -30,7 +30,7 @@ _UNIT_FILE = "/etc/systemd/system/oscar-join.service"
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class JoinTarget:
     """Where and how machines find the cluster. ca_hashes: ``sha256:…`` of the public keys of its authorities."""
 
     name: str
@@ -38,7 +38,7 @@ class Cluster:
     ca_hashes: tuple[str, ...]
 
 
-async def find_cluster(config: Config) -> Cluster:
+async def find_cluster(config: AutoscalerConfig) -> JoinTarget:
     """The cluster as the configuration and, where that is silent, the kubeconfig say. Raises ConfigError."""
     join = config.join
     server, hashes = join.server, join.ca_hashes
@@ -48,7 +48,7 @@ async def find_cluster(config: Config) -> Cluster:
         access = await load_access(config.kubeconfig, "")
         server = server or server_of(access.host or "")
         hashes = hashes or await asyncio.to_thread(ca_hashes, str(access.ssl_ca_cert or ""))
-    return Cluster(config.cluster, server, hashes)
+    return JoinTarget(config.cluster, server, hashes)
 
 
 def server_of(url: str) -> str:
@@ -76,7 +76,7 @@ def ca_hashes(path: str) -> tuple[str, ...]:
     return tuple(f"sha256:{hashlib.sha256(key).hexdigest()}" for key in keys)
 
 
-def user_data(cluster: Cluster, join: JoinConfig, pool: PoolConfig, machine: str, token: str) -> str:
+def user_data(cluster: JoinTarget, join: JoinConfig, pool: PoolConfig, machine: str, token: str) -> str:
     """The whole ``#cloud-config`` document of one machine. It holds the token: never log it."""
     packages = join.packages if pool.packages is None else pool.packages
     files = {**join.files, **pool.files} if packages else dict(pool.files)
@@ -93,7 +93,7 @@ def user_data(cluster: Cluster, join: JoinConfig, pool: PoolConfig, machine: str
     return "#cloud-config\n" + yaml.safe_dump(document, sort_keys=False, width=1000)
 
 
-def join_configuration(cluster: Cluster, join: JoinConfig, pool: PoolConfig, machine: str, token: str) -> str:
+def join_configuration(cluster: JoinTarget, join: JoinConfig, pool: PoolConfig, machine: str, token: str) -> str:
     """The file for ``kubeadm join --config``."""
     arguments = dict(join.kubelet_args)
     if join.provider_id:

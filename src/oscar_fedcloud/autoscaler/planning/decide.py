@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from oscar_fedcloud.autoscaler.model import Decision, Pool, Rules, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Decision, Pool, Rules
 from oscar_fedcloud.autoscaler.planning.placement import make_plan
 from oscar_fedcloud.autoscaler.planning.scale_down import removals
 from oscar_fedcloud.autoscaler.planning.scale_up import launches, refusals
 
 
-def decide(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules | None = None) -> Decision:
+def decide(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules | None = None) -> Decision:
     """Which machines to ask for and which steps to take with those that are not needed."""
     rules = rules or Rules()
     plan = make_plan(snapshot, pools, rules)

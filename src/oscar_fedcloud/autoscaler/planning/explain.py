@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from oscar_fedcloud.autoscaler.model import Demand, Pool, Rules, Shape, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Demand, Pool, Rules, SchedulingGroup
 from oscar_fedcloud.autoscaler.planning.fits import kept_away, repelled, too_large
-from oscar_fedcloud.autoscaler.planning.packing import Bin, Placement
-from oscar_fedcloud.autoscaler.planning.placement import Plan, make_plan
+from oscar_fedcloud.autoscaler.planning.packing import NodeSlot, Placement
+from oscar_fedcloud.autoscaler.planning.placement import PlacementPlan, make_plan
 from oscar_fedcloud.autoscaler.planning.scale_down import Shrinking, removals
 from oscar_fedcloud.autoscaler.planning.scale_up import why_not
 from oscar_fedcloud.autoscaler.quantities import show_all
@@ -32,7 +32,7 @@ class Explanation:
         return "\n".join([f"{self.subject}: {self.outcome}", *(f"  {line}" for line in self.details)])
 
 
-def explain(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules, subject: str) -> Explanation:
+def explain(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, subject: str) -> Explanation:
     """What a decision now would do about a Pod (``namespace/name``), a node or a machine, and why."""
     plan = make_plan(snapshot, pools, rules)
     demand = next((each for each in snapshot.demand if subject in each.pods), None)
@@ -51,7 +51,7 @@ def explain(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules, subject: st
 # -- Pods --------------------------------------------------------------------------------------------------------------
 
 
-def _explain_pod(pod: str, demand: Demand, snapshot: Snapshot, plan: Plan) -> Explanation:
+def _explain_pod(pod: str, demand: Demand, snapshot: ClusterSnapshot, plan: PlacementPlan) -> Explanation:
     placement = next((each for each in plan.placements if each.demand is demand and pod in each.pods), None)
     asks = f"it asks for {show_all(dict(demand.shape.requests))}; {demand.count} Pods are like it"
     details = [asks, *_nodes(demand.shape, snapshot), *_pools(demand.shape, plan)]
@@ -74,11 +74,11 @@ def _outcome(placement: Placement | None, demand: Demand) -> str:
             return f"node {placement.where} has room for it; the scheduler should bind it there"
 
 
-def _nodes(shape: Shape, snapshot: Snapshot) -> Iterator[str]:
+def _nodes(shape: SchedulingGroup, snapshot: ClusterSnapshot) -> Iterator[str]:
     """Why the nodes there are do not take it, by reason."""
     reasons: dict[str, list[str]] = {}
     for name, node in sorted(snapshot.nodes.items()):
-        place = Bin(name, "node", node.free, node.labels, node.taints, node.pinned, node.pod_labels)
+        place = NodeSlot(name, "node", node.free, node.labels, node.taints, node.pinned, node.pod_labels)
         if not node.ready:
             reason = "not ready"
         elif not node.schedulable:
@@ -91,14 +91,14 @@ def _nodes(shape: Shape, snapshot: Snapshot) -> Iterator[str]:
         yield f"node {', '.join(names[:_EXAMPLES])}{more}: {reason}"
 
 
-def _why_not_there(shape: Shape, place: Bin) -> str:
+def _why_not_there(shape: SchedulingGroup, place: NodeSlot) -> str:
     if reason := kept_away(shape, place.labels, place.taints, place.name) or too_large(shape, place.free):
         return reason
     apart = repelled(shape, place.pod_labels, place.pinned)
     return "anti-affinity with a Pod that is there" if apart else ""
 
 
-def _pools(shape: Shape, plan: Plan) -> Iterator[str]:
+def _pools(shape: SchedulingGroup, plan: PlacementPlan) -> Iterator[str]:
     for room in plan.rooms:
         left, bound = plan.rooms.left(room)
         reason = why_not(shape, room) or (bound if left <= 0 else f"it fits, at most {left} more")
@@ -108,7 +108,9 @@ def _pools(shape: Shape, plan: Plan) -> Iterator[str]:
 # -- nodes and machines ------------------------------------------------------------------------------------------------
 
 
-def _explain_node(name: str, snapshot: Snapshot, pools: Sequence[Pool], rules: Rules, plan: Plan) -> Explanation:
+def _explain_node(
+    name: str, snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, plan: PlacementPlan
+) -> Explanation:
     machine, node = snapshot.machines.get(name), snapshot.nodes.get(name)
     if machine is None:
         return Explanation(name, "it stays, for it is not a machine of ours")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from oscar_fedcloud.autoscaler.model import NODE_NAME, Requirement, Resources, Shape, Taint, Toleration
+from oscar_fedcloud.autoscaler.model import NODE_NAME, Requirement, Resources, SchedulingGroup, Taint, Toleration
 from oscar_fedcloud.autoscaler.quantities import show
 
 LabelSet = tuple[tuple[str, str], ...]
@@ -24,7 +24,7 @@ def count_fit(free: Resources, requests: Iterable[tuple[str, int]]) -> int:
     return max(0, fewest)
 
 
-def untolerated(shape: Shape, taints: Iterable[Taint]) -> Taint | None:
+def untolerated(shape: SchedulingGroup, taints: Iterable[Taint]) -> Taint | None:
     """The first taint that keeps the shape away. PreferNoSchedule keeps nothing away."""
     for taint in taints:
         if taint.effect != "PreferNoSchedule" and not any(_tolerates(each, taint) for each in shape.tolerations):
@@ -40,7 +40,7 @@ def _tolerates(toleration: Toleration, taint: Taint) -> bool:
     return toleration.operator == "Equal" and toleration.key == taint.key and toleration.value == taint.value
 
 
-def unselected(shape: Shape, labels: Mapping[str, str], name: str = "") -> str:
+def unselected(shape: SchedulingGroup, labels: Mapping[str, str], name: str = "") -> str:
     """Why nodeSelector or node affinity keep the shape from a node with these labels; "" = they do not."""
     for key, value in shape.node_selector:
         if labels.get(key) != value:
@@ -77,7 +77,7 @@ def _show_term(term: tuple[Requirement, ...]) -> str:
     return " and ".join(f"{each.key} {each.operator} {','.join(each.values)}".strip() for each in term)
 
 
-def kept_away(shape: Shape, labels: Mapping[str, str], taints: Iterable[Taint], name: str = "") -> str:
+def kept_away(shape: SchedulingGroup, labels: Mapping[str, str], taints: Iterable[Taint], name: str = "") -> str:
     """Why the shape may not go to a node however much is free there; "" = it may."""
     if reason := unselected(shape, labels, name):
         return reason
@@ -85,7 +85,7 @@ def kept_away(shape: Shape, labels: Mapping[str, str], taints: Iterable[Taint], 
     return "" if taint is None else f"taint {taint.key}={taint.value}:{taint.effect} is not tolerated"
 
 
-def too_large(shape: Shape, free: Resources) -> str:
+def too_large(shape: SchedulingGroup, free: Resources) -> str:
     """What of the requests the free amounts do not hold, e.g. "cpu 4 asked, 1.5 there"; "" = they hold it."""
     short = [
         f"{show(name, value)} asked, {show(name, max(0, free.get(name, 0))).rpartition(' ')[2]} there"
@@ -100,12 +100,12 @@ def carries(labels: LabelSet, wanted: LabelSet) -> bool:
     return all(pair in labels for pair in wanted)
 
 
-def apart_from_own(shape: Shape) -> bool:
+def apart_from_own(shape: SchedulingGroup) -> bool:
     """Whether two Pods of the shape must not share a node."""
     return any(carries(shape.labels, wanted) for wanted in shape.apart)
 
 
-def repelled(shape: Shape, pod_labels: Iterable[LabelSet], pinned: Iterable[LabelSet]) -> bool:
+def repelled(shape: SchedulingGroup, pod_labels: Iterable[LabelSet], pinned: Iterable[LabelSet]) -> bool:
     """Whether anti-affinity keeps the shape from a node whose Pods carry and refuse these labels."""
     if shape.apart and any(carries(labels, wanted) for labels in pod_labels for wanted in shape.apart):
         return True

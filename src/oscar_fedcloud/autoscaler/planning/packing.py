@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from oscar_fedcloud.autoscaler.model import Demand, Resources, Shape, Taint
+from oscar_fedcloud.autoscaler.model import Demand, Resources, SchedulingGroup, Taint
 from oscar_fedcloud.autoscaler.planning.fits import LabelSet, apart_from_own, count_fit, kept_away, repelled
 
 # node: ready. draining: cordoned by us, could be taken back. coming: asked for, not there yet.
@@ -18,7 +18,7 @@ Kind = Literal["node", "draining", "coming"]
 
 
 @dataclass(slots=True)
-class Bin:
+class NodeSlot:
     """Room for Pods on one node, used up while they are placed. ``free`` is copied before it is changed."""
 
     name: str
@@ -30,7 +30,7 @@ class Bin:
     pod_labels: tuple[LabelSet, ...] = ()
     used: bool = False
 
-    def fits(self, shape: Shape) -> int:
+    def fits(self, shape: SchedulingGroup) -> int:
         """How many Pods of the shape there is room for."""
         most = count_fit(self.free, shape.requests)
         if not most:
@@ -43,7 +43,7 @@ class Bin:
             return 0
         return 1 if shape.apart and apart_from_own(shape) else most
 
-    def place(self, shape: Shape, count: int) -> None:
+    def place(self, shape: SchedulingGroup, count: int) -> None:
         """Use up the room of so many Pods."""
         free = dict(self.free)
         for name, value in shape.requests:
@@ -55,7 +55,7 @@ class Bin:
 
 
 @dataclass(slots=True)
-class Waiting:
+class PendingGroup:
     """Demand of which ``left`` Pods have no place yet."""
 
     demand: Demand
@@ -79,19 +79,19 @@ class Placement:
     pods: tuple[str, ...]
 
 
-def in_order(demand: Iterable[Demand], reference: Resources) -> list[Waiting]:
+def in_order(demand: Iterable[Demand], reference: Resources) -> list[PendingGroup]:
     """All demand, in the one order in which it is placed: what waits before what is new, large before small."""
-    sizes: dict[Shape, tuple[float, str]] = {}
+    sizes: dict[SchedulingGroup, tuple[float, str]] = {}
 
     def rank(each: Demand) -> tuple[bool, float, str, bool, str, tuple[str, ...]]:
         if each.shape not in sizes:
             sizes[each.shape] = (-largest_share(each.shape, reference), repr(each.shape))
         return (not each.triggers, *sizes[each.shape], not each.pods, each.service, each.pods[:1])
 
-    return [Waiting(each, each.count) for each in sorted(demand, key=rank)]
+    return [PendingGroup(each, each.count) for each in sorted(demand, key=rank)]
 
 
-def fill(waiting: Iterable[Waiting], bins: Sequence[Bin]) -> list[Placement]:
+def fill(waiting: Iterable[PendingGroup], bins: Sequence[NodeSlot]) -> list[Placement]:
     """Place what has room, first fit; what the scheduler of the cluster would find room for, too."""
     placements = []
     waiting = [item for item in waiting if not item.demand.shape.unsupported]
@@ -107,7 +107,7 @@ def fill(waiting: Iterable[Waiting], bins: Sequence[Bin]) -> list[Placement]:
     return placements
 
 
-def _least(shapes: Iterable[Shape]) -> list[tuple[str, int]]:
+def _least(shapes: Iterable[SchedulingGroup]) -> list[tuple[str, int]]:
     """What every one of the shapes asks for at least; nodes without that need no further look."""
     least: dict[str, int] | None = None
     for shape in shapes:
@@ -131,9 +131,9 @@ class Estimate:
 class _Filling:
     """One way to fill new nodes, one after the other."""
 
-    empty: Bin
+    empty: NodeSlot
     order: Sequence[int]
-    shapes: Sequence[Shape]
+    shapes: Sequence[SchedulingGroup]
     left: list[int]
     nodes: int = 0
     placed: list[int] = field(default_factory=list)
@@ -159,7 +159,7 @@ class _Filling:
         return pattern
 
 
-def estimate(empty: Bin, shapes: Sequence[Shape], counts: Sequence[int], most: int) -> Estimate:
+def estimate(empty: NodeSlot, shapes: Sequence[SchedulingGroup], counts: Sequence[int], most: int) -> Estimate:
     """As few new nodes like the empty one as can be found, at most ``most``, for Pods that may all go there.
 
     First-fit decreasing, by each of several meanings of "large"; the best of these is within a node of the least
@@ -173,7 +173,7 @@ def estimate(empty: Bin, shapes: Sequence[Shape], counts: Sequence[int], most: i
     return best
 
 
-def _orders(free: Resources, shapes: Sequence[Shape]) -> list[list[int]]:
+def _orders(free: Resources, shapes: Sequence[SchedulingGroup]) -> list[list[int]]:
     """Orders of the shapes, by index: by the largest share of a node that they ask, by the sum, by each resource."""
     names = sorted({name for shape in shapes for name, _ in shape.requests if name != "pods"})
     shares = [_shares(shape, free) for shape in shapes]
@@ -189,15 +189,15 @@ def _orders(free: Resources, shapes: Sequence[Shape]) -> list[list[int]]:
     return orders
 
 
-def _shares(shape: Shape, free: Resources) -> dict[str, float]:
+def _shares(shape: SchedulingGroup, free: Resources) -> dict[str, float]:
     return {name: value / max(1, free.get(name, 0)) for name, value in shape.requests}
 
 
-def largest_share(shape: Shape, reference: Resources) -> float:
+def largest_share(shape: SchedulingGroup, reference: Resources) -> float:
     """The largest part of a node of this size that the shape asks for."""
     return max(_shares(shape, reference).values(), default=0.0)
 
 
-def size(shape: Shape, reference: Resources) -> float:
+def size(shape: SchedulingGroup, reference: Resources) -> float:
     """How much the shape asks for altogether, in nodes of this size."""
     return sum(_shares(shape, reference).values())

@@ -6,30 +6,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from oscar_fedcloud.autoscaler.model import MachineView, NodeView, Pool, Removal, Resources, Rules, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, MachineView, NodeView, Pool, Removal, Resources, Rules
 from oscar_fedcloud.autoscaler.planning.minimums import minimum
-from oscar_fedcloud.autoscaler.planning.packing import Bin, Placement, Waiting, fill, in_order
-from oscar_fedcloud.autoscaler.planning.pool_candidates import ALIVE, Room, Rooms, on_the_way
+from oscar_fedcloud.autoscaler.planning.packing import NodeSlot, PendingGroup, Placement, fill, in_order
+from oscar_fedcloud.autoscaler.planning.pool_candidates import ALIVE, PoolCandidate, Rooms, on_the_way
 from oscar_fedcloud.autoscaler.planning.scale_up import grow, keep
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PlacementPlan:
     """waiting: all demand, with what has no place left in it. bins: by name, nodes and machines on their way.
 
     given_up: machines that did not join. wanted: draining nodes that are taken back, with the reason.
     """
 
-    waiting: Sequence[Waiting]
+    waiting: Sequence[PendingGroup]
     placements: Sequence[Placement]
-    bins: Mapping[str, Bin]
+    bins: Mapping[str, NodeSlot]
     rooms: Rooms
     given_up: Mapping[str, Removal]
     wanted: Mapping[str, str]
     held_back: str
 
 
-def make_plan(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules) -> Plan:
+def make_plan(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules) -> PlacementPlan:
     """Place all demand on what is there and on its way, and take new nodes for the rest."""
     held_back = why_held_back(snapshot, rules)
     late = [] if held_back else sorted(_given_up(snapshot, pools), key=lambda each: each.machine)
@@ -43,10 +43,10 @@ def make_plan(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules) -> Plan:
     wanted = {name: "work has room on it" for name, each in bins.items() if each.kind == "draining" and each.used}
     for room in rooms:
         _keep_ready(snapshot, room, rooms, bins, wanted)
-    return Plan(waiting, placements, bins, rooms, given_up, wanted, held_back)
+    return PlacementPlan(waiting, placements, bins, rooms, given_up, wanted, held_back)
 
 
-def why_held_back(snapshot: Snapshot, rules: Rules) -> str:
+def why_held_back(snapshot: ClusterSnapshot, rules: Rules) -> str:
     """Why nothing may be removed now, whatever it is; "" = it may."""
     if not snapshot.trustworthy:
         return "the API server does not answer, or its watches are interrupted"
@@ -57,12 +57,12 @@ def why_held_back(snapshot: Snapshot, rules: Rules) -> str:
     return ""
 
 
-def _should_be_ready(node: NodeView, snapshot: Snapshot) -> bool:
+def _should_be_ready(node: NodeView, snapshot: ClusterSnapshot) -> bool:
     machine = snapshot.machines.get(node.name)
     return machine is None or machine.phase in ("joined", "draining")
 
 
-def _given_up(snapshot: Snapshot, pools: Sequence[Pool]) -> Iterator[Removal]:
+def _given_up(snapshot: ClusterSnapshot, pools: Sequence[Pool]) -> Iterator[Removal]:
     """Machines that had their time and did not join."""
     for pool in pools:
         machines = [machine for machine in snapshot.machines.values() if machine.pool == pool.name]
@@ -74,7 +74,7 @@ def _given_up(snapshot: Snapshot, pools: Sequence[Pool]) -> Iterator[Removal]:
                 yield Removal(machine.name, "give_up", reason, blames_pool=joined < machine.since)
 
 
-def _bins(snapshot: Snapshot, rooms: Rooms, given_up: Mapping[str, Removal]) -> Iterator[Bin]:
+def _bins(snapshot: ClusterSnapshot, rooms: Rooms, given_up: Mapping[str, Removal]) -> Iterator[NodeSlot]:
     """Where Pods may go: ready nodes, then those that can be taken back, then machines on their way."""
     draining = []
     for name, node in sorted(snapshot.nodes.items()):
@@ -87,9 +87,9 @@ def _bins(snapshot: Snapshot, rooms: Rooms, given_up: Mapping[str, Removal]) -> 
         elif node.schedulable:
             more = _still_to_come(node, machine, rooms, snapshot.now)
             free = {**node.free, **more} if more else node.free
-            yield Bin(name, "node", free, node.labels, node.taints, node.pinned, node.pod_labels)
+            yield NodeSlot(name, "node", free, node.labels, node.taints, node.pinned, node.pod_labels)
     for node in draining:
-        yield Bin(node.name, "draining", node.free, node.labels, node.taints, node.pinned, node.pod_labels)
+        yield NodeSlot(node.name, "draining", node.free, node.labels, node.taints, node.pinned, node.pod_labels)
     for name, machine in sorted(snapshot.machines.items()):
         room = rooms.by_name.get(machine.pool)
         if room is None or name in given_up or not on_the_way(machine, snapshot):
@@ -115,7 +115,9 @@ def _reference(pools: Iterable[Pool]) -> Resources:
     return most
 
 
-def _keep_ready(snapshot: Snapshot, room: Room, rooms: Rooms, bins: Mapping[str, Bin], wanted: dict[str, str]) -> None:
+def _keep_ready(
+    snapshot: ClusterSnapshot, room: PoolCandidate, rooms: Rooms, bins: Mapping[str, NodeSlot], wanted: dict[str, str]
+) -> None:
     """Have the pool's minimum and its spares: take draining nodes back, then ask for new ones."""
     pool = room.pool
     machines = sorted((m for m in snapshot.machines.values() if m.pool == pool.name), key=lambda m: m.name)
@@ -133,7 +135,7 @@ def _keep_ready(snapshot: Snapshot, room: Room, rooms: Rooms, bins: Mapping[str,
     keep(room, rooms, missing, reason)
 
 
-def is_spare(machine: MachineView, snapshot: Snapshot, bins: Mapping[str, Bin]) -> bool:
+def is_spare(machine: MachineView, snapshot: ClusterSnapshot, bins: Mapping[str, NodeSlot]) -> bool:
     """Whether the machine is, or will be, a node with no work and none in view."""
     place = bins.get(machine.name)
     if place is None or place.used or place.kind == "draining":

@@ -7,10 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from oscar_fedcloud.autoscaler.model import Limits, MachineView, Pool, PoolHealth, Resources, Shape, Snapshot
+from oscar_fedcloud.autoscaler.model import (
+    ClusterSnapshot,
+    MachineView,
+    Pool,
+    PoolHealth,
+    Resources,
+    SchedulingGroup,
+    SiteLimits,
+)
 from oscar_fedcloud.autoscaler.names import POOL_LABEL
 from oscar_fedcloud.autoscaler.planning.fits import count_fit, kept_away
-from oscar_fedcloud.autoscaler.planning.packing import Bin
+from oscar_fedcloud.autoscaler.planning.packing import NodeSlot
 from oscar_fedcloud.autoscaler.planning.pool_health import rests_until
 
 ON_THE_WAY = ("asked", "starting")
@@ -32,7 +40,7 @@ def labels_of(pool: Pool) -> Mapping[str, str]:
     return {**_KUBELET_LABELS, **pool.labels, POOL_LABEL: pool.name}
 
 
-def room_of(pool: Pool, daemons: Iterable[Shape]) -> Resources:
+def room_of(pool: Pool, daemons: Iterable[SchedulingGroup]) -> Resources:
     """What a new node of the pool offers to Pods, when those of DaemonSets have taken theirs."""
     free, labels = dict(pool.capacity), labels_of(pool)
     free.setdefault("pods", 110)
@@ -44,7 +52,7 @@ def room_of(pool: Pool, daemons: Iterable[Shape]) -> Resources:
 
 
 @dataclass(slots=True)
-class Room:
+class PoolCandidate:
     """A pool while new nodes are chosen. count: machines that exist. left: how many more may be asked for.
 
     reason: why there are no more. stopped: machines that would be started again first.
@@ -61,27 +69,31 @@ class Room:
     pods: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
-    def node(self, name: str = "") -> Bin:
+    def node(self, name: str = "") -> NodeSlot:
         """An empty node of the pool, which is not there yet."""
-        return Bin(name, "coming", self.free, self.labels, self.pool.taints)
+        return NodeSlot(name, "coming", self.free, self.labels, self.pool.taints)
 
 
 class Rooms:
     """All pools while new nodes are chosen, within their own limits and those of the cluster."""
 
-    def __init__(self, snapshot: Snapshot, pools: Sequence[Pool], limits: Limits, failing: Mapping[str, str]) -> None:
+    def __init__(
+        self, snapshot: ClusterSnapshot, pools: Sequence[Pool], limits: SiteLimits, failing: Mapping[str, str]
+    ) -> None:
         self.limits = limits
         self.by_name = {
-            pool.name: Room(pool, room_of(pool, snapshot.daemons), labels_of(pool), *_machines(snapshot, pool.name))
+            pool.name: PoolCandidate(
+                pool, room_of(pool, snapshot.daemons), labels_of(pool), *_machines(snapshot, pool.name)
+            )
             for pool in sorted(pools, key=lambda pool: pool.name)
         }
         for room in self.by_name.values():
             room.left, room.reason = _own_room(room, snapshot, failing.get(room.pool.name, ""))
 
-    def __iter__(self) -> Iterator[Room]:
+    def __iter__(self) -> Iterator[PoolCandidate]:
         return iter(self.by_name.values())
 
-    def left(self, room: Room) -> tuple[int, str]:
+    def left(self, room: PoolCandidate) -> tuple[int, str]:
         """How many more machines of the pool may be asked for now, and what sets that bound."""
         left, reason = room.left, room.reason
         for bound, why in self._cluster_bounds(room.pool.capacity):
@@ -101,7 +113,7 @@ class Rooms:
             room.count * (1 if name == "nodes" else room.pool.capacity.get(name, 0)) for room in self.by_name.values()
         )
 
-    def take(self, room: Room, count: int, reason: str, pods: Iterable[str] = ()) -> None:
+    def take(self, room: PoolCandidate, count: int, reason: str, pods: Iterable[str] = ()) -> None:
         """Ask for so many machines of the pool."""
         room.new += count
         room.count += count
@@ -112,14 +124,14 @@ class Rooms:
             room.reason = f"max of the pool, {room.pool.max}, is reached"
 
 
-def _machines(snapshot: Snapshot, pool: str) -> tuple[int, tuple[str, ...]]:
+def _machines(snapshot: ClusterSnapshot, pool: str) -> tuple[int, tuple[str, ...]]:
     """How many machines of a pool exist, and which are stopped."""
     machines = [machine for machine in snapshot.machines.values() if machine.pool == pool]
     stopped = sorted(machine.name for machine in machines if machine.phase == "stopped")
     return sum(machine.phase in EXISTING for machine in machines), tuple(stopped)
 
 
-def _own_room(room: Room, snapshot: Snapshot, failing: str) -> tuple[int, str]:
+def _own_room(room: PoolCandidate, snapshot: ClusterSnapshot, failing: str) -> tuple[int, str]:
     """How many more machines of a pool its own settings and its standing allow, and what sets the bound."""
     pool, health = room.pool, snapshot.health.get(room.pool.name, PoolHealth())
     if pool.cloud in snapshot.clouds_away:
@@ -135,7 +147,7 @@ def _own_room(room: Room, snapshot: Snapshot, failing: str) -> tuple[int, str]:
     return left, "" if left else f"max of the pool, {pool.max}, is reached"
 
 
-def on_the_way(machine: MachineView, snapshot: Snapshot) -> bool:
+def on_the_way(machine: MachineView, snapshot: ClusterSnapshot) -> bool:
     """Whether a machine will become a node; one whose node is ready has done so."""
     node = snapshot.nodes.get(machine.name)
     return machine.phase in ON_THE_WAY and not (node and node.ready)

@@ -8,28 +8,28 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from oscar_fedcloud.autoscaler.model import Decision, Launch, Pool, Refusal, Removal, Rules, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Decision, Launch, Pool, Refusal, Removal, Rules
 from oscar_fedcloud.autoscaler.planning.decide import decide
 
 _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class DecisionRecord:
     """One decision. Pools are without their templates, which no decision looks at and which belong to the cloud."""
 
     version: int
-    snapshot: Snapshot
+    snapshot: ClusterSnapshot
     pools: tuple[Pool, ...]
     rules: Rules
     decision: Decision
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayedDecision:
     """A recorded decision beside what is decided from the same snapshot now."""
 
-    snapshot: Snapshot
+    snapshot: ClusterSnapshot
     pools: tuple[Pool, ...]
     rules: Rules
     recorded: Decision
@@ -48,22 +48,22 @@ class Replayed:
         return "\n".join(["another decision, then:", *then, "now:", *now])
 
 
-def record(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules, decision: Decision) -> bytes:
+def record(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, decision: Decision) -> bytes:
     """One line for a file of records."""
     bare = tuple(replace(pool, template={}) for pool in pools)
-    return msgspec.json.encode(Record(_VERSION, snapshot, bare, rules, decision)) + b"\n"
+    return msgspec.json.encode(DecisionRecord(_VERSION, snapshot, bare, rules, decision)) + b"\n"
 
 
-def replay(line: bytes) -> Replayed:
+def replay(line: bytes) -> ReplayedDecision:
     """Decide again what a line records. Raises ValueError when it is no such line."""
     try:
-        found = msgspec.json.decode(line, type=Record)
+        found = msgspec.json.decode(line, type=DecisionRecord)
     except msgspec.MsgspecError as error:
         raise ValueError(f"this is not a recorded decision: {error}") from error
     if found.version != _VERSION:
         raise ValueError(f"the record has version {found.version}, this program reads version {_VERSION}")
     decision = decide(found.snapshot, found.pools, found.rules)
-    return Replayed(found.snapshot, found.pools, found.rules, found.decision, decision)
+    return ReplayedDecision(found.snapshot, found.pools, found.rules, found.decision, decision)
 
 
 def _lines(decision: Decision) -> list[str]:

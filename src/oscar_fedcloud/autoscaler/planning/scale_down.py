@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from oscar_fedcloud.autoscaler.model import MachineView, NodeView, Pool, Removal, Rules, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, MachineView, NodeView, Pool, Removal, Rules
 from oscar_fedcloud.autoscaler.planning.minimums import minimum
-from oscar_fedcloud.autoscaler.planning.packing import Bin
-from oscar_fedcloud.autoscaler.planning.placement import Plan, is_spare
+from oscar_fedcloud.autoscaler.planning.packing import NodeSlot
+from oscar_fedcloud.autoscaler.planning.placement import PlacementPlan, is_spare
 from oscar_fedcloud.autoscaler.planning.pool_candidates import on_the_way
 
 
-def removals(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules, plan: Plan) -> list[Removal]:
+def removals(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, plan: PlacementPlan) -> list[Removal]:
     """All steps on machines' ways out."""
     shrinking = Shrinking(snapshot, pools, rules, plan)
     return [*plan.given_up.values(), *shrinking.draining(), *shrinking.idle()]
@@ -34,7 +34,7 @@ class Surplus:
 class Shrinking:
     """What may go, of what a plan leaves without work."""
 
-    def __init__(self, snapshot: Snapshot, pools: Sequence[Pool], rules: Rules, plan: Plan) -> None:
+    def __init__(self, snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, plan: PlacementPlan) -> None:
         self.snapshot = snapshot
         self.rules = rules
         self.plan = plan
@@ -130,7 +130,7 @@ class Shrinking:
             self.bins.pop(node.name, None)
             return []
         places = [each for each in self.bins.values() if each.kind == "node" and each.name != node.name]
-        found: dict[str, Bin] = {}  # copies, since it may turn out that not all find room
+        found: dict[str, NodeSlot] = {}  # copies, since it may turn out that not all find room
         for shape in node.movable:
             place = next((bin_ for each in places if (bin_ := found.get(each.name, each)).fits(shape)), None)
             if place is None:

@@ -6,23 +6,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from oscar_fedcloud.autoscaler.model import Launch, Refusal, Resources, Shape
+from oscar_fedcloud.autoscaler.model import Launch, Refusal, Resources, SchedulingGroup
 from oscar_fedcloud.autoscaler.planning.fits import kept_away, too_large
-from oscar_fedcloud.autoscaler.planning.packing import Estimate, Placement, Waiting, estimate, size
-from oscar_fedcloud.autoscaler.planning.pool_candidates import Room, Rooms
+from oscar_fedcloud.autoscaler.planning.packing import Estimate, PendingGroup, Placement, estimate, size
+from oscar_fedcloud.autoscaler.planning.pool_candidates import PoolCandidate, Rooms
 
 
 @dataclass(frozen=True, slots=True)
 class _Option:
     """New nodes of one pool for some of the demand. rank: the smallest is the best."""
 
-    room: Room
-    items: list[Waiting]
+    room: PoolCandidate
+    items: list[PendingGroup]
     estimate: Estimate
     rank: tuple[float, float, int, str]
 
 
-def grow(waiting: Sequence[Waiting], rooms: Rooms) -> list[Placement]:
+def grow(waiting: Sequence[PendingGroup], rooms: Rooms) -> list[Placement]:
     """Take new nodes for all demand that triggers any and can be served; where its Pods go.
 
     Pods that the scheduler has not judged yet are taken along when others of their shape found no room: it will judge
@@ -44,7 +44,7 @@ def grow(waiting: Sequence[Waiting], rooms: Rooms) -> list[Placement]:
     return placements
 
 
-def _best(waiting: Sequence[Waiting], rooms: Rooms) -> _Option | None:
+def _best(waiting: Sequence[PendingGroup], rooms: Rooms) -> _Option | None:
     """The best option of the highest priority that serves anything at all."""
     for priority in sorted({room.pool.priority for room in rooms}, reverse=True):
         options = [
@@ -55,7 +55,7 @@ def _best(waiting: Sequence[Waiting], rooms: Rooms) -> _Option | None:
     return None
 
 
-def _option(waiting: Sequence[Waiting], room: Room, rooms: Rooms) -> _Option | None:
+def _option(waiting: Sequence[PendingGroup], room: PoolCandidate, rooms: Rooms) -> _Option | None:
     most, _ = rooms.left(room)
     items = [item for item in waiting if most and not why_not(item.demand.shape, room)]
     if not items:
@@ -72,7 +72,7 @@ def _option(waiting: Sequence[Waiting], room: Room, rooms: Rooms) -> _Option | N
 _UNITS = {"cpu": 1000, "memory": 4 * 2**30, "ephemeral-storage": 100 * 2**30, "pods": 100}  # to compare unlike amounts
 
 
-def _waste(free: Resources, shapes: Sequence[Shape], found: Estimate) -> float:
+def _waste(free: Resources, shapes: Sequence[SchedulingGroup], found: Estimate) -> float:
     """The mean share of the new nodes' resources that nobody asked for."""
     used: dict[str, int] = {}
     for shape, count in zip(shapes, found.placed, strict=True):
@@ -86,14 +86,14 @@ def _waste(free: Resources, shapes: Sequence[Shape], found: Estimate) -> float:
     return sum(shares) / len(shares) if shares else 0.0
 
 
-def why_not(shape: Shape, room: Room) -> str:
+def why_not(shape: SchedulingGroup, room: PoolCandidate) -> str:
     """Why the shape fits on no new node of the pool, however many there may be; "" = it does."""
     if shape.unsupported:
         return f"not simulated: {', '.join(shape.unsupported)}"
     return kept_away(shape, room.labels, room.pool.taints) or too_large(shape, room.free)
 
 
-def refusals(waiting: Sequence[Waiting], rooms: Rooms) -> Iterator[Refusal]:
+def refusals(waiting: Sequence[PendingGroup], rooms: Rooms) -> Iterator[Refusal]:
     """The demand that asks in vain, with each pool's reason."""
     for item in waiting:
         if item.left and item.demand.triggers:
@@ -102,7 +102,7 @@ def refusals(waiting: Sequence[Waiting], rooms: Rooms) -> Iterator[Refusal]:
             yield Refusal(demand.shape, item.left, demand.pods[demand.count - item.left :], reasons)
 
 
-def keep(room: Room, rooms: Rooms, wanted: int, reason: str) -> None:
+def keep(room: PoolCandidate, rooms: Rooms, wanted: int, reason: str) -> None:
     """Take so many more machines of a pool, as far as it may have them."""
     left, _ = rooms.left(room)
     if (count := min(wanted, left)) > 0:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from oscar_fedcloud.autoscaler.model import Demand, Launch, Pool, Refusal, Rules, Shape, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Demand, Launch, Pool, Refusal, Rules, SchedulingGroup
 from oscar_fedcloud.autoscaler.planning.decide import decide
 from oscar_fedcloud.autoscaler.planning.pool_candidates import ALIVE
 from oscar_fedcloud.autoscaler.planning.recording import show_launch, show_refusal
@@ -35,7 +35,7 @@ class Outlook:
         return "\n".join(lines)
 
 
-def what_if(snapshot: Snapshot, pools: Sequence[Pool], rules: Rules, demand: Sequence[Demand]) -> Outlook:
+def what_if(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, demand: Sequence[Demand]) -> Outlook:
     """What would be asked for if this demand came on top of what is there."""
     decision = decide(replace(snapshot, demand=(*snapshot.demand, *demand)), pools, rules)
     nodes = {pool.name: 0 for pool in pools}
@@ -64,4 +64,4 @@ def parse_demand(text: str) -> Demand:
         if not name or not equals:
             raise ValueError(f"{part.strip()!r} is not a resource, write for example cpu=2")
         requests[name] = parse_quantity(value, name, up=True)
-    return Demand(Shape(tuple(sorted(requests.items()))), int(number))
+    return Demand(SchedulingGroup(tuple(sorted(requests.items()))), int(number))

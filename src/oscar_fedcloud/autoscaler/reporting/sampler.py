@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
-from oscar_fedcloud.autoscaler.model import MachineView, NodeView, Pool, Snapshot
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, MachineView, NodeView, Pool
 from oscar_fedcloud.autoscaler.planning.pool_health import rests_until
 from oscar_fedcloud.autoscaler.reporting.history import History
 from oscar_fedcloud.autoscaler.reporting.metrics import Figures
@@ -32,7 +32,7 @@ def state_of(machine: MachineView, node: NodeView | None) -> State:
     return "busy" if node.jobs or node.held or node.movable else "idle"
 
 
-def shares(snapshot: Snapshot, pools: Mapping[str, Pool], usage: Usage) -> dict[tuple[str, str], float]:
+def shares(snapshot: ClusterSnapshot, pools: Mapping[str, Pool], usage: Usage) -> dict[tuple[str, str], float]:
     """How much of the nodes each service holds: (pool, service) -> nodes; service "" = what nobody asked for."""
     found: dict[tuple[str, str], float] = defaultdict(float)
     for machine in snapshot.machines.values():
@@ -58,7 +58,9 @@ class Sampler:
         self._last = 0.0
         self._waiting: dict[str, tuple[float, str]] = {}
 
-    def note(self, snapshot: Snapshot, pools: Mapping[str, Pool], waits: Mapping[str, float], usage: Usage) -> None:
+    def note(
+        self, snapshot: ClusterSnapshot, pools: Mapping[str, Pool], waits: Mapping[str, float], usage: Usage
+    ) -> None:
         """Note how things stand; more than once a second only what ended its wait."""
         self._note_waits(snapshot.now, waits)
         if snapshot.now - self._last < _SHORTEST:
@@ -79,7 +81,7 @@ class Sampler:
             if pod not in self._waiting:
                 self._waiting[pod] = (since, self.service_of(pod))
 
-    def _set_gauges(self, snapshot: Snapshot, pools: Mapping[str, Pool], waiting: int) -> None:
+    def _set_gauges(self, snapshot: ClusterSnapshot, pools: Mapping[str, Pool], waiting: int) -> None:
         figures = self.figures
         phases = Counter((each.pool, each.phase) for each in snapshot.machines.values())
         figures.machines.clear()

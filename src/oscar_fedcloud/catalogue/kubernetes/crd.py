@@ -12,7 +12,7 @@ from typing import Any
 
 from oscar_fedcloud.catalogue.kubernetes.names import GROUP, KIND, PLURAL, VERSION
 from oscar_fedcloud.fdl import json_schema
-from oscar_fedcloud.kube.manifests import Column, custom_resource, to_yaml
+from oscar_fedcloud.kube.manifests import PrinterColumn, custom_resource, to_yaml
 
 Schema = dict[str, Any]
 
@@ -36,12 +36,12 @@ def definition() -> dict[str, Any]:
 
 
 _COLUMNS = (
-    Column("Image", "string", ".spec.image"),
-    Column("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
-    Column("State", "string", ".status.state"),
-    Column("Revision", "integer", ".status.revision"),
-    Column("Age", "date", ".metadata.creationTimestamp"),
-    Column("Message", "string", ".status.message", wide=True),
+    PrinterColumn("Image", "string", ".spec.image"),
+    PrinterColumn("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
+    PrinterColumn("State", "string", ".status.state"),
+    PrinterColumn("Revision", "integer", ".status.revision"),
+    PrinterColumn("Age", "date", ".metadata.creationTimestamp"),
+    PrinterColumn("Message", "string", ".status.message", wide=True),
 )
 
 

@@ -16,18 +16,18 @@ import msgspec
 import structlog
 
 from oscar_fedcloud.catalogue.changes import Changes
-from oscar_fedcloud.catalogue.entries import Entry, StoreError
+from oscar_fedcloud.catalogue.entries import Entry, RepositoryError
 from oscar_fedcloud.catalogue.kubernetes.documents import PLACE, read_spec, refused_document, spec_of
-from oscar_fedcloud.catalogue.kubernetes.objects import Objects
-from oscar_fedcloud.catalogue.kubernetes.records import Record
+from oscar_fedcloud.catalogue.kubernetes.objects import ServiceObjects
+from oscar_fedcloud.catalogue.kubernetes.records import SecretRecord
 from oscar_fedcloud.catalogue.kubernetes.status import problem_text
 from oscar_fedcloud.domain.services import Change, Conflict, ServiceState
 from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, from_document, to_document
-from oscar_fedcloud.kube import KubeError, Snapshot, watch
+from oscar_fedcloud.kube import KubeError, ListSnapshot, watch
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.runtime.unexpected import report
 from oscar_fedcloud.runtime.waiting import in_words
-from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.errors import StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -45,10 +45,10 @@ class _Outline(msgspec.Struct):
     metadata: _Metadata
 
 
-class Follower:
+class ServiceWatcher:
     """``watch`` hears of changes, ``work`` takes them over; both for ever, on the event loop."""
 
-    def __init__(self, objects: Objects, changes: Changes) -> None:
+    def __init__(self, objects: ServiceObjects, changes: Changes) -> None:
         self.objects = objects
         self.changes = changes
         self.catalogue = changes.catalogue
@@ -70,7 +70,7 @@ class Follower:
     async def watch(self) -> None:
         """Hear of changes for ever."""
         async for heard in watch(self.objects.client, self.objects.services, _Outline):
-            if isinstance(heard, Snapshot):
+            if isinstance(heard, ListSnapshot):
                 present = {found.metadata.name for found in heard.items}
                 for name in (self.catalogue.entries.keys() | self.objects.seen.keys()) - present:
                     self.look(name)
@@ -92,7 +92,7 @@ class Follower:
             self._queued.discard(name)
             try:
                 await self._look(name)
-            except (KubeError, StoreError, Conflict, ProviderError, LedgerUnavailable) as error:
+            except (KubeError, RepositoryError, Conflict, StoreError, LedgerUnavailable) as error:
                 log.warning("a service was not taken over, it will be tried again", service=name, error=str(error))
                 self._look_later(name, _PAUSE)
             except Exception as error:  # of this service alone: the others are taken over
@@ -129,7 +129,7 @@ class Follower:
         change = Change(names=(name,), state="absent")
         await self.changes.carry_out(change, lambda entries, removed: self._wait(self.objects.forget(name)))
 
-    async def _take_over(self, name: str, found: Mapping[str, Any], record: Record | None) -> None:
+    async def _take_over(self, name: str, found: Mapping[str, Any], record: SecretRecord | None) -> None:
         """Make the service what its object says, or say there why that cannot be."""
         known = self.catalogue.refused.pop(name, None)
         try:
@@ -149,7 +149,7 @@ class Follower:
             refused = record is not None and bool(record.refused)
             await self.objects.settle(self.catalogue.entries[name], found, *self.catalogue.states[name], refused)
 
-    def _read(self, name: str, spec: Mapping[str, Any], record: Record | None) -> Service:
+    def _read(self, name: str, spec: Mapping[str, Any], record: SecretRecord | None) -> Service:
         """The service of a document. Raises FdlError."""
         entry, before = self.catalogue.entries.get(name), self.catalogue.services.get(name)
         refused = record.refused if record else {}
@@ -192,7 +192,7 @@ class Follower:
         name: str,
         found: Mapping[str, Any],
         problems: Sequence[FdlProblem],
-        record: Record | None,
+        record: SecretRecord | None,
         known: str | None,
     ) -> None:
         """Keep what runs, and say in the object what is wrong with its document."""

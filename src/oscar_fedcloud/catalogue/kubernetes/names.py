@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from oscar_fedcloud.kube import Resource
+from oscar_fedcloud.kube import ResourceType
 
 GROUP = "oscar.fedcloud.eu"
 VERSION = "v1"
@@ -19,14 +19,14 @@ SECRET_TYPE = f"{GROUP}/service"
 SELECTOR = ",".join(f"{label}={value}" for label, value in MANAGED_BY.items())
 
 
-def services(namespace: str) -> Resource:
+def services(namespace: str) -> ResourceType:
     """The OscarService objects of a namespace."""
-    return Resource(API_VERSION, PLURAL, namespace)
+    return ResourceType(API_VERSION, PLURAL, namespace)
 
 
-def secrets(namespace: str) -> Resource:
+def secrets(namespace: str) -> ResourceType:
     """The Secrets of a namespace."""
-    return Resource("v1", "secrets", namespace)
+    return ResourceType("v1", "secrets", namespace)
 
 
 def secret_name(service: str) -> str:

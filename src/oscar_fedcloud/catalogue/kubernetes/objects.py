@@ -22,7 +22,7 @@ from oscar_fedcloud.catalogue.kubernetes import names
 from oscar_fedcloud.catalogue.kubernetes.documents import spec_of, without_secrets
 from oscar_fedcloud.catalogue.kubernetes.records import (
     Data,
-    Record,
+    SecretRecord,
     keys_data,
     refused_data,
     revision_data,
@@ -41,25 +41,25 @@ _PENDING = "its buckets, rules and key are being made"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ObjectVersion:
     """An object as it was written or taken over last."""
 
     uid: str
     generation: int
     version: str
 
-    def same_document(self, other: Seen) -> bool:
+    def same_document(self, other: ObjectVersion) -> bool:
         """Whether only its status, labels and the like may differ."""
         return (self.uid, self.generation) == (other.uid, other.generation)
 
     @staticmethod
-    def of(found: Mapping[str, Any]) -> Seen:
+    def of(found: Mapping[str, Any]) -> ObjectVersion:
         """The same of an object."""
         metadata = found["metadata"]
-        return Seen(metadata["uid"], metadata["generation"], metadata["resourceVersion"])
+        return ObjectVersion(metadata["uid"], metadata["generation"], metadata["resourceVersion"])
 
 
-class Objects:
+class ServiceObjects:
     """Reads and writes the objects of services. All methods raise KubeError; they belong to the event loop."""
 
     def __init__(self, client: KubeClient, namespace: str, revisions: int) -> None:
@@ -67,7 +67,7 @@ class Objects:
         self.services = names.services(namespace)
         self.secrets = names.secrets(namespace)
         self.revisions = revisions  # earlier ones that are kept
-        self.seen: dict[str, Seen] = {}
+        self.seen: dict[str, ObjectVersion] = {}
         self.keys: dict[str, dict[str, Credential]] = {}
         self.statuses: dict[str, dict[str, Any]] = {}  # as they stand in the cluster
         self.sizes: dict[str, dict[int, int]] = {}  # revisions in the Secret of a service
@@ -82,10 +82,10 @@ class Objects:
         """The object of a service as it stands."""
         return await _unless_missing(self.client.get(self.services, name))
 
-    async def record(self, name: str) -> Record | None:
+    async def record(self, name: str) -> SecretRecord | None:
         """The Secret of a service as it stands."""
         secret = await _unless_missing(self.client.get(self.secrets, names.secret_name(name)))
-        return None if secret is None else Record(secret)
+        return None if secret is None else SecretRecord(secret)
 
     # -- changes of our own ----------------------------------------------------------------------------------------
 
@@ -94,7 +94,7 @@ class Objects:
         async with self.order[entry.name]:
             await self._write_secret(entry.name, self._with_revision(entry))
             try:
-                seen = Seen.of(await self._put(entry.name, spec_of(entry.document)))
+                seen = ObjectVersion.of(await self._put(entry.name, spec_of(entry.document)))
             except Conflict:
                 await self._write_secret(entry.name, {f"revision-{entry.revision}": None})
                 raise
@@ -114,7 +114,7 @@ class Objects:
                 await self._refresh(name)
         raise Conflict(f"service {name} is changed by others again and again")
 
-    async def _replace_spec(self, name: str, spec: Mapping[str, Any], seen: Seen) -> dict[str, Any]:
+    async def _replace_spec(self, name: str, spec: Mapping[str, Any], seen: ObjectVersion) -> dict[str, Any]:
         """Write the whole document; labels and annotations stay. 409 unless the object is the one that was seen."""
         patch = [
             {"op": "replace", "path": "/metadata/resourceVersion", "value": seen.version},
@@ -132,9 +132,13 @@ class Objects:
     async def _refresh(self, name: str) -> None:
         """Our version is not the newest one. Raises Conflict if more than labels and the like are different."""
         found, seen = await self.fetch(name), self.seen.get(name)
-        if found is None or seen is None or not self.knows(found["metadata"]["uid"], Seen.of(found).generation, name):
+        if (
+            found is None
+            or seen is None
+            or not self.knows(found["metadata"]["uid"], ObjectVersion.of(found).generation, name)
+        ):
             raise Conflict(f"service {name} was changed in Kubernetes at the same moment")
-        self.seen[name] = Seen.of(found)
+        self.seen[name] = ObjectVersion.of(found)
 
     async def remove(self, name: str) -> None:
         """Delete the objects of a service. Raises Conflict when somebody else has changed the object."""
@@ -196,18 +200,18 @@ class Objects:
                 )
             await self._settle(name, await self._hide(name, found), entry, state, reason, problems)
 
-    async def _hide(self, name: str, found: Mapping[str, Any]) -> Seen:
+    async def _hide(self, name: str, found: Mapping[str, Any]) -> ObjectVersion:
         """Hide the secrets in an object; what it is then."""
-        before, seen = self.seen.get(name), Seen.of(found)
+        before, seen = self.seen.get(name), ObjectVersion.of(found)
         if before is None or before.uid != seen.uid:
             self.statuses[name] = dict(found.get("status") or {})
         current: Mapping[str, Any] | None = found
-        while current is not None and Seen.of(current).same_document(seen):
+        while current is not None and ObjectVersion.of(current).same_document(seen):
             hidden = without_secrets(current)
             if hidden is None:
-                return Seen.of(current)
+                return ObjectVersion.of(current)
             try:
-                return Seen.of(await self._request("PUT", self.services.path(name), hidden))
+                return ObjectVersion.of(await self._request("PUT", self.services.path(name), hidden))
             except KubeError as error:
                 if error.status not in (404, 409):
                     raise
@@ -239,7 +243,7 @@ class Objects:
             patched = None
         if patched is None:
             patched = await self._make_secret(name, {**keys_data(self.keys.get(name, {})), **data})
-        self.sizes[name] = Record(patched).sizes
+        self.sizes[name] = SecretRecord(patched).sizes
 
     async def _make_secret(self, name: str, data: Data) -> dict[str, Any]:
         try:
@@ -250,7 +254,7 @@ class Objects:
         return await self.client.patch(self.secrets, names.secret_name(name), {"data": data})
 
     async def _settle(
-        self, name: str, seen: Seen, entry: Entry | None, state: ServiceState, reason: str, problems: str
+        self, name: str, seen: ObjectVersion, entry: Entry | None, state: ServiceState, reason: str, problems: str
     ) -> None:
         """Say which revision counts. Only then is this state of the object known: until then it is to be taken over."""
         await self._patch_status(name, self._status(name, seen.generation, entry, state, reason, problems))

@@ -52,7 +52,7 @@ def secret_manifest(service: str, data: Data) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": SECRET_TYPE, "data": kept}
 
 
-class Record:
+class SecretRecord:
     """What a service's Secret holds; taken apart when asked for."""
 
     def __init__(self, secret: Mapping[str, Any]) -> None:

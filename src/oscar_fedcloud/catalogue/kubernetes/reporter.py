@@ -8,7 +8,7 @@ import asyncio
 import structlog
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
-from oscar_fedcloud.catalogue.kubernetes.objects import Objects
+from oscar_fedcloud.catalogue.kubernetes.objects import ServiceObjects
 from oscar_fedcloud.kube import KubeError
 from oscar_fedcloud.runtime.unexpected import report
 
@@ -18,10 +18,10 @@ _AT_ONCE = 16
 _PAUSE = 2.0  # s until a write that failed is repeated
 
 
-class Reporter:
+class StatusWriter:
     """``report`` may be called from any thread."""
 
-    def __init__(self, objects: Objects, catalogue: Catalogue) -> None:
+    def __init__(self, objects: ServiceObjects, catalogue: Catalogue) -> None:
         self.objects = objects
         self.catalogue = catalogue
         self._loop = asyncio.get_running_loop()

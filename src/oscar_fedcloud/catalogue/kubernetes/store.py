@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from oscar_fedcloud.catalogue.entries import Entry, StoreError
-from oscar_fedcloud.catalogue.kubernetes.follower import Follower
+from oscar_fedcloud.catalogue.entries import Entry, RepositoryError
+from oscar_fedcloud.catalogue.kubernetes.follower import ServiceWatcher
 from oscar_fedcloud.catalogue.kubernetes.names import SELECTOR
-from oscar_fedcloud.catalogue.kubernetes.objects import Objects, Seen
-from oscar_fedcloud.catalogue.kubernetes.records import Record
-from oscar_fedcloud.catalogue.kubernetes.reporter import Reporter
+from oscar_fedcloud.catalogue.kubernetes.objects import ObjectVersion, ServiceObjects
+from oscar_fedcloud.catalogue.kubernetes.records import SecretRecord
+from oscar_fedcloud.catalogue.kubernetes.reporter import StatusWriter
 from oscar_fedcloud.catalogue.kubernetes.status import inputs_of
 from oscar_fedcloud.domain.services import Conflict
 from oscar_fedcloud.domain.stores import Credential
@@ -34,16 +34,16 @@ _START_TRIES = 60  # a second apart: the API server may start together with us
 _HEALTH = 5.0  # s that a look at the API server may take
 
 
-class KubernetesStore:
+class KubernetesRepository:
     """Catalogue store in the ``OscarService`` objects of a namespace; whoever changes them changes the catalogue."""
 
     def __init__(self, client: KubeClient, namespace: str, revisions: int) -> None:
         self.client = client
-        self.objects = Objects(client, namespace, revisions)
-        self._reporter: Reporter | None = None
+        self.objects = ServiceObjects(client, namespace, revisions)
+        self._reporter: StatusWriter | None = None
 
     async def open(self) -> None:
-        """Wait until the API server answers. Raises StoreError when it does not, or does not know our objects."""
+        """Wait until the API server answers. Raises RepositoryError when it does not, or does not know our objects."""
         with _reported("the catalogue in Kubernetes cannot be read"):
             for tries in range(_START_TRIES):
                 try:
@@ -68,8 +68,8 @@ class KubernetesStore:
 
     def tasks(self, changes: Changes) -> Sequence[tuple[str, Work]]:
         """Follow what others do, and write how services stand."""
-        follower = Follower(self.objects, changes)
-        self._reporter = Reporter(self.objects, changes.catalogue)
+        follower = ServiceWatcher(self.objects, changes)
+        self._reporter = StatusWriter(self.objects, changes.catalogue)
         for name in changes.catalogue.entries:
             self._reporter.report(name)
         changes.add_listener(follower)
@@ -94,7 +94,7 @@ class KubernetesStore:
 
     async def _load(self) -> list[Entry]:
         found = {one["metadata"]["name"]: one for one in await self.client.list_objects(self.objects.services)}
-        records = [Record(secret) for secret in await self.client.list_objects(self.objects.secrets, SELECTOR)]
+        records = [SecretRecord(secret) for secret in await self.client.list_objects(self.objects.secrets, SELECTOR)]
         entries = []
         for record in sorted(records, key=lambda record: record.service):
             try:
@@ -104,7 +104,7 @@ class KubernetesStore:
                 log.error("the Secret of a service cannot be used", service=record.service, error=str(error))
         return entries
 
-    def _read(self, record: Record, found: Mapping[str, Any] | None) -> Entry | None:
+    def _read(self, record: SecretRecord, found: Mapping[str, Any] | None) -> Entry | None:
         """The entry of a service. found: its object, if it is still there."""
         name, status = record.service, dict((found or {}).get("status") or {})
         entry = record.current(status.get("revision", 0))
@@ -115,7 +115,7 @@ class KubernetesStore:
             self.objects.statuses[name] = status
             settled = status.get("observedGeneration") == found["metadata"]["generation"]
             if settled and status.get("state") != "invalid":
-                self.objects.seen[name] = Seen.of(found)
+                self.objects.seen[name] = ObjectVersion.of(found)
         return entry
 
     def write(self, entries: Sequence[Entry], removed: Sequence[str]) -> dict[str, Exception]:
@@ -160,7 +160,7 @@ async def _all(work: Mapping[str, Coroutine[Any, Any, None]]) -> dict[str, Excep
             except Conflict as error:
                 failures[name] = error
             except KubeError as error:
-                failures[name] = StoreError(f"service {name} was not written to Kubernetes: {error}")
+                failures[name] = RepositoryError(f"service {name} was not written to Kubernetes: {error}")
 
     await asyncio.gather(*(one(name, request) for name, request in work.items()))
     return failures
@@ -172,4 +172,4 @@ def _reported(what: str) -> Iterator[None]:
     try:
         yield
     except (KubeError, KubeConfigError) as error:
-        raise StoreError(f"{what}: {error}") from error
+        raise RepositoryError(f"{what}: {error}") from error

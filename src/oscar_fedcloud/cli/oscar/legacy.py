@@ -19,7 +19,7 @@ from oscar_fedcloud.cli.oscar.http import Http, segment
 from oscar_fedcloud.cli.oscar.server import Json, Sent, Server
 
 if TYPE_CHECKING:
-    from oscar_fedcloud.cli.oscar.s3 import Store
+    from oscar_fedcloud.cli.oscar.s3 import S3Client
 
 SERVICES = "/system/services"
 MOST = 10_000_000  # objects
@@ -212,11 +212,11 @@ class LegacyServer(Server):
     # buckets
 
     @cached_property
-    def _store(self) -> Store:
-        from oscar_fedcloud.cli.oscar.s3 import Store
+    def _store(self) -> S3Client:
+        from oscar_fedcloud.cli.oscar.s3 import S3Client
 
         found = self.http.json("GET", "/system/config", shape=answers.Config)
-        return Store(found.get("minio_provider") or {})
+        return S3Client(found.get("minio_provider") or {})
 
     def _check_provider(self, provider: str | None) -> None:
         if provider not in (None, "", "minio", "minio.default"):

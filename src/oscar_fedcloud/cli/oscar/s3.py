@@ -21,7 +21,7 @@ _CHUNK = 256 * 1024
 _PART = 16 * 1024 * 1024
 
 
-class Store:
+class S3Client:
     """Buckets and objects. Errors are those of the commands."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from oscar_fedcloud.domain.runs import Completion, OutputPlace
 from oscar_fedcloud.kube import KubeClient, KubeError, KubeUnavailable
 from oscar_fedcloud.launchers.kubernetes import job_results as endings
 from oscar_fedcloud.launchers.kubernetes.rclone_delivery import ToolsProbe
-from oscar_fedcloud.launchers.kubernetes.revision_objects import Revisions
+from oscar_fedcloud.launchers.kubernetes.revision_objects import RevisionObjects
 from oscar_fedcloud.launchers.kubernetes.run_records import Records
 from oscar_fedcloud.launchers.kubernetes.template import (
     EVENT_LABEL,
@@ -41,7 +41,7 @@ class KubernetesLauncher:
         self.config = config
         self.client = client or KubeClient(config.kubeconfig, config.context)
         self.watcher = Watcher(self.client, config, records)
-        self.revisions = Revisions(self.client, config.namespace)
+        self.revisions = RevisionObjects(self.client, config.namespace)
         self.tools = ToolsProbe(self.client, config)
         self._templates: dict[tuple[str, str], tuple[JobSpec, Template]] = {}  # by service and its input's store
 

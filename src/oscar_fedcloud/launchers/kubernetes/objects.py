@@ -62,7 +62,7 @@ class Job(msgspec.Struct, frozen=True):
     status: JobStatus = JobStatus()
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class WaitingReason(msgspec.Struct, frozen=True):
     """Why a container does not run yet."""
 
     reason: str = ""
@@ -81,7 +81,7 @@ class Terminated(msgspec.Struct, frozen=True, rename="camel"):
 class ContainerState(msgspec.Struct, frozen=True):
     """One of these, or nothing while it runs."""
 
-    waiting: Waiting | None = None
+    waiting: WaitingReason | None = None
     terminated: Terminated | None = None
 
 

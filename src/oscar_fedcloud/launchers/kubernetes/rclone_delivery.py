@@ -14,7 +14,7 @@ import structlog
 
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.domain.identity import digest
-from oscar_fedcloud.kube import KubeClient, KubeError, Resource
+from oscar_fedcloud.kube import KubeClient, KubeError, ResourceType
 from oscar_fedcloud.launchers.kubernetes.objects import PREFIX, Job, condition
 from oscar_fedcloud.launchers.kubernetes.template import TOOLS, Tools, security
 
@@ -33,8 +33,8 @@ class ToolsProbe:
         self.config = config
         self.patience = patience
         self.name = f"oscar-tools-{digest(config.tools_image, config.tools_rclone)[:10]}"
-        self.jobs = Resource("batch/v1", "jobs", config.namespace)
-        self.memory = Resource("v1", "configmaps", config.namespace)
+        self.jobs = ResourceType("batch/v1", "jobs", config.namespace)
+        self.memory = ResourceType("v1", "configmaps", config.namespace)
         self._answer: asyncio.Task[Tools] | None = None
 
     async def mode(self) -> Tools:

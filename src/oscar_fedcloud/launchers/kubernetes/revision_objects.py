@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from oscar_fedcloud.kube import KubeClient, KubeError, Resource
+from oscar_fedcloud.kube import KubeClient, KubeError, ResourceType
 from oscar_fedcloud.launchers.kubernetes.objects import Metadata, Named
 from oscar_fedcloud.launchers.kubernetes.template import (
     DOCUMENT_LABEL,
@@ -25,12 +25,12 @@ log = structlog.get_logger(__name__)
 _UNUSED = 3600.0  # s that a revision stays after its last use, so that no Job on its way loses it
 
 
-class Revisions:
+class RevisionObjects:
     """What of it the cluster holds is remembered, so that a Job costs no request for it."""
 
     def __init__(self, client: KubeClient, namespace: str) -> None:
         self.client = client
-        self.resources = (Resource("v1", "configmaps", namespace), Resource("v1", "secrets", namespace))
+        self.resources = (ResourceType("v1", "configmaps", namespace), ResourceType("v1", "secrets", namespace))
         self._used: dict[str, float] = {}  # those that are there for certain -> when a Job last asked for it
         self._latest: dict[str, str] = {}  # service -> the revision of its latest Job
         self._writing = asyncio.Lock()
@@ -50,7 +50,7 @@ class Revisions:
             await self._create(resource, body)
         self._used[template.name] = time.monotonic()
 
-    async def _create(self, resource: Resource, body: Mapping[str, object]) -> None:
+    async def _create(self, resource: ResourceType, body: Mapping[str, object]) -> None:
         try:
             await self.client.create(resource, body)
         except KubeError as error:

@@ -9,8 +9,8 @@ from typing import Protocol
 from oscar_fedcloud.launchers.runner.environment import log_path, outputs_path, record_path
 from oscar_fedcloud.launchers.runner.outputs import LIST_MAX
 from oscar_fedcloud.launchers.runner.result import RESULT_MAX, Result, parse_result
-from oscar_fedcloud.storage.errors import ProviderError
-from oscar_fedcloud.storage.ports import Provider
+from oscar_fedcloud.storage.errors import StoreError
+from oscar_fedcloud.storage.ports import ObjectStore
 
 
 class Records(Protocol):
@@ -29,7 +29,7 @@ class Records(Protocol):
 class StoreRecords:
     """Records in the log bucket of the site's own store."""
 
-    def __init__(self, store: Provider, bucket: str) -> None:
+    def __init__(self, store: ObjectStore, bucket: str) -> None:
         self.store = store
         self.bucket = bucket
 
@@ -44,7 +44,7 @@ class StoreRecords:
     def _read(self, key: str, limit: int) -> bytes:
         """At most ``limit`` + 1 bytes of an object, which the Job may have written."""
         content = b""
-        with contextlib.suppress(ProviderError):
+        with contextlib.suppress(StoreError):
             for chunk in self.store.read(self.bucket, key) or ():
                 content += chunk[: limit + 1 - len(content)]
                 if len(content) > limit:
@@ -52,7 +52,7 @@ class StoreRecords:
         return content
 
     def keep_log(self, job: str, log: bytes) -> None:
-        """See Records. Raises ProviderError."""
+        """See Records. Raises StoreError."""
         self.store.put(self.bucket, log_path(_service(job), job), log)
 
 

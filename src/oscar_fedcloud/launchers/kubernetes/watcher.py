@@ -14,7 +14,7 @@ import structlog
 
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.domain.runs import AttemptState, Completion, OutputPlace
-from oscar_fedcloud.kube import KubeClient, KubeError, Resource, Snapshot, watch
+from oscar_fedcloud.kube import KubeClient, KubeError, ListSnapshot, ResourceType, watch
 from oscar_fedcloud.launchers.kubernetes import job_results as endings
 from oscar_fedcloud.launchers.kubernetes import pod_problems as troubles
 from oscar_fedcloud.launchers.kubernetes.objects import Job, Pod
@@ -49,9 +49,9 @@ class Watcher:
         self.config = config
         self.records = records
         self.picture = Picture(config)
-        self.job_kind = Resource("batch/v1", "jobs", config.namespace)
-        self.pod_kind = Resource("v1", "pods", config.namespace)
-        self.event_kind = Resource("v1", "events", config.namespace)
+        self.job_kind = ResourceType("batch/v1", "jobs", config.namespace)
+        self.pod_kind = ResourceType("v1", "pods", config.namespace)
+        self.event_kind = ResourceType("v1", "events", config.namespace)
         self.synced = asyncio.Event()  # the picture is whole
         self.trouble: dict[str, str] = {}  # what is watched -> why that does not work now
         self._ended: asyncio.Queue[Completion] = asyncio.Queue()
@@ -130,7 +130,7 @@ class Watcher:
             self.client, self.job_kind, Job, SELECTOR, on_trouble=self._trouble("jobs"), lenient=True
         ):
             now = time.monotonic()
-            if isinstance(seen, Snapshot):
+            if isinstance(seen, ListSnapshot):
                 self._listed(self.picture.jobs_listed(seen.items, now))
             else:
                 self.carry_out(self.picture.job_changed(seen.object, seen.type == "DELETED", now))
@@ -140,7 +140,7 @@ class Watcher:
             self.client, self.pod_kind, Pod, SELECTOR, on_trouble=self._trouble("pods"), lenient=True
         ):
             now = time.monotonic()
-            if isinstance(seen, Snapshot):
+            if isinstance(seen, ListSnapshot):
                 self._listed(self.picture.pods_listed(seen.items, now))
             else:
                 self.carry_out(self.picture.pod_changed(seen.object, seen.type == "DELETED", now))

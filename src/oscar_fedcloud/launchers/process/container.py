@@ -48,7 +48,7 @@ def find_engine() -> Engine | str:
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
+class JobContainer:
     """One Job's container. folder: the Job's. scripts: the runner's files. memory: bytes. cpu: cores.
 
     variables: names that it gets. bundles: files of certificates, by the variable that says where they are.

@@ -42,7 +42,7 @@ _KEPT = ("started", "status", "log")  # what an acknowledged Job leaves until it
 _STATUS_MAX, _SPEC_MAX, _PROGRESS_MAX = 64 * 1024, 1024 * 1024, 4096  # bytes
 
 
-class JobFolder:
+class JobDir:
     """One Job's folder in ``root``; job names hold no slash."""
 
     def __init__(self, root: Path, job: str) -> None:

@@ -26,8 +26,8 @@ from oscar_fedcloud.launchers.port import JobSpec, LaunchError, LogPart
 from oscar_fedcloud.launchers.process import limits
 from oscar_fedcloud.launchers.process.container import Engine, find_engine
 from oscar_fedcloud.launchers.process.container_engine import EngineWatch
-from oscar_fedcloud.launchers.process.job_dir import JobFolder, folder_size, remove_tree
-from oscar_fedcloud.launchers.process.process_plan import RUNNER, Machine, plan_job
+from oscar_fedcloud.launchers.process.job_dir import JobDir, folder_size, remove_tree
+from oscar_fedcloud.launchers.process.process_plan import RUNNER, HostCapabilities, plan_job
 
 _SHIM = "import sys; sys.path.append(sys.argv[1]); from launchers.process.shim import main; main(sys.argv[2])"
 _POLL = 0.25  # s between looks at Jobs whose shim is not our child
@@ -78,7 +78,7 @@ class ProcessLauncher:
         """Jobs whose end was recorded, but which an earlier life had no time to acknowledge."""
         for path in self.root.iterdir():
             if path.name not in open_jobs and (path / "spec.json").exists():
-                folder = JobFolder(self.root, path.name)
+                folder = JobDir(self.root, path.name)
                 if not folder.started or folder.completion() is not None:
                     folder.acknowledge()
 
@@ -130,10 +130,10 @@ class ProcessLauncher:
             task.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
 
-    def _folder(self, job: str) -> JobFolder:
+    def _folder(self, job: str) -> JobDir:
         if "/" in job or job.startswith("."):
             raise ValueError(f"{job!r} is no name of a job")
-        return JobFolder(self.root, job)
+        return JobDir(self.root, job)
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -149,12 +149,12 @@ class ProcessLauncher:
         return None if folder.started else _spawn_shim(folder.path)
 
     @cached_property
-    def _machine(self) -> Machine:
+    def _machine(self) -> HostCapabilities:
         rclone = shutil.which(self.config.rclone)
         if rclone is None:
             raise LaunchError(f"rclone is not at {self.config.rclone} (launcher.rclone): install it or give its path")
         cgroup = limits.delegated_cgroup()
-        return Machine(
+        return HostCapabilities(
             rclone=Path(rclone).absolute(),
             cgroup=cgroup,
             shares_cpu=limits.shares_cpu(cgroup),
@@ -172,7 +172,7 @@ class ProcessLauncher:
         if job not in self._watches:
             self._watches[job] = asyncio.create_task(self._until_ended(self._folder(job), shim), name=f"watch {job}")
 
-    async def _until_ended(self, folder: JobFolder, shim: int | None) -> None:
+    async def _until_ended(self, folder: JobDir, shim: int | None) -> None:
         """Wait for the end of a Job and report it: at once for a shim of our own, else by looking now and then."""
         code = await _exit_of(shim) if shim else 0
         orphaned_since: float | None = None
@@ -210,7 +210,7 @@ class ProcessLauncher:
                     yield path.stat().st_mtime, path
 
 
-def _completion(folder: JobFolder, code: int) -> Completion | None:
+def _completion(folder: JobDir, code: int) -> Completion | None:
     if code and folder.path.is_dir() and not folder.started:
         reason = f"the shim failed with exit code {code}: {folder.shim_log()}"
         return Completion(folder.job, AttemptState.LAUNCH_FAILED, reason=reason)

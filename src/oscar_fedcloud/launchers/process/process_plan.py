@@ -10,7 +10,7 @@ from typing import Any
 
 from oscar_fedcloud.config import LauncherConfig
 from oscar_fedcloud.launchers.port import JobSpec, LaunchError
-from oscar_fedcloud.launchers.process.container import Container, Engine, needs_host_network
+from oscar_fedcloud.launchers.process.container import Engine, JobContainer, needs_host_network
 from oscar_fedcloud.storage.rclone import BUNDLE
 
 RUNNER = Path(__file__).parents[1] / "runner" / "runner.sh"
@@ -20,7 +20,7 @@ _CLIENT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "CO
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class HostCapabilities:
     """What this machine offers. rclone: its path. cgroup: a folder in which Jobs get theirs, or ""; shares_cpu: of it.
 
     engine: a container engine, or why there is none. own: the invoker's environment, for the engine's client.
@@ -35,14 +35,16 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ProcessPlan:
     """What the Job's folder holds. ``spec`` is what the shim reads, without a secret."""
 
     spec: Mapping[str, Any]
     environment: Mapping[str, str] = field(repr=False)
 
 
-def plan_job(job: JobSpec, folder: Path, config: LauncherConfig, machine: Machine, grace: float) -> Plan:
+def plan_job(
+    job: JobSpec, folder: Path, config: LauncherConfig, machine: HostCapabilities, grace: float
+) -> ProcessPlan:
     """Decide where and how the Job runs. Raises LaunchError when it cannot, or must not."""
     _check_environment(job)
     common = {
@@ -81,10 +83,10 @@ def _on_host(
     job: JobSpec,
     folder: Path,
     config: LauncherConfig,
-    machine: Machine,
+    machine: HostCapabilities,
     common: Mapping[str, Any],
     limits: Mapping[str, str],
-) -> Plan:
+) -> ProcessPlan:
     environment = {
         "PATH": ":".join(config.path),
         "LANG": "C.UTF-8",
@@ -104,19 +106,19 @@ def _on_host(
         enforced, how = {"watched_memory": job.memory}, "watched"
     cpu = "cgroup weight" if machine.shares_cpu else f"nice {config.nice}"
     limits = {**limits, "memory": how if job.memory else "none", "cpu": cpu}
-    return Plan({**common, **enforced, "limits": limits}, environment)
+    return ProcessPlan({**common, **enforced, "limits": limits}, environment)
 
 
 def _in_container(
     job: JobSpec,
     folder: Path,
-    machine: Machine,
+    machine: HostCapabilities,
     engine: Engine,
     common: Mapping[str, Any],
     limits: Mapping[str, str],
-) -> Plan:
+) -> ProcessPlan:
     given = {**job.env, **job.secrets}
-    container = Container(
+    container = JobContainer(
         job=job.job,
         image=job.image or job.service.image,
         folder=folder,
@@ -136,4 +138,4 @@ def _in_container(
         "nice": 0,
     }
     limits = {**limits, "memory": engine.name, "cpu": engine.name, "isolation": engine.name}
-    return Plan({**common, **commands, "limits": limits}, {**client, **given, **container.inside()})
+    return ProcessPlan({**common, **commands, "limits": limits}, {**client, **given, **container.inside()})

@@ -48,10 +48,10 @@ def main(folder: str) -> None:
         os.write(files.create("reserve"), b"\0" * _RESERVE)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     with open("spec.json", encoding="utf-8") as file:
-        write_status(Job(json.load(file)).run())
+        write_status(ShimJob(json.load(file)).run())
 
 
-class Job:
+class ShimJob:
     """One run of the runner. ``stopped`` is (state, reason) once it was decided to end it."""
 
     def __init__(self, spec: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from oscar_fedcloud.ledger.database.tables import site
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class LedgerIdentity:
     """Attributes:
 
     id: random, made with the database.
@@ -23,17 +23,17 @@ class Identity:
     accepted: bool
 
 
-def get(connection: Connection) -> Identity | None:
+def get(connection: Connection) -> LedgerIdentity | None:
     """The ledger's identity, None while it has none."""
     row = connection.execute(select(site).limit(1)).one_or_none()
-    return None if row is None else Identity(str(row.id), row.accepted is not None)
+    return None if row is None else LedgerIdentity(str(row.id), row.accepted is not None)
 
 
-def make(connection: Connection) -> Identity:
+def make(connection: Connection) -> LedgerIdentity:
     """Give the ledger an identity unless it has one."""
     if (known := get(connection)) is not None:
         return known
-    made = Identity(secrets.token_hex(8), accepted=False)
+    made = LedgerIdentity(secrets.token_hex(8), accepted=False)
     connection.execute(insert(site).values(id=made.id))
     return made
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from oscar_fedcloud.ledger.database.troubles import Trouble, told
+from oscar_fedcloud.ledger.database.troubles import LedgerTrouble, told
 
 CHECK_SECONDS = 5.0  # a ledger that takes longer is looked at in part
 
@@ -27,7 +27,7 @@ def check_file(url: URL, seconds: float = CHECK_SECONDS) -> None:
         return
     problem = _problem(path, seconds)
     if problem:
-        raise told(Trouble.DAMAGED, url, problem)
+        raise told(LedgerTrouble.DAMAGED, url, problem)
 
 
 def _problem(path: Path, seconds: float) -> str:
@@ -64,10 +64,10 @@ def same_file(url: URL) -> Callable[[], None]:
         try:
             found = os.stat(path)
         except OSError:
-            raise told(Trouble.GONE, url) from None
+            raise told(LedgerTrouble.GONE, url) from None
         if not first:
             first.append((found.st_dev, found.st_ino))
         elif first[0] != (found.st_dev, found.st_ino):
-            raise told(Trouble.GONE, url)
+            raise told(LedgerTrouble.GONE, url)
 
     return check

@@ -15,7 +15,7 @@ _LITTLE = 1024 * 1024  # bytes: with less than that free, an error of writing is
 _GO_ON = "what was acknowledged is kept"
 
 
-class Trouble(StrEnum):
+class LedgerTrouble(StrEnum):
     """What keeps a database from work."""
 
     FULL = "full"
@@ -27,35 +27,45 @@ class Trouble(StrEnum):
 
 
 # The low byte of SQLite's result codes, and PostgreSQL's SQLSTATEs.
-_SQLITE = {13: Trouble.FULL, 8: Trouble.READ_ONLY, 10: Trouble.IO, 11: Trouble.DAMAGED, 26: Trouble.DAMAGED}
+_SQLITE = {
+    13: LedgerTrouble.FULL,
+    8: LedgerTrouble.READ_ONLY,
+    10: LedgerTrouble.IO,
+    11: LedgerTrouble.DAMAGED,
+    26: LedgerTrouble.DAMAGED,
+}
 _VAGUE = (10, 14)  # cannot read or write, cannot open: the disk itself tells more
 _SQLSTATE = {
-    "53100": Trouble.FULL,
-    "25006": Trouble.READ_ONLY,
-    "58030": Trouble.IO,
-    "XX001": Trouble.DAMAGED,
-    "XX002": Trouble.DAMAGED,
+    "53100": LedgerTrouble.FULL,
+    "25006": LedgerTrouble.READ_ONLY,
+    "58030": LedgerTrouble.IO,
+    "XX001": LedgerTrouble.DAMAGED,
+    "XX002": LedgerTrouble.DAMAGED,
 }
 _SENTENCES = {
-    Trouble.FULL: "the disk of the ledger {place} is full: {go_on}, and work goes on as soon as there is room",
-    Trouble.READ_ONLY: "the ledger {place} can be read only ({cause}): {go_on}, work goes on once it can be written",
-    Trouble.IO: "the disk of the ledger {place} fails ({cause}): {go_on}; look at the system's log",
-    Trouble.DAMAGED: (
+    LedgerTrouble.FULL: "the disk of the ledger {place} is full: {go_on}, and work goes on as soon as there is room",
+    LedgerTrouble.READ_ONLY: (
+        "the ledger {place} can be read only ({cause}): {go_on}, work goes on once it can be written"
+    ),
+    LedgerTrouble.IO: "the disk of the ledger {place} fails ({cause}): {go_on}; look at the system's log",
+    LedgerTrouble.DAMAGED: (
         "the ledger {place} is damaged ({cause}): stop the invoker and restore a backup; without one, move the file "
         "away and start with --new-ledger, by which everything that is in the inputs counts as processed"
     ),
-    Trouble.GONE: "the ledger {place} was removed or replaced while it was in use: restore it and restart the invoker",
-    Trouble.AWAY: "the ledger's database does not answer or refuses: {cause}",
+    LedgerTrouble.GONE: (
+        "the ledger {place} was removed or replaced while it was in use: restore it and restart the invoker"
+    ),
+    LedgerTrouble.AWAY: "the ledger's database does not answer or refuses: {cause}",
 }
 
 
-def trouble_of(error: Exception, url: URL) -> Trouble:
+def trouble_of(error: Exception, url: URL) -> LedgerTrouble:
     """Return what is behind an error of the driver or of SQLAlchemy."""
     cause = getattr(error, "orig", None) or error
     if (state := getattr(cause, "sqlstate", None)) is not None:
-        return _SQLSTATE.get(str(state), Trouble.AWAY)
+        return _SQLSTATE.get(str(state), LedgerTrouble.AWAY)
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-    found = _SQLITE.get(code, Trouble.AWAY)
+    found = _SQLITE.get(code, LedgerTrouble.AWAY)
     return _of_disk(url) or found if code in _VAGUE else found
 
 
@@ -64,7 +74,7 @@ def unavailable(error: Exception, url: URL) -> LedgerUnavailable:
     return told(trouble_of(error, url), url, cause_of(error))
 
 
-def told(trouble: Trouble, url: URL, cause: str = "") -> LedgerUnavailable:
+def told(trouble: LedgerTrouble, url: URL, cause: str = "") -> LedgerUnavailable:
     """Return the error that says in one sentence what is wrong."""
     sentence = _SENTENCES[trouble].format(place=place_of(url), cause=cause, go_on=_GO_ON)
     return LedgerUnavailable(sentence, trouble.value)
@@ -75,12 +85,12 @@ def place_of(url: URL) -> str:
     return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
 
 
-def _of_disk(url: URL) -> Trouble | None:
+def _of_disk(url: URL) -> LedgerTrouble | None:
     """What the file system of a SQLite file says, None when it seems to be well."""
     try:
         disk = os.statvfs(Path(str(url.database)).parent)
     except OSError:
         return None
     if disk.f_flag & os.ST_RDONLY:
-        return Trouble.READ_ONLY
-    return Trouble.FULL if disk.f_bavail * disk.f_frsize < _LITTLE else None
+        return LedgerTrouble.READ_ONLY
+    return LedgerTrouble.FULL if disk.f_bavail * disk.f_frsize < _LITTLE else None

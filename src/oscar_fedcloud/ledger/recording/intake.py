@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from oscar_fedcloud.domain.events import Recording
 from oscar_fedcloud.ledger.errors import LedgerUnavailable
-from oscar_fedcloud.ledger.recording.recorder import Letter, Named, named
+from oscar_fedcloud.ledger.recording.recorder import DeadLetterRow, IdentifiedRecording, named
 from oscar_fedcloud.ledger.recording.writer import Outcome, Pending, Writer
 
 RECENT = 16_384  # some seconds at full load
@@ -40,7 +40,7 @@ class Intake:
     def record(self, recording: Recording) -> asyncio.Future[bool]:
         """Queue an event; the future tells, once it is on disk, whether it was new."""
         item = named(recording)
-        if isinstance(item, Letter) or not self._recent.holds(item):
+        if isinstance(item, DeadLetterRow) or not self._recent.holds(item):
             return self._submit(item)
         self._memory_hits += 1
         future = asyncio.get_running_loop().create_future()
@@ -49,7 +49,7 @@ class Intake:
 
     def dead_letter(self, source: str, body: bytes, reason: str) -> asyncio.Future[bool]:
         """Queue a dead letter; the future is done once it is on disk."""
-        return self._submit(Letter(source, body, reason))
+        return self._submit(DeadLetterRow(source, body, reason))
 
     def forget(self) -> None:
         """Ask the tables again about every event (from any thread)."""
@@ -59,7 +59,7 @@ class Intake:
         """The writer's counters, and how many duplicates needed no look at the tables."""
         return asdict(self.writer.counters) | {"duplicates_memory": self._memory_hits}
 
-    def _submit(self, item: Named | Letter) -> asyncio.Future[bool]:
+    def _submit(self, item: IdentifiedRecording | DeadLetterRow) -> asyncio.Future[bool]:
         future = asyncio.get_running_loop().create_future()
         self.writer.put(Pending(item, future))
         return future
@@ -70,7 +70,7 @@ class Intake:
         for pending, outcome in settled:
             if not pending.future.done():  # it is when its waiter gave up
                 _resolve(pending.future, outcome)
-            if isinstance(pending.item, Letter) or isinstance(outcome, LedgerUnavailable):
+            if isinstance(pending.item, DeadLetterRow) or isinstance(outcome, LedgerUnavailable):
                 continue
             self._recent.add(pending.item)
             if outcome:
@@ -86,13 +86,13 @@ class _Recent:
         self._young: dict[str, tuple[str, ...]] = {}  # event id -> services
         self._old: dict[str, tuple[str, ...]] = {}
 
-    def holds(self, item: Named) -> bool:
+    def holds(self, item: IdentifiedRecording) -> bool:
         """Whether the event is on disk with all services of this recording."""
         services = self._young.get(item.identity) or self._old.get(item.identity)
         wanted = item.recording.services
         return services is not None and (services == wanted or set(services).issuperset(wanted))
 
-    def add(self, item: Named) -> None:
+    def add(self, item: IdentifiedRecording) -> None:
         """Remember a committed recording."""
         if len(self._young) >= RECENT:
             self._old, self._young = self._young, {}

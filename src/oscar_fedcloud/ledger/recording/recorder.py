@@ -23,7 +23,7 @@ from oscar_fedcloud.ledger.values.rows import PLACE, event_row, row_id, run_row
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterRow:
     """A dead letter to store."""
 
     source: str
@@ -32,14 +32,14 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class IdentifiedRecording:
     """A recording with the identity of its event."""
 
     identity: str
     recording: Recording
 
 
-Item = Named | Letter
+Item = IdentifiedRecording | DeadLetterRow
 
 
 def named(recording: Recording) -> Item:
@@ -47,15 +47,15 @@ def named(recording: Recording) -> Item:
     if len(recording.event.record) > MAX_RECORD:
         return letter_of(recording, ValueError(f"its record is larger than {MAX_RECORD} bytes"))
     try:
-        return Named(event_id(recording.event), recording)
+        return IdentifiedRecording(event_id(recording.event), recording)
     except UnicodeError as error:
         return letter_of(recording, error)
 
 
-def letter_of(recording: Recording, error: Exception) -> Letter:
+def letter_of(recording: Recording, error: Exception) -> DeadLetterRow:
     """A dead letter for an event that cannot be stored."""
     body = json.dumps(asdict(recording), default=_text, skipkeys=True).encode()
-    return Letter(recording.event.provider, body, f"the event cannot be stored: {error}")
+    return DeadLetterRow(recording.event.provider, body, f"the event cannot be stored: {error}")
 
 
 def _text(value: object) -> str:
@@ -99,7 +99,7 @@ class Recorder:
                 with connection.begin_nested():
                     results += self.store(connection, [item])
             except Exception as error:
-                if isinstance(item, Letter) or not is_row_error(error):
+                if isinstance(item, DeadLetterRow) or not is_row_error(error):
                     raise
                 results += self.store(connection, [letter_of(item.recording, error)])
         return results
@@ -110,7 +110,7 @@ class Recorder:
         event_ids: list[str] = []
         seen_ids: list[str] = []
         for item, ids in zip(items, wanted, strict=True):
-            if isinstance(item, Named) and item.recording.services:
+            if isinstance(item, IdentifiedRecording) and item.recording.services:
                 run_ids += ids
                 seen_ids.append(ids[0][:PLACE] + item.identity)
             else:
@@ -142,7 +142,7 @@ class _Rows:
 
     def add(self, item: Item, ids: Sequence[str], known: _Known) -> bool:
         """Add what is new of an item, and note it as known; False if nothing is."""
-        if isinstance(item, Letter):
+        if isinstance(item, DeadLetterRow):
             self.letters.append((text(item.source), item.body, text(item.reason), self.now))
             return True
         fresh = [name for name in ids if (name,) not in known.rows]
@@ -159,7 +159,7 @@ class _Rows:
 
 def _row_ids(item: Item) -> list[str]:
     """The ids of the rows that an item asks for: of its runs, or of the event itself when it has none."""
-    if isinstance(item, Letter):
+    if isinstance(item, DeadLetterRow):
         return []
     services, event = item.recording.services, item.recording.event
     return [run_id(service, event) for service in services] or [row_id(event)]

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, delete, insert
 
 from oscar_fedcloud.ledger.database.connection import WritingConnection
 from oscar_fedcloud.ledger.database.tables import dead_letters
-from oscar_fedcloud.ledger.database.troubles import Trouble
+from oscar_fedcloud.ledger.database.troubles import LedgerTrouble
 from oscar_fedcloud.ledger.errors import BadValue, LedgerError, LedgerUnavailable, cause_of, is_row_error
 from oscar_fedcloud.ledger.recording.recorder import Item, Recorder
 
@@ -154,7 +154,7 @@ class Writer:
             self.counters.failed_batches += 1
             self.counters.failed_events += len(batch)
             self._refused = [pending.item for pending in batch[:_SAMPLE]]
-            kind = error.kind if isinstance(error, LedgerUnavailable) else Trouble.AWAY
+            kind = error.kind if isinstance(error, LedgerUnavailable) else LedgerTrouble.AWAY
             outcomes = [LedgerUnavailable(f"the event could not be stored: {error}", kind) for _ in batch]
         self._deliver(batch, outcomes)
 

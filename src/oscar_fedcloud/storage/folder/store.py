@@ -20,11 +20,11 @@ from minio.error import S3Error
 from oscar_fedcloud.domain.events import StorageEvent
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.storage.errors import BucketMissing, BucketNotEmpty, ProviderError, Refused, StoreFull
+from oscar_fedcloud.storage.errors import BucketMissing, BucketNotEmpty, StoreError, StoreFull, WriteRefused
 from oscar_fedcloud.storage.folder.fingerprints import Fingerprints, path_of
 from oscar_fedcloud.storage.revision import Revision
 from oscar_fedcloud.storage.rows import Row
-from oscar_fedcloud.storage.s3.store import S3Provider
+from oscar_fedcloud.storage.s3.store import S3Store
 
 # Headers of the request that stored an object; the server shows them until somebody else writes to the file.
 _STORED_WITH = frozenset({"x-amz-date", "x-amz-content-sha256"})
@@ -33,7 +33,7 @@ _LITTLE = 1024 * 1024  # bytes: with less than that free, a disk is full
 _CACHED = 1.1  # s after which the server looks at a folder again
 
 
-class FolderProvider(S3Provider):
+class FolderStore(S3Store):
     """A provider for a folder of this machine (``config.root``) behind an S3 server."""
 
     event_source = "minio:s3"
@@ -83,9 +83,9 @@ class FolderProvider(S3Provider):
         """As for any store. Raises StoreFull as well: the server itself only says that something went wrong."""
         try:
             return super().put_file(bucket, key, file, size, depth)
-        except (Refused, BucketMissing):
+        except (WriteRefused, BucketMissing):
             raise
-        except ProviderError as error:
+        except StoreError as error:
             if full := self._full(size):
                 raise StoreFull(f"object {key!r} is not stored in bucket {bucket}: {full}") from error
             raise
@@ -125,9 +125,11 @@ class FolderProvider(S3Provider):
                 Path(self.config.root, bucket, prefix).mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError):
                 at = f"{bucket}/{prefix.rstrip('/')}"
-                raise Refused(f"{at} is a file, but a service reads from the folder of that name; remove it") from None
+                raise WriteRefused(
+                    f"{at} is a file, but a service reads from the folder of that name; remove it"
+                ) from None
             except (OSError, ValueError) as error:
-                raise ProviderError(f"the folder {bucket}/{prefix} cannot be made: {error}") from error
+                raise StoreError(f"the folder {bucket}/{prefix} cannot be made: {error}") from error
         return False
 
     def delete_bucket(self, bucket: str, data: bool) -> None:

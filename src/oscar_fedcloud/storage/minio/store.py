@@ -16,18 +16,18 @@ from oscar_fedcloud.config import Hooks, ProviderConfig
 from oscar_fedcloud.domain.events import StorageEvent, Via
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service
-from oscar_fedcloud.storage.errors import ProviderError
+from oscar_fedcloud.storage.errors import StoreError
 from oscar_fedcloud.storage.minio.rules import merge
 from oscar_fedcloud.storage.revision import Revision, revision_of_row
 from oscar_fedcloud.storage.rows import Row
 from oscar_fedcloud.storage.s3.listing import current_versions, objects, one_object
-from oscar_fedcloud.storage.s3.store import S3Provider
+from oscar_fedcloud.storage.s3.store import S3Store
 from oscar_fedcloud.storage.s3_events import parse_notification
 
 _RULE_ATTEMPTS = 5
 
 
-class MinioProvider(S3Provider):
+class MinioStore(S3Store):
     """A provider for a MinIO server of our own."""
 
     event_source = "minio:s3"
@@ -77,7 +77,7 @@ class MinioProvider(S3Provider):
                     return attempt > 0
                 self._client.set_bucket_notification(bucket, wanted)
                 time.sleep(0.05 * attempt)
-        raise ProviderError(f"storage provider {self.id}: someone else keeps changing the rules of bucket {bucket}")
+        raise StoreError(f"storage provider {self.id}: someone else keeps changing the rules of bucket {bucket}")
 
     def _wanted(self, bucket: str, prefixes: Sequence[str]) -> NotificationConfig | None:
         return merge(self._client.get_bucket_notification(bucket), self._arns, prefixes)
@@ -90,7 +90,7 @@ class MinioProvider(S3Provider):
         hooks = self.config.hooks or Hooks()
         by_name = {arn.split(":")[-2]: arn for arn in json.loads(self._admin.info()).get("sqsARN") or []}
         if missing := [name for name in (hooks.fast, hooks.durable) if name not in by_name]:
-            raise ProviderError(f"storage provider {self.id} has no webhook target named {', '.join(missing)}")
+            raise StoreError(f"storage provider {self.id} has no webhook target named {', '.join(missing)}")
         return (by_name[hooks.fast], by_name[hooks.durable])
 
     # -- keys ------------------------------------------------------------------------------------------------------

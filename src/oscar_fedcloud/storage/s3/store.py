@@ -32,9 +32,9 @@ from oscar_fedcloud.storage.errors import (
     BadAnswer,
     BucketMissing,
     BucketNotEmpty,
-    ProviderError,
-    Refused,
+    StoreError,
     UnusableRows,
+    WriteRefused,
 )
 from oscar_fedcloud.storage.object_keys import DEPTH_HEADER, depth_of, stageable, unstorable
 from oscar_fedcloud.storage.rclone import remote_environment
@@ -61,7 +61,7 @@ _TOLD = 10  # objects that could not be deleted and are named
 _SHOWN = 500  # characters of what a store says that are told on
 
 
-class S3Provider:
+class S3Store:
     """A provider for S3 without notifications. Thread-safe; every method blocks, with time limits on each request."""
 
     event_source = "aws:s3"
@@ -166,12 +166,12 @@ class S3Provider:
     def put_file(self, bucket: str, key: str, file: BinaryIO, size: int, depth: int = 0) -> StorageEvent:
         """Store ``size`` bytes of the file as an object. Raises BucketMissing, Refused."""
         if reason := self.unstorable(bucket, key):
-            raise Refused(f"storage provider {self.id} cannot hold the object {key!r}: {reason}")
+            raise WriteRefused(f"storage provider {self.id} cannot hold the object {key!r}: {reason}")
         with self._asking("store an object in", bucket):
             metadata: dict[str, Any] = {DEPTH_HEADER: str(depth)}
             self._client.put_object(bucket, key, file, size, metadata=metadata, part_size=_PART)
         if (event := self.stat(bucket, key)) is None:
-            raise ProviderError(f"storage provider {self.id}: the object just stored in bucket {bucket} is gone")
+            raise StoreError(f"storage provider {self.id}: the object just stored in bucket {bucket} is gone")
         return event
 
     def unstorable(self, bucket: str, key: str) -> str:
@@ -312,11 +312,11 @@ class S3Provider:
         if self.config.shared_key or not self.config.access_key:
             return Credential(self.config.access_key, self.config.secret_key)
         if reason := self.key_problem():
-            raise ProviderError(reason)
+            raise StoreError(reason)
         return self._issued(service, known)
 
     def key_problem(self) -> str:
-        """Return why Jobs can have no key of their own here although they must, or "". Raises ProviderError."""
+        """Return why Jobs can have no key of their own here although they must, or "". Raises StoreError."""
         if self.config.shared_key or self._issues or not self.config.access_key:
             return ""
         with self._asking("make keys"):
@@ -360,7 +360,7 @@ class S3Provider:
                     self._probe.bucket_exists(self.log_bucket)
                 else:
                     self._probe.list_buckets()
-        except ProviderError as error:
+        except StoreError as error:
             return {"ok": False, "detail": str(error)}
         return {"ok": True, "detail": ""}
 
@@ -368,24 +368,28 @@ class S3Provider:
     def _asking(self, what: str, bucket: str = "") -> Iterator[None]:
         """Gives what goes wrong the names of the provider and the bucket.
 
-        Whatever the client library raises becomes a ProviderError here: its parsers of answers know no other boundary.
+        Whatever the client library raises becomes a StoreError here: its parsers of answers know no other boundary.
         """
         try:
             yield
-        except ProviderError:
+        except StoreError:
             raise
         except S3Error as error:
             if error.code == "NoSuchBucket":
                 raise BucketMissing(f"bucket {bucket} does not exist at storage provider {self.id}") from error
             if error.code in _NAMES:
-                raise Refused(f"storage provider {self.id} refuses to {what} bucket {bucket}: {error.code}") from error
+                raise WriteRefused(
+                    f"storage provider {self.id} refuses to {what} bucket {bucket}: {error.code}"
+                ) from error
             why = f"{str(error.code)[:_SHOWN]}: {str(error.message)[:_SHOWN]}"
-            kind = ProviderError if error.response.status >= 500 else BadAnswer
+            kind = StoreError if error.response.status >= 500 else BadAnswer
             raise kind(self._failed(what, bucket, why)) from error
         except UnicodeEncodeError as error:
-            raise Refused(f"storage provider {self.id} cannot {what} bucket {bucket}: a name is not UTF-8") from error
+            raise WriteRefused(
+                f"storage provider {self.id} cannot {what} bucket {bucket}: a name is not UTF-8"
+            ) from error
         except (MinioException, MinioAdminException, HTTPError, OSError) as error:
-            raise ProviderError(self._failed(what, bucket, str(error)[:_SHOWN])) from error
+            raise StoreError(self._failed(what, bucket, str(error)[:_SHOWN])) from error
         except Exception as error:
             why = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
             raise BadAnswer(self._failed(what, bucket, why[:_SHOWN])) from error

@@ -15,7 +15,7 @@ from oscar_fedcloud.cli.oscar.app import App, colours, confirmed, formatted, not
 from oscar_fedcloud.cli.oscar.errors import CommandError, TimedOut, WrongUse
 
 if TYPE_CHECKING:
-    from oscar_fedcloud.cli.checking import Verdict
+    from oscar_fedcloud.cli.checking import CheckResult
 
 READY = 60.0  # s
 
@@ -74,13 +74,13 @@ def delete_command(app: App, names: Sequence[str], data: str, dry_run: bool, yes
     return 0
 
 
-def read(files: Sequence[Path]) -> list[Verdict]:
+def read(files: Sequence[Path]) -> list[CheckResult]:
     """Return what there is to say of FDL files, none of which has a problem. Raises WrongUse with all that is wrong."""
     from oscar_fedcloud.cli import checking
 
     try:
         verdicts = [verdict for file in files for verdict in checking.check_all(file, any_store=True)]
-    except checking.CommandError as error:
+    except checking.CheckError as error:
         raise WrongUse(str(error)) from error
     for verdict in verdicts:
         for warning in verdict.warnings:
@@ -90,7 +90,7 @@ def read(files: Sequence[Path]) -> list[Verdict]:
     return verdicts
 
 
-def _placed(error: CommandError, verdicts: Sequence[Verdict]) -> CommandError:
+def _placed(error: CommandError, verdicts: Sequence[CheckResult]) -> CommandError:
     """What the server refused, with its places in the files."""
     from oscar_fedcloud.cli.checking import with_answer
     from oscar_fedcloud.cli.oscar.http import Refused

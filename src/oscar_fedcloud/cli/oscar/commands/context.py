@@ -125,13 +125,13 @@ def _absolute(path: Path | None) -> str:
 
 def _standalone(folder: str, endpoint: str | None) -> tuple[str, str, Path]:
     """Return address, user and password file of a server on this machine. Raises WrongUse."""
-    from oscar_fedcloud.standalone.data_dir import Profile, ProfileError, default_folder
+    from oscar_fedcloud.standalone.data_dir import DataDir, ProfileError, default_folder
     from oscar_fedcloud.standalone.status import describe
 
     if endpoint:
         raise WrongUse("--standalone knows the address: leave ENDPOINT out")
     try:
-        facts = describe(Profile(Path(folder) if folder else default_folder()))
+        facts = describe(DataDir(Path(folder) if folder else default_folder()))
     except ProfileError as error:
         raise WrongUse(str(error)) from error
     if "endpoint" not in facts:
