@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts.ansible_run import Ansible, Run
+from parts.ansible_run import VERSIONS, Ansible, Run
 
 SYSTEMCTL = """#!/bin/sh
 echo "$@" >> {log}
@@ -30,7 +30,7 @@ class Host:
     """A folder with a daemon's versions, settings and state; its service is ready where the version is called good."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port = folder, port
+        self.folder, self.port, self.version = folder, port, "newest"
         self.log = folder / "systemctl.log"
         (folder / "bin").mkdir()
         for name, text in (
@@ -77,7 +77,7 @@ class Host:
     def play(self, entry: str, *options: str, **given: Any) -> Run:
         """Run an entry point of the role."""
         path = f"{self.folder}/bin:{{{{ lookup('ansible.builtin.env', 'PATH') }}}}"
-        return Ansible("newest", self.folder / "ansible").play(
+        return Ansible(self.version, self.folder / "ansible").play(
             [{"ansible.builtin.include_role": {"name": "fedcloud.oscar.daemon", "tasks_from": entry}, "vars": given}],
             *options,
             environment={"PATH": path},
@@ -120,7 +120,9 @@ def test_a_service_is_restarted_when_what_it_reads_has_changed(host: Host) -> No
     assert "restart" in host.actions()
 
 
-def test_the_previous_version_comes_back_when_the_new_one_is_not_ready(host: Host) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_previous_version_comes_back_when_the_new_one_is_not_ready(host: Host, version: str) -> None:
+    host.version = version
     host.install("good-1", "a: 1\n")
     assert (run := host.activate()).code == 0, run.output
     host.install("bad-2", "a: 2\n")
