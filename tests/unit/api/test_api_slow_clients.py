@@ -49,8 +49,11 @@ class Server:
         await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     async def healthy(self) -> bool:
+        """Ask until there is an answer: a machine that stalls for longer than the patience cuts this request, too."""
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", verify=False) as client:
-            return (await client.get("/health")).text == "Ok"
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    return (await client.get("/health")).text == "Ok"
 
     async def without_connections(self) -> None:
         while self.server.server_state.connections:  # noqa: ASYNC110  uvicorn tells of nothing
