@@ -145,14 +145,13 @@ async def test_a_burst_is_one_batch_for_each_pool(
     controller = await make_controller(config, client)
     cloud = MemoryCloud([])
     controller.context.clouds = {"here": cloud}
-    working = asyncio.create_task(controller.run())
+    controller.start()
     try:
         await asyncio.to_thread(eventually, lambda: len(cloud.vms) >= 13 and not controller.context.busy, 60)
         await asyncio.to_thread(eventually, lambda: pods <= told(cluster, "TriggeredScaleUp"), 60)
         await asyncio.sleep(1)  # in which more would come
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        await controller.stop()
         await client.close()
     assert sorted(len(batch) for batch in cloud.batches) == [3, 10]
     assert set(cluster.machines()) == set(cloud.names())

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from oscar_fedcloud.autoscaler.cluster.observe import Observer
 from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Pool, SchedulingGroup
 from oscar_fedcloud.autoscaler.planning.decide import decide
 from oscar_fedcloud.kube import KubeClient
+from oscar_fedcloud.runtime.tasks import Tasks
 
 PODS, JOBS = "/api/v1/namespaces/default/pods", "/apis/batch/v1/namespaces/default/jobs"
 POOL = Pool("small", "cloud", {}, {"cpu": 4000, "memory": 2**34, "pods": 110})
@@ -53,12 +53,12 @@ class FixedBacklog:
 async def observer(kube: KubeServer, http: httpx.Client) -> AsyncIterator[Observer]:
     client = KubeClient(str(kube.folder / "admin.conf"))
     made = Observer(client, invoker=FixedBacklog())
-    task = asyncio.create_task(made.run())
+    tasks = Tasks()
+    for name, work in made.works():
+        tasks.start(name, work)
     await until(lambda: made.ready)
     yield made
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    await tasks.close()
     await client.close()
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import time
@@ -28,6 +27,7 @@ from oscar_fedcloud.autoscaler.reporting.history import History
 from oscar_fedcloud.autoscaler.reporting.metrics import Figures
 from oscar_fedcloud.config import ConfigError
 from oscar_fedcloud.kube import KubeClient, KubeUnavailable
+from oscar_fedcloud.runtime.tasks import Tasks
 
 _FIRST_LOOK = 30.0  # s until all lists of the cluster must be read
 
@@ -97,14 +97,14 @@ async def look(config: AutoscalerConfig) -> Inspection:
         machines, health = MachineStore(client), PoolHealthStore(client, config.namespace)
         await machines.load()
         await health.load()
-        watching = asyncio.create_task(observer.run())
+        tasks = Tasks()
+        for name, work in observer.works():
+            tasks.start(name, work)
         try:
             await _until_ready(observer)
             snapshot = observer.snapshot(time.time(), machines=machines.views(), health=health.views())
         finally:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+            await tasks.close()
         return Inspection(snapshot, config.model_pools(), config.rules())
     finally:
         await client.close()
@@ -116,4 +116,6 @@ async def _until_ready(observer: Observer) -> None:
             while not observer.ready:  # noqa: ASYNC110  read once, by a command
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
-        raise KubeUnavailable(0, "NoAnswer", f"the cluster could not be read in {_FIRST_LOOK:g} s") from error
+        why = "; ".join(f"{what}: {trouble}" for what, trouble in observer.troubles.items())
+        text = f"the cluster could not be read in {_FIRST_LOOK:g} s{': ' if why else ''}{why}"
+        raise KubeUnavailable(0, "NoAnswer", text) from error

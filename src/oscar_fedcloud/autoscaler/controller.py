@@ -12,6 +12,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,14 @@ import structlog
 
 from oscar_fedcloud.autoscaler.machines import reconcile_clouds as sync
 from oscar_fedcloud.autoscaler.machines.context import ActionContext
+from oscar_fedcloud.autoscaler.machines.events import POSTERS
 from oscar_fedcloud.autoscaler.machines.executor import Actor
 from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Decision, Pool
 from oscar_fedcloud.autoscaler.planning.decide import decide
 from oscar_fedcloud.autoscaler.planning.recording import record
 from oscar_fedcloud.autoscaler.reporting.sampler import Sampler
 from oscar_fedcloud.kube import KubeError
+from oscar_fedcloud.runtime.tasks import Tasks, Work, bounded
 
 if TYPE_CHECKING:
     from oscar_fedcloud.autoscaler.cluster.lease import Lease
@@ -36,6 +39,7 @@ _WINDOWS = 4  # how many batching windows a decision waits while changes come al
 _REST, _LONGEST_REST = 40.0, 0.5  # a decision is followed by a rest of so many times what it took, at most s
 _FLUSH = 30.0  # s between writes of the history
 _PATIENCE = 5.0  # s that actions get to end when we stop
+_STEP = 10.0  # s that each other step of a stop may take
 
 
 class Controller:
@@ -66,25 +70,39 @@ class Controller:
         self._loaded = False
         self._noticed = 0.0  # when the first of the changes in hand was noticed
         self._syncs: dict[str, sync.CloudSync] = {}
+        self.tasks = Tasks()
+        context.figures.show_tasks(self.tasks)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Work until cancelled."""
+    def start(self) -> None:
+        """Begin all tasks."""
+        works: list[tuple[str, Work]] = [
+            *self.observer.works(),
+            *((f"events {number}", self.context.events.run) for number in range(POSTERS)),
+            ("decide", self._decide_for_ever),
+            ("compare", self._compare_for_ever),
+            ("history", self._keep_history),
+        ]
+        if self.lease:
+            works.append(("lease", partial(self._hold, self.lease)))
+        for name, work in works:
+            self.tasks.start(name, work)
+
+    async def stop(self) -> None:
+        """End all tasks, then actions; only then give the lease back. Each step is bounded in time."""
+        await self.tasks.close(_STEP)
+        await bounded("actions", self.actor.stop(_PATIENCE), 2 * _PATIENCE)
+        if self.lease:
+            await bounded("lease", self.lease.release(), _STEP)
+        await bounded("history", self._flush(), _STEP)
+
+    async def _hold(self, lease: Lease) -> None:
+        """Take part in the election. Should that fail, what we know of machines is read again at the next lead."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.observer.run(), name="observe")
-                group.create_task(self.context.events.run(), name="events")
-                group.create_task(self._decide_for_ever(), name="decide")
-                group.create_task(self._compare_for_ever(), name="compare")
-                group.create_task(self._keep_history(), name="history")
-                if self.lease:
-                    group.create_task(self.lease.run(), name="lease")
+            await lease.run()
         finally:
-            await self.actor.stop(_PATIENCE)
-            if self.lease:
-                await self.lease.release()
-            await self._flush()
+            self._loaded = False
 
     @property
     def leads(self) -> bool:

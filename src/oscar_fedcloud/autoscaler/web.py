@@ -53,9 +53,9 @@ class Web:
         return PlainTextResponse("ok")
 
     async def readyz(self, request: Request) -> Response:
-        """Each part by name; 503 when the cluster is not watched. A cloud that is away is shown, and others serve."""
+        """Each part by name; 503 when the cluster is not watched or a task fails. Clouds that are away are shown."""
         parts = standing(self.controller)
-        ready = bool(parts["cluster"]["ok"])
+        ready = bool(parts["cluster"]["ok"] and parts["tasks"]["ok"])
         return JSONResponse({"ready": ready, "parts": parts}, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
@@ -101,6 +101,7 @@ def standing(controller: Controller) -> dict[str, dict[str, Any]]:
     parts: dict[str, dict[str, Any]] = {
         "cluster": {"ok": observer.ready and not troubles, "detail": troubles or "watched"},
         "lead": {"ok": True, "detail": "leading" if controller.leads else "another one leads, or none yet"},
+        "tasks": controller.tasks.health(),
     }
     for name in context.clouds:
         away = name in context.away

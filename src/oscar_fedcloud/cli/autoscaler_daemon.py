@@ -31,18 +31,19 @@ _ALIVE = 10.0  # s between words to the service manager's watchdog
 
 
 async def serve(config: AutoscalerConfig, path: Path, *, dry_run: bool, record_to: Path | None) -> int:
-    """Serve until a signal comes (0), or the autoscaler fails (1). Raises ConfigError, CloudError, OSError."""
+    """Serve until a signal comes; the exit code is 0. Raises ConfigError, CloudError, OSError."""
     client = KubeClient(config.kubeconfig)
     controller = await make_controller(config, client, dry_run=dry_run, record_to=record_to, tick=Heartbeat())
     try:
         await controller.context.open_clouds()
         async with _serving_cluster_autoscaler(controller):
-            return await _serve(controller, path)
+            await _serve(controller, path)
     finally:
         await controller.context.close_clouds()
         if controller.lease:
             await controller.lease.client.close()
         await client.close()
+    return 0
 
 
 @contextlib.asynccontextmanager
@@ -61,27 +62,21 @@ async def _serving_cluster_autoscaler(controller: Controller) -> AsyncIterator[N
         await server.stop(5)
 
 
-async def _serve(controller: Controller, path: Path) -> int:
+async def _serve(controller: Controller, path: Path) -> None:
     config = controller.context.config
     listener = socket.create_server((config.host, config.port), family=address_family(config.host))
     server = AutoscalerServer(
         uvicorn.Config(create_app(controller), lifespan="off", access_log=False, log_config=None, loop="none")
     )
-    work = asyncio.create_task(controller.run(), name="controller")
-    work.add_done_callback(lambda _: server.end())
     _listen_to_signals(controller, server, path)
-    notify_ready()
-    log.info("started", listen=config.listen, version=__version__, dry_run=controller.dry_run)
-    await server.serve(sockets=[listener])
-    notify_systemd("STOPPING=1")
-    failed = work.done()
-    work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        try:
-            await work
-        except Exception:
-            log.exception("the autoscaler failed")
-    return 1 if failed else 0
+    controller.start()
+    try:
+        notify_ready()
+        log.info("started", listen=config.listen, version=__version__, dry_run=controller.dry_run)
+        await server.serve(sockets=[listener])
+    finally:
+        notify_systemd("STOPPING=1")
+        await controller.stop()
 
 
 class AutoscalerServer(uvicorn.Server):

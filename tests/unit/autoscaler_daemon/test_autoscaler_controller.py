@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,13 @@ import msgspec
 import pytest
 import yaml
 from parts.kube_memory import KubeMemory
-from parts.memory_cloud import NOW, Bench
+from parts.memory_cloud import Bench
+from parts.painted_cluster import PaintedCluster
 
 from oscar_fedcloud.autoscaler.controller import Controller
 from oscar_fedcloud.autoscaler.machines.events import Event, EventPoster
 from oscar_fedcloud.autoscaler.model import (
-    ClusterSnapshot,
     Decision,
-    Demand,
-    MachineView,
-    NodeView,
-    PoolHealth,
     Refusal,
     SchedulingGroup,
 )
@@ -32,68 +27,29 @@ from oscar_fedcloud.autoscaler.web import create_app
 from oscar_fedcloud.kube import ResourceType
 
 
-class Watched:
-    """In place of the observer: a picture that the test paints."""
-
-    def __init__(self) -> None:
-        self.changed = asyncio.Event()
-        self.ready = True
-        self.troubles: dict[str, str] = {}
-        self.demand: tuple[Demand, ...] = ()
-        self.nodes: dict[str, NodeView] = {}
-        self.waits: dict[str, float] = {}
-
-    def snapshot(
-        self,
-        now: float,
-        *,
-        machines: Mapping[str, MachineView],
-        health: Mapping[str, PoolHealth],
-        clouds_away: frozenset[str] = frozenset(),
-    ) -> ClusterSnapshot:
-        return ClusterSnapshot(now, self.demand, dict(self.nodes), machines, health, clouds_away=clouds_away)
-
-    def usage(self) -> dict[str, dict[str, int]]:
-        return {}
-
-    def pod(self, key: str) -> None:
-        return None
-
-    async def run(self) -> None:
-        await asyncio.Event().wait()
-
-    def wait_for(self, count: int) -> None:
-        """So many Pods of one processor wait."""
-        pods = tuple(f"team/pod-{number}" for number in range(count))
-        self.demand = (Demand(SchedulingGroup((("cpu", 1000),)), count, pods),)
-        self.waits = dict.fromkeys(pods, NOW)
-        self.changed.set()
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
 @pytest.fixture
-def watched() -> Watched:
-    return Watched()
+def watched() -> PaintedCluster:
+    return PaintedCluster()
 
 
-def controller_of(bench: Bench, watched: Watched, **options: Any) -> Controller:
+def controller_of(bench: Bench, watched: PaintedCluster, **options: Any) -> Controller:
     observer: Any = watched
     bench.context.wake = watched.changed.set
     return Controller(bench.context, observer, None, **options)
 
 
 async def run_for(controller: Controller, seconds: float) -> None:
-    working = asyncio.create_task(controller.run())
+    controller.start()
     await asyncio.sleep(seconds)
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    await controller.stop()
 
 
-async def test_what_waits_is_asked_for_once(bench: Bench, watched: Watched) -> None:
+async def test_what_waits_is_asked_for_once(bench: Bench, watched: PaintedCluster) -> None:
     controller = controller_of(bench, watched)
     watched.wait_for(7)
     await run_for(controller, 0.5)
@@ -101,7 +57,7 @@ async def test_what_waits_is_asked_for_once(bench: Bench, watched: Watched) -> N
     assert bench.context.figures.registry.get_sample_value("oscar_autoscaler_reaction_seconds_count") == 1
 
 
-async def test_whoever_does_not_lead_decides_nothing(bench: Bench, watched: Watched) -> None:
+async def test_whoever_does_not_lead_decides_nothing(bench: Bench, watched: PaintedCluster) -> None:
     bench.leading = False
     watched.wait_for(7)
     await run_for(controller_of(bench, watched), 0.3)
@@ -109,7 +65,9 @@ async def test_whoever_does_not_lead_decides_nothing(bench: Bench, watched: Watc
     assert bench.context.figures.registry.get_sample_value("oscar_autoscaler_leading") == 0
 
 
-async def test_a_new_leader_reads_first_what_is_written_down(bench: Bench, watched: Watched, tmp_path: Path) -> None:
+async def test_a_new_leader_reads_first_what_is_written_down(
+    bench: Bench, watched: PaintedCluster, tmp_path: Path
+) -> None:
     await bench.machine("oscar-small-bbbbb", "starting", node=False)
     bench.context.machines.forget("oscar-small-bbbbb")
     watched.wait_for(2)
@@ -117,14 +75,14 @@ async def test_a_new_leader_reads_first_what_is_written_down(bench: Bench, watch
     assert bench.cloud.batches == []  # the machine on its way is enough
 
 
-async def test_nothing_is_decided_before_everything_was_read(bench: Bench, watched: Watched) -> None:
+async def test_nothing_is_decided_before_everything_was_read(bench: Bench, watched: PaintedCluster) -> None:
     watched.ready = False
     watched.wait_for(7)
     await run_for(controller_of(bench, watched), 0.3)
     assert bench.journal == []
 
 
-async def test_a_dry_run_changes_nothing(bench: Bench, watched: Watched, tmp_path: Path) -> None:
+async def test_a_dry_run_changes_nothing(bench: Bench, watched: PaintedCluster, tmp_path: Path) -> None:
     recorded = tmp_path / "record"
     controller = controller_of(bench, watched, dry_run=True, record_to=recorded)
     watched.wait_for(7)
@@ -134,21 +92,20 @@ async def test_a_dry_run_changes_nothing(bench: Bench, watched: Watched, tmp_pat
     assert recorded.read_bytes().count(b"\n") >= 1
 
 
-async def test_changes_that_come_together_are_decided_together(bench: Bench, watched: Watched) -> None:
+async def test_changes_that_come_together_are_decided_together(bench: Bench, watched: PaintedCluster) -> None:
     bench.context.config = msgspec.structs.replace(bench.context.config, batch_window=0.1)
     controller = controller_of(bench, watched)
-    working = asyncio.create_task(controller.run())
+    controller.start()
     await asyncio.sleep(0.3)
     for count in (2, 4, 6):
         watched.wait_for(count)
         await asyncio.sleep(0.04)
     await asyncio.sleep(0.5)
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    await controller.stop()
     assert [len(batch) for batch in bench.cloud.batches] == [3]
 
 
-async def test_pods_are_told_why_they_get_no_machine(bench: Bench, watched: Watched) -> None:
+async def test_pods_are_told_why_they_get_no_machine(bench: Bench, watched: PaintedCluster) -> None:
     pod = {"metadata": {"name": "big", "namespace": "team", "uid": "u-1"}}
     bench.kube.put(ResourceType("v1", "pods", "team"), pod)
     controller = controller_of(bench, watched)
@@ -204,8 +161,10 @@ async def test_a_reload_leaves_clouds_alone_that_did_not_change(bench: Bench, tm
     assert bench.context.config.pools[0].max == 42
 
 
-async def test_what_is_served(bench: Bench, watched: Watched) -> None:
-    transport = httpx.ASGITransport(create_app(controller_of(bench, watched)))
+async def test_what_is_served(bench: Bench, watched: PaintedCluster) -> None:
+    controller = controller_of(bench, watched)
+    controller.start()
+    transport = httpx.ASGITransport(create_app(controller))
     async with httpx.AsyncClient(transport=transport, base_url="http://autoscaler.example") as client:
         assert (await client.get("/livez")).text == "ok"
         assert (await client.get("/readyz")).json()["ready"] is True
@@ -219,3 +178,4 @@ async def test_what_is_served(bench: Bench, watched: Watched) -> None:
         assert (await client.get("/explain")).status_code == 400
         assert (await client.get("/explain?what=team/nobody")).status_code == 404
         assert (await client.get("/machines")).json() == []
+    await controller.stop()

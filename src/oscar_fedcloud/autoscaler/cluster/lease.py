@@ -8,6 +8,7 @@ its duration as we have seen it. The holder stops acting well before others may 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import structlog
 
 from oscar_fedcloud.autoscaler.names import MANAGER
 from oscar_fedcloud.kube import KubeClient, KubeError, ResourceType
+from oscar_fedcloud.runtime.waiting import is_cancelled
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +26,7 @@ _MOST_TRANSITIONS = 2**31 - 1  # what the API takes; a lease may be edited by ha
 
 
 class Lease:
-    """Our share in the election. on_change: called with whether we lead, each time that changes.
+    """Our share in the election.
 
     identity: the same after a restart on the same machine, so that a restart need not wait for the lease to run out;
     two processes of one identity must be kept apart by a lock file. duration: seconds. clock: monotonic seconds.
@@ -43,9 +45,8 @@ class Lease:
         self.identity = identity
         self.duration = duration
         self.clock = clock
-        self.changed = asyncio.Event()
         self._resource = ResourceType("coordination.k8s.io/v1", "leases", namespace)
-        self._renewed = -duration  # when our last renewal was sent that succeeded
+        self._renewed = -math.inf  # when our last renewal was sent that succeeded
         self._seen: tuple[str, float] = ("", 0.0)  # version of another's lease, and since when we have seen it
         self._led = False
 
@@ -55,10 +56,16 @@ class Lease:
         return self.clock() - self._renewed < self.duration * 2 / 3
 
     async def run(self) -> None:
-        """Take part for ever."""
-        while True:
-            await self.attempt()
-            await asyncio.sleep(self.duration / 5)
+        """Take part until cancelled. An unexpected failure costs the lead: it must be taken again by a new attempt."""
+        try:
+            while True:
+                await self.attempt()
+                await asyncio.sleep(self.duration / 5)
+        except BaseException as error:
+            if not is_cancelled(error):
+                self._renewed = -math.inf
+                self._note_lead()
+            raise
 
     async def attempt(self) -> None:
         """Take or renew the lease if we may."""
@@ -69,10 +76,12 @@ class Lease:
                     self._renewed = sent
         except (KubeError, TimeoutError) as error:
             log.warning("lease not renewed", error=str(error) or "no answer in time")
+        self._note_lead()
+
+    def _note_lead(self) -> None:
         if self.held != self._led:
             self._led = self.held
             log.info("leading" if self._led else "not leading", identity=self.identity)
-            self.changed.set()
 
     async def _take(self) -> bool:
         try:
@@ -120,7 +129,7 @@ class Lease:
         """Give the lease back, so that another need not wait. Errors do not matter: it runs out by itself."""
         if not self.held:
             return
-        self._renewed = -self.duration
+        self._renewed = -math.inf
         try:
             found = await self.client.get(self._resource, MANAGER)
             spec = found.get("spec") or {}

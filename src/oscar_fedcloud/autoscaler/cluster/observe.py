@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,6 +20,8 @@ from oscar_fedcloud.autoscaler.model import ClusterSnapshot as DecisionSnapshot
 from oscar_fedcloud.autoscaler.model import MachineView, NodeView, PoolHealth
 from oscar_fedcloud.autoscaler.names import NODES, PODS
 from oscar_fedcloud.kube import KubeClient, ListSnapshot, ResourceType, watch
+from oscar_fedcloud.runtime.tasks import Work
+from oscar_fedcloud.runtime.waiting import in_words, is_cancelled
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +34,7 @@ _ASK, _ASK_AWAY = 1.0, 10.0  # s between questions to the invoker, while it answ
 
 
 class Observer:
-    """Watches nodes, Pods, Jobs and DaemonSets, and asks the invoker. ``run`` it as a task of the event loop."""
+    """Watches nodes, Pods, Jobs and DaemonSets, and asks the invoker, by the tasks that ``works`` names."""
 
     def __init__(
         self, client: KubeClient, *, invoker: InvokerBacklog | None = None, clock: Callable[[], float] = time.time
@@ -88,22 +91,31 @@ class Observer:
         """Node -> service -> millicores that its Pods ask for; "" = Pods of no service."""
         return self.state.usage()
 
-    async def run(self) -> None:
-        """Keep the picture up to date for ever."""
-        work: list[Coroutine[Any, Any, None]] = [
-            self._watch(NODES, Node, self.state.node),
-            self._watch(PODS, Pod, self.state.pod, _ALIVE),
-            self._watch(_JOBS, Job, self.state.job),
-            self._watch(_DAEMON_SETS, DaemonSet, self.state.daemon_set),
+    def works(self) -> list[tuple[str, Work]]:
+        """Return the tasks that keep the picture up to date, by name; each runs until it is cancelled."""
+        works: list[tuple[str, Work]] = [
+            ("watch nodes", partial(self._watch, NODES, Node, self.state.node)),
+            ("watch pods", partial(self._watch, PODS, Pod, self.state.pod, _ALIVE)),
+            ("watch jobs", partial(self._watch, _JOBS, Job, self.state.job)),
+            ("watch daemonsets", partial(self._watch, _DAEMON_SETS, DaemonSet, self.state.daemon_set)),
         ]
         if self.invoker is not None:
-            work.append(self._ask(self.invoker))
-        async with asyncio.TaskGroup() as group:
-            for each in work:
-                group.create_task(each)
+            works.append(("backlog", partial(self._ask, self.invoker)))
+        return works
 
     async def _watch(
         self, resource: ResourceType, kind: type[Any], take: Callable[[ChangeType, Any], None], fields: str = ""
+    ) -> None:
+        """Follow one collection. An unexpected failure makes its picture doubtful until it is listed again."""
+        try:
+            await self._follow(resource, kind, take, fields)
+        except BaseException as error:
+            if not is_cancelled(error):
+                self._troubles[resource.plural] = in_words(error)
+            raise
+
+    async def _follow(
+        self, resource: ResourceType, kind: type[Any], take: Callable[[ChangeType, Any], None], fields: str
     ) -> None:
         name = resource.plural
 

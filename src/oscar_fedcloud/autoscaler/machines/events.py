@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 Kind = Literal["Pod", "Node"]
 _QUEUE = 10_000  # events that wait; more are left out
-_POSTERS = 2  # at once
+POSTERS = 2  # tasks that post at the same time
 _PACE = 0.05  # s between two of a poster: thousands of Pods may wait, and the API server has other things to do
 _REPEAT = 600.0  # s in which the same is not said again
 _MESSAGE = 1000  # characters
@@ -75,12 +75,7 @@ class EventPoster:
         self._said[event] = now
 
     async def run(self) -> None:
-        """Post for ever."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_POSTERS):
-                group.create_task(self._work())
-
-    async def _work(self) -> None:
+        """Post until cancelled. Several of these tasks may run."""
         while True:
             event = await self._queue.get()
             try:

@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, Metric
+
+from oscar_fedcloud.runtime import unexpected
+from oscar_fedcloud.runtime.tasks import Tasks
 
 _REACT = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30)
 _DECIDE = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
@@ -59,3 +65,30 @@ class Figures:
             registry=registry,
         )
         self.pool_rests = Gauge(one("pool_rests_seconds"), "How long a pool still rests", pool, registry=registry)
+
+    def show_tasks(self, tasks: Tasks) -> None:
+        """Show how often each of these tasks was begun again."""
+        self.registry.register(TaskCollector(tasks))
+
+
+class TaskCollector:
+    """Reads the supervision of tasks at each scrape."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self.tasks = tasks
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: the tasks are not known yet when this is registered."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the restarts of each task, and the failures that no code provided for."""
+        restarts = CounterMetricFamily(
+            "oscar_autoscaler_task_restarts", "Tasks begun again after a failure", labels=("task",)
+        )
+        for task, count in self.tasks.restarts().items():
+            restarts.add_metric((task,), count)
+        yield restarts
+        yield CounterMetricFamily(
+            "oscar_autoscaler_unexpected_failures", "Failures that no code provided for", value=unexpected.count()
+        )
