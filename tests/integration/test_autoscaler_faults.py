@@ -59,8 +59,8 @@ def test_what_was_written_down_and_never_asked_for_is_asked_for_after_a_restart(
 def test_nothing_is_removed_while_the_api_is_away(
     autoscaler: Autoscaler, cluster: Cluster, place: CommandPlace, kube: KubeServer
 ) -> None:
-    short = pool(idle=0.5, start_limit=2.0)
-    autoscaler.write(pools=[short], lease_duration=2.0, gone_limit=1.0, drain_limit=1.0)
+    short = pool(idle=0.5, startup_timeout=2.0)
+    autoscaler.write(pools=[short], lease_duration=2.0, missing_timeout=1.0, drain_timeout=1.0)
     with Kubelets(cluster, place) as kubelets:
         autoscaler.start()
         cluster.job("work", 3)
@@ -86,7 +86,7 @@ def test_nothing_is_removed_while_the_api_is_away(
 def test_a_machine_that_never_joins_is_given_up_and_replaced(
     autoscaler: Autoscaler, cluster: Cluster, place: CommandPlace
 ) -> None:
-    autoscaler.write(pools=[pool("first", start_limit=3.0, priority=1), pool("second")])
+    autoscaler.write(pools=[pool("first", startup_timeout=3.0, priority=1), pool("second")])
     with Kubelets(cluster, place, joins=lambda name: "-first-" not in name) as kubelets:
         autoscaler.start()
         cluster.job("work", 1)

@@ -121,7 +121,7 @@ def pool(name: str = "small", **settings: Any) -> dict[str, Any]:
         "capacity": {"cpu": 2, "memory": "4Gi"},
         "max": 10,
         "idle": 1.0,
-        "start_limit": 60.0,
+        "startup_timeout": 60.0,
         **settings,
     }
 

@@ -19,7 +19,7 @@ from oscar_fedcloud.autoscaler.machines.userdata import JoinTarget
 from oscar_fedcloud.autoscaler.model import MachinePhase, MachineView
 from oscar_fedcloud.autoscaler.names import MACHINES, NODES
 from oscar_fedcloud.autoscaler.reporting.history import History
-from oscar_fedcloud.autoscaler.reporting.metrics import Figures
+from oscar_fedcloud.autoscaler.reporting.metrics import Metrics
 from oscar_fedcloud.kube import ResourceType
 
 NOW = 1_800_000_000.0
@@ -100,8 +100,8 @@ class MemoryCloud:
         for each in ids:
             self.add(each, state="running")
 
-    async def room(self, template: Mapping[str, Any]) -> Headroom:
-        self._note("room")
+    async def headroom(self, template: Mapping[str, Any]) -> Headroom:
+        self._note("headroom")
         return Headroom(self.free)
 
     def expires(self) -> float | None:
@@ -121,13 +121,13 @@ class Bench:
         client: Any = self.kube
         self.context = ActionContext(
             client=client,
-            config=AutoscalerConfig(cluster="oscar", pools=(PoolConfig(**settings),), clouds={}, drain_limit=3.0),
+            config=AutoscalerConfig(cluster="oscar", pools=(PoolConfig(**settings),), clouds={}, drain_timeout=3.0),
             cluster=JoinTarget("oscar", "10.0.0.1:6443", ("sha256:" + 64 * "0",)),
             clouds={"here": self.cloud},
             machines=MachineStore(client),
             health=PoolHealthStore(client, "oscar"),
             events=EventPoster(client),
-            figures=Figures(),
+            metrics=Metrics(),
             history=History(folder / "history.db"),
             may_act=lambda: self.leading,
             clock=lambda: self.now,

@@ -38,7 +38,12 @@ def pools() -> list[dict[str, Any]]:
     most = 2 * NODES // len(KINDS)
     return [
         pool(
-            f"pool-{kind}", labels={"site.example/kind": kind}, capacity=capacity, max=most, idle=5.0, start_limit=900.0
+            f"pool-{kind}",
+            labels={"site.example/kind": kind},
+            capacity=capacity,
+            max=most,
+            idle=5.0,
+            startup_timeout=900.0,
         )
         for kind in KINDS
     ]

@@ -31,7 +31,7 @@ POOL = {
     "capacity": {"cpu": "1900m", "memory": "4Gi"},
     "max": 2,
     "idle": 20,
-    "start_limit": 120,
+    "startup_timeout": 120,
 }
 
 

@@ -24,7 +24,7 @@ from oscar_fedcloud.autoscaler.machines.pool_health_store import PoolHealthStore
 from oscar_fedcloud.autoscaler.machines.userdata import find_cluster
 from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Pool, Rules
 from oscar_fedcloud.autoscaler.reporting.history import History
-from oscar_fedcloud.autoscaler.reporting.metrics import Figures
+from oscar_fedcloud.autoscaler.reporting.metrics import Metrics
 from oscar_fedcloud.config import ConfigError
 from oscar_fedcloud.kube import KubeClient, KubeUnavailable
 from oscar_fedcloud.runtime.tasks import Tasks
@@ -58,7 +58,7 @@ async def make_controller(
         machines=MachineStore(client),
         health=PoolHealthStore(client, config.namespace),
         events=EventPoster(client, uid_of),
-        figures=Figures(),
+        metrics=Metrics(),
         history=History(await asyncio.to_thread(_history_file, config)),
         may_act=lambda: lease is None or lease.held,
         wake=observer.changed.set,
@@ -89,7 +89,7 @@ class Inspection:
     rules: Rules
 
 
-async def look(config: AutoscalerConfig) -> Inspection:
+async def inspect(config: AutoscalerConfig) -> Inspection:
     """Look once, without changing anything. Raises ConfigError, KubeError."""
     client = KubeClient(config.kubeconfig)
     try:

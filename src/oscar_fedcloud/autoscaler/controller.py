@@ -21,7 +21,7 @@ import structlog
 from oscar_fedcloud.autoscaler.machines import reconcile_clouds as sync
 from oscar_fedcloud.autoscaler.machines.context import ActionContext
 from oscar_fedcloud.autoscaler.machines.events import POSTERS
-from oscar_fedcloud.autoscaler.machines.executor import Actor
+from oscar_fedcloud.autoscaler.machines.executor import Executor
 from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Decision, Pool
 from oscar_fedcloud.autoscaler.planning.decide import decide
 from oscar_fedcloud.autoscaler.planning.recording import record
@@ -64,14 +64,14 @@ class Controller:
         self.dry_run = dry_run
         self.record_to = record_to
         self.tick = tick
-        self.actor = Actor(context)
-        self.sampler = Sampler(context.history, context.figures, self._service_of)
+        self.executor = Executor(context)
+        self.sampler = Sampler(context.history, context.metrics, self._service_of)
         self.decision = Decision()
         self._loaded = False
         self._noticed = 0.0  # when the first of the changes in hand was noticed
-        self._syncs: dict[str, sync.CloudSync] = {}
+        self._syncs: dict[str, sync.CloudReconciler] = {}
         self.tasks = Tasks()
-        context.figures.show_tasks(self.tasks)
+        context.metrics.show_tasks(self.tasks)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ class Controller:
     async def stop(self) -> None:
         """End all tasks, then actions; only then give the lease back. Each step is bounded in time."""
         await self.tasks.close(_STEP)
-        await bounded("actions", self.actor.stop(_PATIENCE), 2 * _PATIENCE)
+        await bounded("actions", self.executor.stop(_PATIENCE), 2 * _PATIENCE)
         if self.lease:
             await bounded("lease", self.lease.release(), _STEP)
         await bounded("history", self._flush(), _STEP)
@@ -114,7 +114,7 @@ class Controller:
         if not self.context.may_act():
             self._loaded = False
         elif not self._loaded:
-            await self.actor.stop(_PATIENCE)  # of an earlier lead
+            await self.executor.stop(_PATIENCE)  # of an earlier lead
             try:
                 await self.context.machines.load()
                 await self.context.health.load()
@@ -123,7 +123,7 @@ class Controller:
                 return False
             self._loaded = True
             self.context.sync_soon.set()
-        self.context.figures.leading.set(self._loaded)
+        self.context.metrics.leading.set(self._loaded)
         return self._loaded
 
     # -- deciding --------------------------------------------------------------------------------------------------
@@ -164,12 +164,12 @@ class Controller:
         if self.context.config.external is None:  # else Cluster Autoscaler decides
             begun = time.perf_counter()
             self.decision = decide(snapshot, tuple(pools.values()), self.context.config.rules())
-            self.context.figures.decided.observe(time.perf_counter() - begun)
+            self.context.metrics.decided.observe(time.perf_counter() - begun)
         self.sampler.note(snapshot, pools, self.observer.waits, self.observer.usage())
         self._say(snapshot)
         if not self.dry_run:
-            self.actor.greet(snapshot.nodes)
-            self.actor.carry_out(self.decision, self._noticed)
+            self.executor.mark_joined(snapshot.nodes)
+            self.executor.execute(self.decision, self._noticed)
 
     def snapshot(self) -> ClusterSnapshot:
         """How things stand, with our own machines as we know them."""
@@ -220,7 +220,7 @@ class Controller:
         self._syncs = {
             name: self._syncs[name]
             if name in self._syncs and self._syncs[name].cloud is cloud
-            else sync.CloudSync(context, cloud)
+            else sync.CloudReconciler(context, cloud)
             for name, cloud in context.clouds.items()
         }
         nodes = {name: node.ready for name, node in self.snapshot().nodes.items()}
@@ -229,11 +229,11 @@ class Controller:
         except KubeError as error:
             log.warning("clouds not compared: the machines could not be read", error=error.message)
             return
-        await sync.sync_all(context, self._syncs, nodes)
+        await sync.reconcile_all(context, self._syncs, nodes)
         for name, cloud in context.clouds.items():
-            context.figures.cloud_up.labels(name).set(name not in context.away)
+            context.metrics.cloud_up.labels(name).set(name not in context.away)
             if (expires := cloud.expires()) is not None:
-                context.figures.credentials.labels(name).set(expires)
+                context.metrics.credentials.labels(name).set(expires)
         try:
             await context.health.save()
         except KubeError as error:

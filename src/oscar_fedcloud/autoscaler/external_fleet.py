@@ -9,7 +9,7 @@ from oscar_fedcloud.autoscaler.clouds.protocol import CloudError, CloudUnavailab
 from oscar_fedcloud.autoscaler.controller import Controller
 from oscar_fedcloud.autoscaler.machines import removal
 from oscar_fedcloud.autoscaler.model import Launch, MachineView, Pool
-from oscar_fedcloud.autoscaler.planning.pool_health import rests_until
+from oscar_fedcloud.autoscaler.planning.pool_health import backoff_until
 
 _REASON = "Cluster Autoscaler asked for it"
 
@@ -34,9 +34,9 @@ class DrivenFleet:
         """Count machines from now on and have them asked for in the background. Raises CloudError."""
         self._check_lead()
         health = self.context.health.get(pool)
-        if rests_until(health, self.context.clock()):
+        if backoff_until(health, self.context.clock()):
             raise NoRoom(health.reason)
-        if not self.controller.actor.launch(Launch(pool, count, _REASON)):
+        if not self.controller.executor.launch(Launch(pool, count, _REASON)):
             raise CloudError(f"there is no pool {pool!r}")
 
     async def remove(self, machines: Collection[str]) -> None:
@@ -46,11 +46,11 @@ class DrivenFleet:
         if strange := [name for name in machines if name not in known]:
             raise CloudError(f"{', '.join(strange)}: no such machine")
         joined = [name for name in machines if known[name].phase in ("joined", "draining")]
-        self.controller.actor.start(joined, self._remove(joined), f"remove {len(joined)}")
+        self.controller.executor.start(joined, self._remove(joined), f"remove {len(joined)}")
         for name in machines:
             if name not in joined:
                 work = removal.give_up(self.context, name, _REASON, blames_pool=False)
-                self.controller.actor.start([name], work, f"give up {name}")
+                self.controller.executor.start([name], work, f"give up {name}")
 
     async def _remove(self, machines: Sequence[str]) -> None:
         """Cluster Autoscaler has drained and tainted the nodes; that nothing new comes we make sure ourselves."""

@@ -33,7 +33,7 @@ async def reload(context: ActionContext, path: Path) -> bool:
         clouds = await _clouds(context, kept)
     except (ConfigError, CloudError) as error:
         log.error("configuration not taken up, the former one stays in use", error=str(error))
-        context.figures.reloads.labels("refused").inc()
+        context.metrics.reloads.labels("refused").inc()
         return False
     former = context.clouds
     context.config, context.cluster, context.clouds = kept, cluster, clouds
@@ -41,7 +41,7 @@ async def reload(context: ActionContext, path: Path) -> bool:
         if clouds.get(name) is not cloud:
             await cloud.close()
     log.info("configuration taken up", pools=[pool.name for pool in kept.pools])
-    context.figures.reloads.labels("done").inc()
+    context.metrics.reloads.labels("done").inc()
     context.wake()
     return True
 

@@ -54,13 +54,13 @@ class Web:
 
     async def readyz(self, request: Request) -> Response:
         """Each part by name; 503 when the cluster is not watched or a task fails. Clouds that are away are shown."""
-        parts = standing(self.controller)
+        parts = readiness(self.controller)
         ready = bool(parts["cluster"]["ok"] and parts["tasks"]["ok"])
         return JSONResponse({"ready": ready, "parts": parts}, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
         """All figures in Prometheus' text format."""
-        text = await asyncio.to_thread(generate_latest, self.controller.context.figures.registry)
+        text = await asyncio.to_thread(generate_latest, self.controller.context.metrics.registry)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def report(self, request: Request) -> Response:
@@ -94,7 +94,7 @@ def machine_row(view: Any) -> dict[str, Any]:
     return {name: getattr(view, name) for name in names}
 
 
-def standing(controller: Controller) -> dict[str, dict[str, Any]]:
+def readiness(controller: Controller) -> dict[str, dict[str, Any]]:
     """How the parts stand. Whoever does not lead is ready as well, namely to take over."""
     observer, context = controller.observer, controller.context
     troubles = "; ".join(f"{what}: {why}" for what, why in observer.troubles.items())

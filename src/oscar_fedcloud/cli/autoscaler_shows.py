@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from oscar_fedcloud.autoscaler.assembly import Inspection, look
+from oscar_fedcloud.autoscaler.assembly import Inspection, inspect
 from oscar_fedcloud.autoscaler.config.loading import load
 from oscar_fedcloud.autoscaler.machines.machines import MachineStore
 from oscar_fedcloud.autoscaler.model import Decision, MachineView
@@ -84,8 +84,8 @@ def decision_text(decision: Decision) -> str:
     lines = [show_launch(each) for each in decision.launches]
     lines += [show_removal(each) for each in decision.removals]
     lines += [show_refusal(each) for each in decision.refusals]
-    if decision.held_back:
-        lines.append(f"nothing is removed: {decision.held_back}")
+    if decision.removals_blocked_by:
+        lines.append(f"nothing is removed: {decision.removals_blocked_by}")
     return "\n".join(lines) or "Nothing would be done."
 
 
@@ -118,7 +118,7 @@ def replay_file(options: argparse.Namespace) -> int:
 
 
 def _look(options: argparse.Namespace) -> Inspection:
-    return asyncio.run(look(load(options.config)))
+    return asyncio.run(inspect(load(options.config)))
 
 
 def _print_json(value: Any) -> None:

@@ -197,7 +197,7 @@ async def test_stopped_machines_start_again_where_that_is_possible(place: Place,
 
 
 async def test_room_is_what_the_quota_lets(place: Place, cloud: Cloud) -> None:
-    room = await cloud.room(place.template)
+    room = await cloud.headroom(place.template)
     if not place.tells_room:
         assert room.machines is None
         return

@@ -57,8 +57,8 @@ async def test_a_root_disk_in_cinder_goes_with_its_server(place: OpenStackPlace,
 async def test_room_takes_the_tightest_limit(place: OpenStackPlace, cloud: Cloud) -> None:
     place.set(capacity=7)
     await cloud.create(wanted(place, "c1-cpu-aaaaa", "c1-cpu-bbbbb"))
-    assert (await cloud.room(place.template)).machines == 5
-    room = await cloud.room({**place.template, "boot_volume": {"size": 25}})
+    assert (await cloud.headroom(place.template)).machines == 5
+    room = await cloud.headroom({**place.template, "boot_volume": {"size": 25}})
     assert (room.machines, room.reason) == (2, "gigabytes: 40 of 100 used")
 
 

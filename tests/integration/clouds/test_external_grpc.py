@@ -41,7 +41,7 @@ POOLS = (
         max=3,
         price=0.2,
         idle=120.0,
-        start_limit=600.0,
+        startup_timeout=600.0,
     ),
     Pool(name="gpu", cloud="site", template={}, capacity={"cpu": 1000, "nvidia.com/gpu": 2}, labels={GPU_LABEL: "A10"}),
 )

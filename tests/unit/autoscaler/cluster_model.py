@@ -31,8 +31,8 @@ from oscar_fedcloud.autoscaler.planning.pool_health import failed
 SCHEDULER_LAG = 4.0  # s for which the scheduler may not know of a cordon
 SHAPES = [shape(1000), shape(3000, 4 * GIB), shape(500, 8 * GIB)]
 POOLS = [
-    pool("near", 4000, max=3, priority=1, idle=3.0, start_limit=25.0),
-    pool("far", 8000, 32 * GIB, max=2, idle=3.0, start_limit=25.0),
+    pool("near", 4000, max=3, priority=1, idle=3.0, startup_timeout=25.0),
+    pool("far", 8000, 32 * GIB, max=2, idle=3.0, startup_timeout=25.0),
 ]
 BY_NAME = {each.name: each for each in POOLS}
 

@@ -20,7 +20,7 @@ from oscar_fedcloud.autoscaler.model import (
     Toleration,
 )
 from oscar_fedcloud.autoscaler.planning.decide import decide
-from oscar_fedcloud.autoscaler.planning.pool_health import failed, with_room, worked
+from oscar_fedcloud.autoscaler.planning.pool_health import failed, succeeded, with_headroom
 
 
 def launched(decision) -> dict[str, int]:
@@ -214,7 +214,7 @@ def test_rests_grow_up_to_a_bound_and_end_with_a_success() -> None:
         health = failed(health, NOW, "no room")
         rests.append(health.closed_until - NOW)
     assert rests == [30, 60, 120, 240, 480, 960, 1800, 1800, 1800]
-    assert worked(health) == PoolHealth()
+    assert succeeded(health) == PoolHealth()
 
 
 @pytest.mark.parametrize("until", [1e300, NOW + 86_400, -1e300])
@@ -230,7 +230,7 @@ def test_any_number_of_failures_has_a_rest(failures: int) -> None:
 
 def test_quota_asked_beforehand() -> None:
     pools = [pool(priority=1), pool("other")]
-    health = {"small": with_room(PoolHealth(), 1, "cores: 36 of 40 used")}
+    health = {"small": with_headroom(PoolHealth(), 1, "cores: 36 of 40 used")}
     assert launched(decide(snapshot([demand(8)], health=health), pools)) == {"small": 1, "other": 1}
     refusal = decide(snapshot([demand(8)], health=health), pools[:1]).refusals[0]
     assert "cores: 36 of 40 used" in refusal.reasons["small"]
@@ -315,11 +315,11 @@ def test_stopped_machines_are_started_first() -> None:
 
 def test_pods_that_stay_apart() -> None:
     label = (("app", "x"), (NAMESPACE, "ns"))
-    alone = shape(100, labels=label, apart=(label,))
+    alone = shape(100, labels=label, anti_affinity=(label,))
     assert launched(decide(snapshot([demand(3, alone)]), [pool()])) == {"small": 3}
     four = pool()
-    taken = node("small-1", four, pod_labels=(label,), pinned=(label,), jobs=1, idle_since=None)
+    taken = node("small-1", four, pod_labels=(label,), anti_affinity_on_node=(label,), jobs=1, idle_since=None)
     found = snapshot([demand(1, alone)], [taken], [machine("small-1")])
     assert launched(decide(found, [four])) == {"small": 1}
-    other = shape(100, labels=((NAMESPACE, "else"),), apart=((("app", "x"), (NAMESPACE, "else")),))
+    other = shape(100, labels=((NAMESPACE, "else"),), anti_affinity=((("app", "x"), (NAMESPACE, "else")),))
     assert launched(decide(replace(found, demand=(demand(1, other),)), [four])) == {}

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from scaling import NOW, demand, machine, node, pool, shape, snapshot
 from test_autoscaler_properties import scenes
 
-from oscar_fedcloud.autoscaler.model import ClusterSnapshot, PoolHealth, Rules, SiteLimits, Taint
+from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Decision, PoolHealth, Rules, SiteLimits, Taint
 from oscar_fedcloud.autoscaler.planning.decide import decide
 from oscar_fedcloud.autoscaler.planning.explain import explain
 from oscar_fedcloud.autoscaler.planning.recording import record, replay
@@ -81,7 +82,7 @@ def test_nodes_are_told_by_reason_with_a_few_names() -> None:
         ({"idle_since": NOW - 10}, "idle for 10 s, it may go after 300 s"),
         ({"idle_since": NOW - 400}, "cordon: no work for 400 s"),
         ({"idle_since": None, "jobs": 2}, "2 Pods of Jobs run on it"),
-        ({"idle_since": None, "held": 1}, "1 Pods on it must not be evicted"),
+        ({"idle_since": None, "non_evictable": 1}, "1 Pods on it must not be evicted"),
         ({"protected": "annotation x is set"}, "annotation x is set"),
         ({"schedulable": False}, "somebody else cordoned it"),
     ],
@@ -150,7 +151,26 @@ def test_another_decision_is_noticed() -> None:
     assert "pool small: +1 machine (" in other.text()
 
 
-@pytest.mark.parametrize("line", [b"", b"{}", b"nonsense", b'{"version": 1}'])
+def test_a_decision_recorded_by_an_earlier_version_is_made_again() -> None:
+    again = replay((Path(__file__).parent / "records/version_1.jsonl").read_bytes())
+    assert again.same
+    assert "does not answer" in again.recorded.removals_blocked_by
+    node = again.snapshot.nodes["oscar-small-b2c4d"]
+    label = (("app", "x"),)
+    assert (node.non_evictable, node.anti_affinity_on_node) == (1, (label,))
+    assert [each.anti_affinity for each in node.evictable] == [(label,)]
+    assert again.snapshot.demand[0].shape.anti_affinity == (label,)
+    assert again.snapshot.health["small"].headroom == 1
+    assert again.pools[0].startup_timeout == 600.0
+
+
+def test_a_record_of_a_later_version_is_refused() -> None:
+    line = record(snapshot(), (FOUR,), Rules(), Decision()).replace(b'"version":2', b'"version":3')
+    with pytest.raises(ValueError, match="the record has version 3, this program reads versions 1 to 2"):
+        replay(line)
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"nonsense", b'{"version": 1}'])
 def test_what_is_no_record_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match="not a recorded decision"):
         replay(line)

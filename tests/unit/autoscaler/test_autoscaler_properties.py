@@ -82,7 +82,7 @@ shapes = st.builds(
     memory=st.integers(1, 12),
     node_selector=st.sampled_from([(), (("disk", "fast"),)]),
     tolerations=st.sampled_from([(), (Tolerates("own", "Exists"),)]),
-    apart=st.sampled_from([(), (LABEL,)]),
+    anti_affinity=st.sampled_from([(), (LABEL,)]),
     labels=st.sampled_from([(), LABEL]),
 )
 pools = st.builds(
@@ -120,14 +120,14 @@ def scenes(draw: st.DrawFn) -> tuple[ClusterSnapshot, list]:
                     ready=draw(st.booleans()),
                     schedulable=draw(st.booleans()),
                     jobs=jobs,
-                    movable=draw(st.sampled_from([(), (shape(200, 1),)])),
+                    evictable=draw(st.sampled_from([(), (shape(200, 1),)])),
                     protected=draw(st.sampled_from(["", "", "annotation"])),
                     idle_since=None if jobs else NOW - draw(st.sampled_from([5.0, 500.0])),
                 )
             )
     wanted = draw(st.lists(st.tuples(shapes, st.integers(1, 12)), max_size=5))
     demands = [demand(count, each, f"d{number}") for number, (each, count) in enumerate(wanted)]
-    health = {each.name: PoolHealth(room=draw(st.sampled_from([None, 0, 2]))) for each in chosen}
+    health = {each.name: PoolHealth(headroom=draw(st.sampled_from([None, 0, 2]))) for each in chosen}
     trustworthy = draw(st.booleans())
     return snapshot(demands, nodes, machines, health=health, trustworthy=trustworthy), chosen
 
@@ -160,7 +160,7 @@ def test_bounds_hold_and_every_pod_is_accounted_for(scene: tuple[ClusterSnapshot
         there = sum(
             each.pool == launch.pool and each.phase not in ("stopped", "failed") for each in found.machines.values()
         )
-        room = found.health[launch.pool].room
+        room = found.health[launch.pool].headroom
         assert there + launch.count <= max(by_name[launch.pool].max, there)
         assert room is None or launch.count <= room
     placed = Counter(pod for each in plan.placements for pod in each.pods)
@@ -193,7 +193,7 @@ def test_no_pod_is_placed_where_it_does_not_fit(scene: tuple[ClusterSnapshot, li
         assert all(total[resource] <= free.get(resource, 0) for resource in total)
         labels = [each.labels for each in placed[name]]
         for lonely in placed[name]:
-            assert not lonely.apart or labels.count(LABEL) == (lonely.labels == LABEL)
+            assert not lonely.anti_affinity or labels.count(LABEL) == (lonely.labels == LABEL)
 
 
 @given(scenes())

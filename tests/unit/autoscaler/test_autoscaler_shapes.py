@@ -154,10 +154,10 @@ def test_what_is_only_preferred_is_left_out() -> None:
 
 
 def test_anti_affinity_by_hostname() -> None:
-    assert affinity(**anti()).apart == ((("app", "a"), ("metadata.namespace", "ns")),)
+    assert affinity(**anti()).anti_affinity == ((("app", "a"), ("metadata.namespace", "ns")),)
     selector = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["a"]}]}
-    assert affinity(**anti(labelSelector=selector)).apart == affinity(**anti()).apart
-    assert affinity(**anti(labelSelector=None)).apart == ()
+    assert affinity(**anti(labelSelector=selector)).anti_affinity == affinity(**anti()).anti_affinity
+    assert affinity(**anti(labelSelector=None)).anti_affinity == ()
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_anti_affinity_by_hostname() -> None:
 )
 def test_other_anti_affinity_is_recognised(term: dict[str, Any]) -> None:
     found = affinity(**anti(**term))
-    assert found.apart == ()
+    assert found.anti_affinity == ()
     assert "podAntiAffinity" in found.unsupported[0]
 
 
@@ -285,15 +285,15 @@ def owned(kind: str, **annotations: str) -> dict[str, Any]:
         (owned("Job", evict="true"), [], "job"),
         (owned("DaemonSet"), [], "daemon"),
         (owned("", **{"kubernetes.io/config.mirror": "x"}), [], "daemon"),
-        (owned("ReplicaSet"), [], "movable"),
-        (owned("StatefulSet"), [{"persistentVolumeClaim": {"claimName": "data"}}], "movable"),
-        (owned("ReplicaSet"), [{"emptyDir": {}}], "held"),
-        (owned("ReplicaSet", evict="true"), [{"emptyDir": {}}], "movable"),
-        (owned("ReplicaSet", evict="false"), [], "held"),
-        (owned("ReplicaSet", disturb="true"), [], "held"),
-        (owned("Workflow"), [], "held"),
-        (owned(""), [], "held"),
-        (owned("", evict="true"), [], "movable"),
+        (owned("ReplicaSet"), [], "evictable"),
+        (owned("StatefulSet"), [{"persistentVolumeClaim": {"claimName": "data"}}], "evictable"),
+        (owned("ReplicaSet"), [{"emptyDir": {}}], "non_evictable"),
+        (owned("ReplicaSet", evict="true"), [{"emptyDir": {}}], "evictable"),
+        (owned("ReplicaSet", evict="false"), [], "non_evictable"),
+        (owned("ReplicaSet", disturb="true"), [], "non_evictable"),
+        (owned("Workflow"), [], "non_evictable"),
+        (owned(""), [], "non_evictable"),
+        (owned("", evict="true"), [], "evictable"),
     ],
 )
 def test_what_a_pod_means_for_its_node(metadata: dict[str, Any], volumes: list[Any], role: str) -> None:

@@ -49,7 +49,7 @@ def test_it_is_removed_after_the_pause_and_not_before() -> None:
     "work",
     [
         {"jobs": 1, "idle_since": None},
-        {"held": 1, "idle_since": None},
+        {"non_evictable": 1, "idle_since": None},
         {"protected": "annotation cluster-autoscaler.kubernetes.io/scale-down-disabled is set"},
     ],
 )
@@ -82,7 +82,7 @@ def test_to_zero() -> None:
     [
         {"idle_since": NOW - 299},
         {"idle_since": None, "jobs": 1},
-        {"idle_since": None, "held": 1},
+        {"idle_since": None, "non_evictable": 1},
         {"protected": "annotation"},
         {"schedulable": False},  # cordoned by somebody else
     ],
@@ -115,7 +115,7 @@ def test_young_pods_keep_nodes_too() -> None:
 
 def test_pods_that_would_move_need_room_elsewhere() -> None:
     """CoreDNS on a worker does not keep it for ever, but only if another node that stays can take it."""
-    found = cluster(movable=(shape(100), shape(100)))
+    found = cluster(evictable=(shape(100), shape(100)))
     assert steps(decide(found, [FOUR])) == {}
     other = node("front", free={"cpu": 150, "memory": 8 * GIB, "pods": 10})
     assert steps(decide(replace(found, nodes={**found.nodes, "front": other}), [FOUR])) == {}
@@ -124,13 +124,13 @@ def test_pods_that_would_move_need_room_elsewhere() -> None:
 
 
 def test_of_two_nodes_that_could_take_each_others_pods_one_stays() -> None:
-    assert len(steps(decide(cluster(2, movable=(shape(100),)), [FOUR]))) == 1
+    assert len(steps(decide(cluster(2, evictable=(shape(100),)), [FOUR]))) == 1
 
 
 def test_a_node_with_pods_that_would_move_is_no_spare() -> None:
     wanted = replace(FOUR, spares=1)
-    assert [each.count for each in decide(cluster(movable=(shape(100),)), [wanted]).launches] == [1]
-    found = cluster(movable=(shape(100),))
+    assert [each.count for each in decide(cluster(evictable=(shape(100),)), [wanted]).launches] == [1]
+    found = cluster(evictable=(shape(100),))
     empty = node("small-1", FOUR, idle_since=NOW - 10)
     machines = {**found.machines, "small-1": machine("small-1")}
     found = replace(found, nodes={**found.nodes, "small-1": empty}, machines=machines)
@@ -169,7 +169,7 @@ def test_all_steps_at_once() -> None:
 def test_nothing_is_removed_while_the_api_is_away() -> None:
     decision = decide(everything(trustworthy=False), [FOUR])
     assert steps(decision) == {}
-    assert "API server" in decision.held_back
+    assert "API server" in decision.removals_blocked_by
 
 
 def test_nothing_is_removed_while_the_cloud_is_away() -> None:
@@ -181,7 +181,7 @@ def test_nothing_is_removed_while_too_many_nodes_are_not_ready() -> None:
     lost = {f"front-{number}": node(f"front-{number}", ready=False) for number in range(2)}
     decision = decide(replace(found, nodes={**found.nodes, **lost}), [FOUR])
     assert steps(decision) == {}
-    assert decision.held_back == "2 of 4 nodes are not ready, more than a share of 0.45"
+    assert decision.removals_blocked_by == "2 of 4 nodes are not ready, more than a share of 0.45"
     assert steps(decide(replace(found, nodes={**found.nodes, **lost}), [FOUR], Rules(unready_share=0.5)))
 
 
@@ -190,7 +190,7 @@ def test_new_machines_do_not_count_as_nodes_that_are_not_ready() -> None:
     booting = node("small-2", FOUR, ready=False)
     machines = {**found.machines, "small-2": machine("small-2", phase="starting")}
     found = replace(found, nodes={**found.nodes, "small-2": booting}, machines=machines)
-    assert decide(found, [FOUR], Rules(unready_share=0.3)).held_back == ""
+    assert decide(found, [FOUR], Rules(unready_share=0.3)).removals_blocked_by == ""
 
 
 def test_work_is_still_taken_back_while_nothing_is_removed() -> None:

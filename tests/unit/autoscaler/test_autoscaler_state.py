@@ -94,7 +94,7 @@ def test_a_node_with_what_is_free_on_it(state: State) -> None:
     found = look(state).nodes["n1"]
     assert found.free == {"cpu": 2820, "memory": 1536 * 2**20, "pods": 108}
     assert (found.pool, found.ready, found.schedulable, found.provider_id) == ("small", True, True, "oscar://c/n1")
-    assert (found.jobs, found.held, found.movable) == (1, 0, ())
+    assert (found.jobs, found.non_evictable, found.evictable) == (1, 0, ())
     assert found.taints[0].key == "gpu"
 
 
@@ -134,7 +134,7 @@ def test_since_when_a_node_is_idle(state: State, clock: Clock) -> None:
     state.pod("ADDED", pod("r", "n1", owner="ReplicaSet"))
     state.node("MODIFIED", node())
     assert look(state).nodes["n1"].idle_since == 1000.0
-    assert len(look(state).nodes["n1"].movable) == 1
+    assert len(look(state).nodes["n1"].evictable) == 1
     state.pod("ADDED", pod("a", "n1"))
     assert look(state).nodes["n1"].idle_since is None
     clock.now = 1020.0
@@ -199,11 +199,15 @@ def test_anti_affinity_makes_labels_matter(state: State) -> None:
     state.pod("ADDED", pod("lonely", "n1", affinity=affinity))
     found = look(state)
     assert set(found.nodes["n1"].pod_labels) == {labels, ((NAMESPACE, "ns"),)}
-    assert found.nodes["n1"].pinned == (labels,)
+    assert found.nodes["n1"].anti_affinity_on_node == (labels,)
     assert found.demand[0].shape.labels == labels
     state.pod("DELETED", pod("lonely", "n1", affinity=affinity))
     found = look(state)
-    assert (found.nodes["n1"].pod_labels, found.nodes["n1"].pinned, found.demand[0].shape.labels) == ((), (), ())
+    assert (found.nodes["n1"].pod_labels, found.nodes["n1"].anti_affinity_on_node, found.demand[0].shape.labels) == (
+        (),
+        (),
+        (),
+    )
 
 
 # -- Jobs and the backlog ----------------------------------------------------------------------------------------------

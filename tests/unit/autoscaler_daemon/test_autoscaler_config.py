@@ -49,7 +49,18 @@ def test_quantities_of_a_node_are_exact_and_rounded_down(tmp_path: Path) -> None
     assert dict(found.capacity) == {"cpu": 3920, "memory": 7680 * 2**20, "pods": 110}
 
 
+def test_former_names_of_settings_are_accepted(tmp_path: Path) -> None:
+    former = document(drain_limit=1.0, gone_limit=2.0, pools=[pool(start_limit=3.0)])
+    found = load(write(tmp_path, former))
+    assert (found.drain_timeout, found.missing_timeout, found.pools[0].startup_timeout) == (1.0, 2.0, 3.0)
+
+
 WRONG = [
+    (
+        {"drain_limit": 1.0, "drain_timeout": 2.0},
+        "drain_limit and drain_timeout are the same setting, remove drain_limit",
+    ),
+    ({"pools": [pool(start_limit=1.0, startup_timeout=1.0)]}, "start_limit and startup_timeout are the same setting"),
     ({"cluster": "Oscar"}, "cluster is 'Oscar', it must be lower-case"),
     ({"listen": "8090"}, "listen is '8090', it must be ADDRESS:PORT"),
     ({"cordon_pause": 1.0}, "cordon_pause is 1.0, it must be at least 5 seconds"),

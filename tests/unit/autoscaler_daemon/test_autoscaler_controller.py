@@ -54,7 +54,7 @@ async def test_what_waits_is_asked_for_once(bench: Bench, watched: PaintedCluste
     watched.wait_for(7)
     await run_for(controller, 0.5)
     assert [len(batch) for batch in bench.cloud.batches] == [4]
-    assert bench.context.figures.registry.get_sample_value("oscar_autoscaler_reaction_seconds_count") == 1
+    assert bench.context.metrics.registry.get_sample_value("oscar_autoscaler_reaction_seconds_count") == 1
 
 
 async def test_whoever_does_not_lead_decides_nothing(bench: Bench, watched: PaintedCluster) -> None:
@@ -62,7 +62,7 @@ async def test_whoever_does_not_lead_decides_nothing(bench: Bench, watched: Pain
     watched.wait_for(7)
     await run_for(controller_of(bench, watched), 0.3)
     assert bench.cloud.batches == []
-    assert bench.context.figures.registry.get_sample_value("oscar_autoscaler_leading") == 0
+    assert bench.context.metrics.registry.get_sample_value("oscar_autoscaler_leading") == 0
 
 
 async def test_a_new_leader_reads_first_what_is_written_down(
@@ -112,7 +112,7 @@ async def test_pods_are_told_why_they_get_no_machine(bench: Bench, watched: Pain
     refusal = Refusal(SchedulingGroup(()), 1, ("team/big",), {"small": "cpu 64 is more than a node has"})
     posting = asyncio.create_task(bench.context.events.run())
     for _ in range(3):  # the same is said once
-        controller.actor.carry_out(Decision(refusals=(refusal,)))
+        controller.executor.execute(Decision(refusals=(refusal,)))
         await asyncio.sleep(0.05)
     posting.cancel()
     await asyncio.gather(posting, return_exceptions=True)

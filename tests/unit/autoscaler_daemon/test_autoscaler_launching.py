@@ -14,7 +14,7 @@ from oscar_fedcloud.autoscaler.machines import launch
 from oscar_fedcloud.autoscaler.machines import reconcile_clouds as sync
 from oscar_fedcloud.autoscaler.model import Launch
 from oscar_fedcloud.autoscaler.names import MACHINES, TOKENS
-from oscar_fedcloud.autoscaler.planning.pool_health import rests_until
+from oscar_fedcloud.autoscaler.planning.pool_health import backoff_until
 from oscar_fedcloud.kube import ResourceType
 
 
@@ -26,12 +26,12 @@ def bench(tmp_path: Path) -> Bench:
 async def ask(bench: Bench, count: int, **fields: object) -> tuple[str, ...]:
     batch = launch.prepare(bench.context, Launch("small", count, "Pods wait", **fields))  # type: ignore[arg-type]
     assert batch is not None
-    await launch.carry_out(bench.context, batch)
+    await launch.execute(bench.context, batch)
     return batch.names
 
 
 async def compare(bench: Bench, **nodes: bool) -> None:
-    await sync.CloudSync(bench.context, bench.cloud).run(nodes)
+    await sync.CloudReconciler(bench.context, bench.cloud).run(nodes)
 
 
 def token_of(request: MachineRequest) -> str:
@@ -209,16 +209,16 @@ async def test_an_object_whose_writing_was_not_answered_comes_back(bench: Bench)
 
 
 async def test_the_quota_is_asked_for_and_counted_in_between(bench: Bench) -> None:
-    look = sync.CloudSync(bench.context, bench.cloud)
+    look = sync.CloudReconciler(bench.context, bench.cloud)
     bench.cloud.free = 5
-    await look.ask_for_room()
+    await look.refresh_headroom()
     await ask(bench, 3)
-    assert bench.context.health.get("small").room == 2
-    await look.ask_for_room()  # too soon to ask again
-    assert bench.context.health.get("small").room == 2
+    assert bench.context.health.get("small").headroom == 2
+    await look.refresh_headroom()  # too soon to ask again
+    assert bench.context.health.get("small").headroom == 2
     bench.now += 61
-    await look.ask_for_room()
-    assert bench.context.health.get("small").room == 5
+    await look.refresh_headroom()
+    assert bench.context.health.get("small").headroom == 5
 
 
 @pytest.mark.parametrize(
@@ -228,9 +228,9 @@ async def test_health_that_was_edited_by_hand_closes_no_pool(bench: Bench, text:
     place = ResourceType("v1", "configmaps", "oscar")
     bench.kube.put(place, {"metadata": {"name": "oscar-autoscaler"}, "data": {"pools": text}})
     await bench.context.health.load()
-    assert rests_until(bench.context.health.get("small"), bench.now) == 0
+    assert backoff_until(bench.context.health.get("small"), bench.now) == 0
     bench.context.health.failed("small", bench.now, "no room")
-    assert rests_until(bench.context.health.get("small"), bench.now) > bench.now
+    assert backoff_until(bench.context.health.get("small"), bench.now) > bench.now
 
 
 @pytest.mark.parametrize("since", ["0000-01-01T00:00:00Z", "2026-01-01T23:59:60Z", "yesterday"])

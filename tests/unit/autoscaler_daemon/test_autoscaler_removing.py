@@ -34,7 +34,7 @@ async def cordoned(bench: Bench, name: str = NAME) -> None:
 
 
 async def compare(bench: Bench, **nodes: bool) -> None:
-    await sync.CloudSync(bench.context, bench.cloud).run(nodes)
+    await sync.CloudReconciler(bench.context, bench.cloud).run(nodes)
 
 
 async def test_the_order_of_a_removal(bench: Bench) -> None:
@@ -119,7 +119,7 @@ async def test_a_pod_that_is_not_let_go_keeps_its_node(bench: Bench, monkeypatch
     monkeypatch.setattr(drain, "_evict", refused)
     monkeypatch.setattr(drain, "_PAUSE", 0.01)
     bench.context.config = type(bench.context.config)(
-        cluster="oscar", pools=bench.context.config.pools, clouds={}, drain_limit=0.1
+        cluster="oscar", pools=bench.context.config.pools, clouds={}, drain_timeout=0.1
     )
     await cordoned(bench)
     bench.pod("web", NAME, owner="ReplicaSet")
@@ -267,7 +267,7 @@ async def test_a_vm_that_vanished_takes_its_node_with_it_but_not_at_once(bench: 
     node = bench.kube.has(NODES, NAME)
     assert node is not None
     node["status"]["conditions"][0]["status"] = "Unknown"
-    looks = sync.CloudSync(bench.context, bench.cloud)
+    looks = sync.CloudReconciler(bench.context, bench.cloud)
     await looks.run({NAME: False})
     bench.now += 299
     await looks.run({NAME: False})
@@ -282,7 +282,7 @@ async def test_a_vm_that_vanished_takes_its_node_with_it_but_not_at_once(bench: 
 
 async def test_a_cloud_that_lists_nothing_takes_no_ready_node_away(bench: Bench) -> None:
     await bench.machine(NAME, "joined", vm=False)
-    looks = sync.CloudSync(bench.context, bench.cloud)
+    looks = sync.CloudReconciler(bench.context, bench.cloud)
     for _ in range(5):
         await looks.run({NAME: True})
         bench.now += 301

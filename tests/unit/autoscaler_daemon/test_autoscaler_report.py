@@ -11,7 +11,7 @@ import pytest
 from oscar_fedcloud.autoscaler.model import ClusterSnapshot, MachinePhase, MachineView, NodeView, Pool
 from oscar_fedcloud.autoscaler.reporting import report
 from oscar_fedcloud.autoscaler.reporting.history import History, Past
-from oscar_fedcloud.autoscaler.reporting.metrics import Figures
+from oscar_fedcloud.autoscaler.reporting.metrics import Metrics
 from oscar_fedcloud.autoscaler.reporting.sampler import Sampler, shares, state_of
 
 HOUR = 3600.0
@@ -30,7 +30,7 @@ def node(name: str, *, jobs: int = 0, ready: bool = True) -> NodeView:
 def look_for_hours(history: History, hours: int, states: dict[tuple[str, str], int], used: float = 0.5) -> None:
     for minute in range(hours * 60 + 1):
         usage = {("small", "grayify"): used, ("small", ""): 1 - used}
-        history.look(START + minute * 60, states, usage)
+        history.record(START + minute * 60, states, usage)
 
 
 def past_of(history: History, hours: float) -> Past:
@@ -58,8 +58,8 @@ def test_what_is_not_stated_costs_nothing_in_the_report(tmp_path: Path) -> None:
 
 def test_time_in_which_nobody_looked_counts_for_a_minute_at_most(tmp_path: Path) -> None:
     history = History(tmp_path / "h.db")
-    history.look(START, {("small", "busy"): 1}, {})
-    history.look(START + 10 * HOUR, {("small", "busy"): 1}, {})
+    history.record(START, {("small", "busy"): 1}, {})
+    history.record(START + 10 * HOUR, {("small", "busy"): 1}, {})
     history.write(history.take(), 0.0)
     assert sum(history.read(START, START + 11 * HOUR).states.values()) == 60
 
@@ -132,7 +132,7 @@ def test_a_node_is_shared_by_what_its_pods_ask_for() -> None:
 
 def test_a_wait_ends_when_the_pod_waits_no_more(tmp_path: Path) -> None:
     history = History(tmp_path / "h.db")
-    sampler = Sampler(history, Figures(), lambda pod: "grayify")
+    sampler = Sampler(history, Metrics(), lambda pod: "grayify")
     empty = ClusterSnapshot(START, (), {}, {})
     sampler.note(empty, {}, {"team/a": START - 5}, {})
     sampler.note(ClusterSnapshot(START + 7, (), {}, {}), {}, {}, {})

@@ -186,7 +186,7 @@ async def test_a_stop_ends_actions_before_it_gives_the_lease_back(tmp_path: Path
     site.lease.release = noted_release  # type: ignore[method-assign]
     write = site.bench.context.history.write
     site.bench.context.history.write = lambda *args: (steps.append("history"), write(*args))  # type: ignore[method-assign,assign]
-    site.controller.actor.start(["oscar-small-aaaaa"], action(), "action")
+    site.controller.executor.start(["oscar-small-aaaaa"], action(), "action")
     await site.controller.stop()
     await site.http.aclose()
     assert steps == ["action, leads", "release", "history"]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from oscar_fedcloud.autoscaler.clouds import build
 from oscar_fedcloud.autoscaler.clouds.command import CommandCloud, CommandConfig
+from oscar_fedcloud.autoscaler.clouds.messages import hide, reason
 from oscar_fedcloud.autoscaler.clouds.protocol import CloudError, CloudUnavailable, MachineRequest, NoRoom
-from oscar_fedcloud.autoscaler.clouds.quota import Quota, room_in
-from oscar_fedcloud.autoscaler.clouds.words import hide, reason
+from oscar_fedcloud.autoscaler.clouds.quota import Quota, headroom_in
 from oscar_fedcloud.config import ConfigError
 
 IM = {"type": "im", "url": "http://127.0.0.1:8800", "infrastructure": "i", "auth_file": "a"}
@@ -78,7 +78,7 @@ def test_a_wrong_template_is_said_in_a_sentence(settings: dict[str, Any], templa
 def test_room_never_exceeds_a_quota_and_leaves_less_than_one_machine(
     used: int, limit: int, each: int, other: int
 ) -> None:
-    room = room_in({"cores": Quota(used, limit), "ram": Quota(0, other)}, {"cores": each, "ram": 1, "disk": 5})
+    room = headroom_in({"cores": Quota(used, limit), "ram": Quota(0, other)}, {"cores": each, "ram": 1, "disk": 5})
     assert room.machines is not None
     if limit >= 0:
         assert used + room.machines * each <= max(limit, used)
@@ -88,7 +88,7 @@ def test_room_never_exceeds_a_quota_and_leaves_less_than_one_machine(
 
 
 def test_without_any_limit_room_is_not_known() -> None:
-    assert room_in({"cores": Quota(5, -1)}, {"cores": 1}).machines is None
+    assert headroom_in({"cores": Quota(5, -1)}, {"cores": 1}).machines is None
 
 
 def test_a_reason_is_the_last_line_without_tokens() -> None:

@@ -36,6 +36,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from oscar_fedcloud.autoscaler.clouds.messages import reason
 from oscar_fedcloud.autoscaler.clouds.protocol import (
     CloudError,
     CloudMachine,
@@ -46,7 +47,6 @@ from oscar_fedcloud.autoscaler.clouds.protocol import (
     NoRoom,
     provider_id,
 )
-from oscar_fedcloud.autoscaler.clouds.words import reason
 
 T = TypeVar("T")
 
@@ -175,7 +175,7 @@ class CommandCloud:
         """Not to be had here."""
         raise CloudError(f"{self.name}: machines of a command cannot be stopped and started")
 
-    async def room(self, template: Mapping[str, Any]) -> Headroom:
+    async def headroom(self, template: Mapping[str, Any]) -> Headroom:
         """Not known beforehand: ``add`` says it."""
         return Headroom(None)
 

@@ -24,6 +24,7 @@ import msgspec
 from oscar_fedcloud.autoscaler.clouds import im_radl
 from oscar_fedcloud.autoscaler.clouds.im_radl import VM, ImTemplate
 from oscar_fedcloud.autoscaler.clouds.im_rest import Gone, ImClient, is_no_room
+from oscar_fedcloud.autoscaler.clouds.messages import reason
 from oscar_fedcloud.autoscaler.clouds.oidc import OidcConfig, TokenSource
 from oscar_fedcloud.autoscaler.clouds.protocol import (
     CloudError,
@@ -33,8 +34,7 @@ from oscar_fedcloud.autoscaler.clouds.protocol import (
     MachineRequest,
     provider_id,
 )
-from oscar_fedcloud.autoscaler.clouds.quota import Quota, room_in
-from oscar_fedcloud.autoscaler.clouds.words import reason
+from oscar_fedcloud.autoscaler.clouds.quota import Quota, headroom_in
 
 T = TypeVar("T")
 
@@ -166,7 +166,7 @@ class ImCloud:
         """One request each, all at once."""
         await self._each("start", ids)
 
-    async def room(self, template: Mapping[str, Any]) -> Headroom:
+    async def headroom(self, template: Mapping[str, Any]) -> Headroom:
         """What the cloud's quota lets, where the template names the cloud and that tells."""
         wanted = msgspec.convert(template, ImTemplate)
         if not wanted.cloud:
@@ -178,7 +178,7 @@ class ImCloud:
             raise
         except (CloudError, msgspec.ValidationError):
             return Headroom(None, "the cloud does not tell its quota")
-        return room_in(quotas, {"instances": 1, "cores": wanted.cpu, "ram": wanted.memory / 1024})
+        return headroom_in(quotas, {"instances": 1, "cores": wanted.cpu, "ram": wanted.memory / 1024})
 
     async def _post(self, requests: Sequence[MachineRequest]) -> dict[str, str]:
         template = msgspec.convert(requests[0].template, ImTemplate)

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from oscar_fedcloud.autoscaler.clouds import secret_files
+from oscar_fedcloud.autoscaler.clouds import secrets
+from oscar_fedcloud.autoscaler.clouds.messages import reason
 from oscar_fedcloud.autoscaler.clouds.oidc import TokenSource, trust
 from oscar_fedcloud.autoscaler.clouds.protocol import CloudError, CloudUnavailable, NoRoom
-from oscar_fedcloud.autoscaler.clouds.words import reason
 
 _LINE_SEPARATOR = r"\n"  # these two characters
 _TOKEN = "{access_token}"  # noqa: S105 - what it is replaced for in the auth file
@@ -104,7 +104,7 @@ class ImClient:
         return NoRoom(text) if is_no_room(words) else CloudError(text)
 
     async def _credentials(self) -> str:
-        lines = [line.strip() for line in secret_files.read(self._auth_file).splitlines()]
+        lines = [line.strip() for line in secrets.read(self._auth_file).splitlines()]
         text = _LINE_SEPARATOR.join(line for line in lines if line and not line.startswith("#"))
         if _TOKEN in text:
             if self._tokens is None:

@@ -20,9 +20,9 @@ import httpx
 import msgspec
 import structlog
 
-from oscar_fedcloud.autoscaler.clouds import secret_files
+from oscar_fedcloud.autoscaler.clouds import secrets
+from oscar_fedcloud.autoscaler.clouds.messages import reason
 from oscar_fedcloud.autoscaler.clouds.protocol import CloudError, CloudUnavailable
-from oscar_fedcloud.autoscaler.clouds.words import reason
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +78,7 @@ class TokenSource:
         """A valid access token. Raises CloudError when it cannot be had for good, CloudUnavailable for now."""
         async with self._renewing:
             if self._config.token_file:
-                self._take(secret_files.read(self._config.token_file), None)
+                self._take(secrets.read(self._config.token_file), None)
             elif self._left() < min(self._config.refresh_before, self._lifetime / 2) or not self._token:
                 await self._renew()
         self._watch()
@@ -118,9 +118,9 @@ class TokenSource:
         form = {"client_id": config.client_id, "grant_type": "client_credentials"}
         if config.refresh_token_file:
             form["grant_type"] = "refresh_token"
-            form["refresh_token"] = self._refresh_token or secret_files.read(config.refresh_token_file)
+            form["refresh_token"] = self._refresh_token or secrets.read(config.refresh_token_file)
         if config.client_secret_file:
-            form["client_secret"] = secret_files.read(config.client_secret_file)
+            form["client_secret"] = secrets.read(config.client_secret_file)
         if config.scope:
             form["scope"] = config.scope
         try:
@@ -144,10 +144,10 @@ class TokenSource:
     def _keep(self, refresh_token: str) -> None:
         """Providers may end a refresh token by its use, so the next one must outlive us."""
         path = self._config.refresh_token_file
-        if refresh_token == (self._refresh_token or secret_files.read(path)):
+        if refresh_token == (self._refresh_token or secrets.read(path)):
             return
         try:
-            secret_files.replace(path, refresh_token)
+            secrets.replace(path, refresh_token)
             self._refresh_token = ""
         except OSError as error:
             self._refresh_token = refresh_token

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from oscar_fedcloud.autoscaler.clouds import secret_files
+from oscar_fedcloud.autoscaler.clouds import secrets
 from oscar_fedcloud.autoscaler.clouds.oidc import OidcConfig, TokenSource
 from oscar_fedcloud.autoscaler.clouds.openstack_project import OpenStackTemplate, Project
 from oscar_fedcloud.autoscaler.clouds.protocol import (
@@ -142,9 +142,9 @@ class OpenStackCloud:
         """One request each, at once."""
         await self._each(Project.start, ids)
 
-    async def room(self, template: Mapping[str, Any]) -> Headroom:
+    async def headroom(self, template: Mapping[str, Any]) -> Headroom:
         """What the limits of Nova, and for boot volumes those of Cinder, leave."""
-        return await self._run(Project.room, msgspec.convert(template, OpenStackTemplate))
+        return await self._run(Project.headroom, msgspec.convert(template, OpenStackTemplate))
 
     async def _each(self, call: Callable[[Project, str], None], ids: Collection[str]) -> None:
         """Do it for all; the first error is raised when all have been tried."""
@@ -170,7 +170,7 @@ class OpenStackCloud:
             if self._tokens:
                 secret = await self._tokens.token()
             else:
-                secret = secret_files.read(config.application_credential_secret_file)
+                secret = secrets.read(config.application_credential_secret_file)
             if self._project is None or secret != self._secret:
                 self._project = Project(self.name, self._cluster, self._connect_options(secret))
                 self._secret = secret

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from oscar_fedcloud.autoscaler.clouds.messages import reason
 from oscar_fedcloud.autoscaler.clouds.protocol import (
     CloudError,
     CloudMachine,
@@ -22,8 +23,7 @@ from oscar_fedcloud.autoscaler.clouds.protocol import (
     NoRoom,
     provider_id,
 )
-from oscar_fedcloud.autoscaler.clouds.quota import Quota, room_in
-from oscar_fedcloud.autoscaler.clouds.words import reason
+from oscar_fedcloud.autoscaler.clouds.quota import Quota, headroom_in
 
 _CLUSTER, _POOL = "oscar-cluster", "oscar-pool"  # metadata of our servers
 
@@ -128,7 +128,7 @@ class Project:
         with self._errors(f"start server {server_id}"):
             self._conn.compute.start_server(server_id)
 
-    def room(self, template: OpenStackTemplate) -> Headroom:
+    def headroom(self, template: OpenStackTemplate) -> Headroom:
         """How many servers the limits leave."""
         with self._errors("read the limits"):
             flavor = self._flavor(template.flavor)
@@ -144,7 +144,7 @@ class Project:
                 quotas["volumes"] = Quota(cinder.total_volumes_used, cinder.max_total_volumes)
                 quotas["gigabytes"] = Quota(cinder.total_gigabytes_used, cinder.max_total_volume_gigabytes)
                 machine |= {"volumes": 1.0, "gigabytes": template.boot_volume.size}
-        return room_in(quotas, machine)
+        return headroom_in(quotas, machine)
 
     def resolve(self, template: OpenStackTemplate) -> Mapping[str, Any]:
         """The part of a request that is the same for all servers of a template, with ids for names; looked up once."""

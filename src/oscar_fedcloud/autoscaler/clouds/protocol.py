@@ -108,7 +108,7 @@ class Cloud(Protocol):
     async def start(self, ids: Collection[str]) -> None:
         """Start stopped machines."""
 
-    async def room(self, template: Mapping[str, Any]) -> Headroom:
+    async def headroom(self, template: Mapping[str, Any]) -> Headroom:
         """What the quota lets. Raises CloudError."""
 
     def expires(self) -> float | None:

@@ -17,7 +17,7 @@ class Quota(msgspec.Struct, frozen=True):
     limit: float
 
 
-def room_in(quotas: Mapping[str, Quota], machine: Mapping[str, float]) -> Headroom:
+def headroom_in(quotas: Mapping[str, Quota], machine: Mapping[str, float]) -> Headroom:
     """Room for machines that each take ``machine`` of the quotas; what a quota does not name is not limited."""
     tightest: tuple[int, str] | None = None
     for name, amount in machine.items():

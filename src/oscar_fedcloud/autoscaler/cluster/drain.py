@@ -17,20 +17,20 @@ from oscar_fedcloud.autoscaler.names import PODS
 from oscar_fedcloud.kube import KubeClient, KubeError, ResourceType
 
 _PAUSE = 1.0  # s between looks at Pods that are leaving
-_WHY = {"job": "of a Job has not ended", "held": "must not be evicted"}
+_WHY = {"job": "of a Job has not ended", "non_evictable": "must not be evicted"}
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The Pods of a node that matter. blockers: why it must stay, a sentence each. movable: ``namespace/name``."""
+    """The Pods of a node that matter. blockers: why it must stay, a sentence each. evictable: ``namespace/name``."""
 
     blockers: tuple[str, ...]
-    movable: tuple[str, ...]
+    evictable: tuple[str, ...]
 
     @property
     def empty(self) -> bool:
         """Whether nothing would be lost with the node."""
-        return not self.blockers and not self.movable
+        return not self.blockers and not self.evictable
 
 
 def contents(pods: Sequence[Pod]) -> Contents:
@@ -38,11 +38,11 @@ def contents(pods: Sequence[Pod]) -> Contents:
     alive = [pod for pod in pods if not pod.ended]
     return Contents(
         tuple(f"Pod {pod.key} {_WHY[pod.role]}" for pod in alive if pod.role in _WHY),
-        tuple(pod.key for pod in alive if pod.role == "movable"),
+        tuple(pod.key for pod in alive if pod.role == "evictable"),
     )
 
 
-async def look(client: KubeClient, node: str) -> Contents:
+async def pods_on(client: KubeClient, node: str) -> Contents:
     """What is on the node now: a consistent read. Raises KubeError."""
     pods, _ = await client.list_versioned(PODS, Pod, fields=f"spec.nodeName={node}")
     return contents(pods)
@@ -53,18 +53,18 @@ async def drain(client: KubeClient, node: str, limit: float) -> Contents:
 
     It ends at once when a blocker shows up. Raises KubeError.
     """
-    found = await look(client, node)
+    found = await pods_on(client, node)
     asked: set[str] = set()
     try:
         async with asyncio.timeout(limit):
-            while found.movable and not found.blockers:
-                waiting = [pod for pod in found.movable if pod not in asked]
+            while found.evictable and not found.blockers:
+                waiting = [pod for pod in found.evictable if pod not in asked]
                 results = await asyncio.gather(*(_evict(client, pod) for pod in waiting))
                 asked.update(pod for pod, accepted in zip(waiting, results, strict=True) if accepted)
                 await asyncio.sleep(_PAUSE)
-                found = await look(client, node)
+                found = await pods_on(client, node)
     except TimeoutError:
-        return await look(client, node)
+        return await pods_on(client, node)
     return found
 
 

@@ -23,14 +23,14 @@ _STANDING = frozenset(f"node.kubernetes.io/{key}" for key in ("not-ready", "unre
 class NodeState:
     """A node, or what is known of it before it was seen. taken: what its Pods ask for. roles: how many have each."""
 
-    view: NodeView | None = None  # as of the node's object; free and Pods are filled in by ``look``
+    view: NodeView | None = None  # as of the node's object; free and Pods are filled in by ``current_view``
     allocatable: dict[str, int] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
     taken: dict[str, int] = field(default_factory=dict)
     roles: Counter[str] = field(default_factory=Counter)
     idle_since: float | None = None
-    shown: NodeView | None = None  # the last view made, None = it is out of date
-    used: dict[str, int] | None = None  # the same of ``usage``
+    cached_view: NodeView | None = None  # the last view made, None = it is out of date
+    cached_usage: dict[str, int] | None = None  # the same of ``usage``
 
     def set_node(self, node: Node, now: float) -> bool:
         """Take over the node's object; True if where Pods may go changed."""
@@ -61,49 +61,51 @@ class NodeState:
         self.roles[pod.role] += times
 
     def _changed(self, now: float) -> None:
-        self.outdate()
-        if self.roles["job"] or self.roles["held"]:
+        self.invalidate()
+        if self.roles["job"] or self.roles["non_evictable"]:
             self.idle_since = None
         elif self.idle_since is None:
             self.idle_since = now
 
-    def outdate(self) -> None:
-        """What was shown is not true any more."""
-        self.shown = self.used = None
+    def invalidate(self) -> None:
+        """What was cached_view is not true any more."""
+        self.cached_view = self.cached_usage = None
 
-    def look(self, keys: Set[str]) -> NodeView | None:
+    def current_view(self, keys: Set[str]) -> NodeView | None:
         """The view of the node; None = it does not exist. keys: of the labels that anti-affinity looks at."""
         if self.view is None:
             return None
-        if self.shown is None:
-            self.shown = self._make(self.view, keys)
-        return self.shown
+        if self.cached_view is None:
+            self.cached_view = self._make(self.view, keys)
+        return self.cached_view
 
     def usage(self) -> dict[str, int]:
         """Service -> millicores that its Pods ask for; "" = Pods of no service, without those of DaemonSets."""
-        if self.used is None:
+        if self.cached_usage is None:
             found: Counter[str] = Counter()
             for pod in self.pods.values():
                 if pod.role != "daemon":
                     found[pod.service] += dict(pod.shape.requests).get("cpu", 0)
-            self.used = dict(found)
-        return self.used
+            self.cached_usage = dict(found)
+        return self.cached_usage
 
     def _make(self, view: NodeView, keys: Set[str]) -> NodeView:
         made = replace(
             view,
             free={name: value - self.taken.get(name, 0) for name, value in self.allocatable.items()},
             jobs=self.roles["job"],
-            held=self.roles["held"],
+            non_evictable=self.roles["non_evictable"],
             idle_since=self.idle_since,
         )
-        if not keys and not self.roles["movable"]:
+        if not keys and not self.roles["evictable"]:
             return made
         pods = self.pods.values()
         return replace(
             made,
-            movable=tuple(with_labels(pod, keys) for key, pod in sorted(self.pods.items()) if pod.role == "movable"),
-            pinned=tuple(sorted({each for pod in pods for each in pod.shape.apart})),
+            evictable=tuple(
+                with_labels(pod, keys) for key, pod in sorted(self.pods.items()) if pod.role == "evictable"
+            ),
+            anti_affinity_on_node=tuple(sorted({each for pod in pods for each in pod.shape.anti_affinity})),
             pod_labels=tuple(sorted({found for pod in pods if (found := looked_at(pod.labels, keys))})),
         )
 

@@ -19,7 +19,7 @@ _OVERLAP = 0.5  # s before the backlog is asked for, in which the invoker may no
 Group = tuple[SchedulingGroup, bool]  # of waiting Pods: their shape, and whether they trigger new nodes
 
 
-class WaitingPods:
+class PendingPods:
     """Pods that have no node, grouped by shape; what has not changed is not sorted again."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class WaitingPods:
             yield self._made[group]
 
 
-class WaitingJobs:
+class PendingJobs:
     """Pods that young Jobs have not got yet, and the invoker's backlog without what became a Job since."""
 
     def __init__(self) -> None:

@@ -15,8 +15,8 @@ from oscar_fedcloud.autoscaler.planning.fits import LabelSet
 
 SERVICE_LABEL = "oscar.fedcloud.eu/service"
 
-# daemon: comes with every node. job: runs to its end, never evicted. held: must not be evicted. movable: may be.
-Role = Literal["daemon", "job", "held", "movable"]
+# daemon: comes with every node. job: runs to its end, never evicted. held: must not be evicted. evictable: may be.
+Role = Literal["daemon", "job", "non_evictable", "evictable"]
 # due: the scheduler found no node. new: it has not looked yet.
 Waiting = Literal["", "due", "new"]
 
@@ -56,7 +56,7 @@ class Pod(msgspec.Struct, gc=False):
     node: str = ""
     shape: SchedulingGroup = SchedulingGroup(())
     labels: LabelSet = ()
-    role: Role = "held"
+    role: Role = "non_evictable"
     waiting: Waiting = ""
     why: str = ""  # it waits, in the scheduler's words
     since: float = 0.0
@@ -105,11 +105,11 @@ def role_of(metadata: Metadata, spec: PodSpec, controller: str) -> Role:
     if controller == "Job":
         return "job"
     if not safe(annotations):
-        return "held"
+        return "non_evictable"
     if annotations.get(_SAFE) == "true":
-        return "movable"
+        return "evictable"
     local = any(volume.empty_dir or volume.host_path for volume in spec.volumes or ())
-    return "held" if local or controller not in _REPLICATED else "movable"
+    return "non_evictable" if local or controller not in _REPLICATED else "evictable"
 
 
 def safe(annotations: Mapping[str, str]) -> bool:

@@ -36,7 +36,7 @@ _known: dict[SchedulingGroup, SchedulingGroup] = {}
 def shape_of(spec: PodSpec, namespace: str) -> SchedulingGroup:
     """The shape of a Pod, without its labels; equal shapes are one object."""
     affinity = spec.affinity or Affinity()
-    apart, unsupported = _apart(affinity, namespace)
+    anti_affinity, unsupported = _anti_affinity(affinity, namespace)
     unsupported += _unsupported(spec, affinity)
     return intern(
         SchedulingGroup(
@@ -44,7 +44,7 @@ def shape_of(spec: PodSpec, namespace: str) -> SchedulingGroup:
             node_selector=tuple(sorted((spec.node_selector or {}).items())),
             terms=tuple(_terms(affinity.node_affinity.required)) if affinity.node_affinity else (),
             tolerations=tolerations_of(spec.tolerations or ()),
-            apart=apart,
+            anti_affinity=anti_affinity,
             unsupported=tuple(sorted(set(unsupported))),
         )
     )
@@ -120,7 +120,7 @@ def _requirement(expression: Expression, key: str) -> Requirement:
     return Requirement(key, operator, tuple(expression.values or ()))
 
 
-def _apart(affinity: Affinity, namespace: str) -> tuple[tuple[LabelSet, ...], list[str]]:
+def _anti_affinity(affinity: Affinity, namespace: str) -> tuple[tuple[LabelSet, ...], list[str]]:
     """Label sets of Pods that a Pod does not share its node with, and what of its anti-affinity is more than that."""
     sets, unsupported = [], []
     for term in (affinity.pod_anti_affinity.required if affinity.pod_anti_affinity else None) or ():

@@ -11,7 +11,7 @@ from typing import Literal
 
 from oscar_fedcloud.autoscaler.cluster.nodes import NodeState
 from oscar_fedcloud.autoscaler.cluster.objects import DaemonSet, Job, Metadata, Node
-from oscar_fedcloud.autoscaler.cluster.pending_pods import WaitingJobs, WaitingPods
+from oscar_fedcloud.autoscaler.cluster.pending_pods import PendingJobs, PendingPods
 from oscar_fedcloud.autoscaler.cluster.pods import Pod
 from oscar_fedcloud.autoscaler.cluster.scheduling_groups import daemon_shape
 from oscar_fedcloud.autoscaler.model import ClusterSnapshot, MachineView, NodeView, PoolHealth, SchedulingGroup
@@ -26,12 +26,14 @@ class State:
         self.clock = clock
         self.changed = asyncio.Event()
         self.nodes: dict[str, NodeState] = {}
-        self.waiting = WaitingPods()
-        self.jobs = WaitingJobs()
+        self.waiting = PendingPods()
+        self.jobs = PendingJobs()
         self._job_keys: set[str] = set()
         self._pods: dict[str, Pod] = {}
         self._daemons: dict[str, SchedulingGroup] = {}
-        self._apart: Counter[SchedulingGroup] = Counter()  # shapes with anti-affinity, and how many Pods have each
+        self._anti_affinity: Counter[SchedulingGroup] = (
+            Counter()
+        )  # shapes with anti-affinity, and how many Pods have each
         self._keys: frozenset[str] = frozenset()  # of labels that anti-affinity looks at
 
     # -- what is seen ------------------------------------------------------------------------------------------------
@@ -45,7 +47,7 @@ class State:
                 self.changed.set()
             return
         state.view = state.idle_since = None
-        state.outdate()
+        state.invalidate()
         if not state.pods:
             del self.nodes[name]
         self.changed.set()
@@ -58,7 +60,7 @@ class State:
             self.jobs.has_pod(pod.job, pod.key)
         if before and before.node and (gone or before.node != pod.node):
             self._leave(before)
-        self._look_apart(before, None if gone else pod)
+        self._track_anti_affinity(before, None if gone else pod)
         if gone or not pod.waiting:
             self.waiting.remove(pod.key)
         elif self.waiting.put(pod, self._keys):
@@ -74,20 +76,20 @@ class State:
         if state.view is None and not state.pods:
             del self.nodes[pod.node]
 
-    def _look_apart(self, before: Pod | None, after: Pod | None) -> None:
+    def _track_anti_affinity(self, before: Pod | None, after: Pod | None) -> None:
         """Keep to hand which labels anti-affinity looks at; when these become other ones, all views are out of date."""
         for pod, change in ((before, -1), (after, 1)):
-            if pod and pod.shape.apart:
-                self._apart[pod.shape] += change
-        if not (before and before.shape.apart) and not (after and after.shape.apart):
+            if pod and pod.shape.anti_affinity:
+                self._anti_affinity[pod.shape] += change
+        if not (before and before.shape.anti_affinity) and not (after and after.shape.anti_affinity):
             return
-        used = [shape for shape, count in self._apart.items() if count > 0]
-        keys = frozenset(key for shape in used for labels in shape.apart for key, _ in labels)
+        used = [shape for shape, count in self._anti_affinity.items() if count > 0]
+        keys = frozenset(key for shape in used for labels in shape.anti_affinity for key, _ in labels)
         if keys != self._keys:
             self._keys = keys
             self.waiting.regroup(keys)
             for state in self.nodes.values():
-                state.outdate()
+                state.invalidate()
 
     def job(self, change: ChangeType, job: Job) -> None:
         """A Job came, changed or went."""
@@ -130,12 +132,12 @@ class State:
 
     def views(self) -> dict[str, NodeView]:
         """All nodes that exist, by name."""
-        return {name: view for name, state in self.nodes.items() if (view := state.look(self._keys))}
+        return {name: view for name, state in self.nodes.items() if (view := state.current_view(self._keys))}
 
     def find_node(self, name: str) -> NodeView | None:
         """A node, if it exists."""
         state = self.nodes.get(name)
-        return state.look(self._keys) if state else None
+        return state.current_view(self._keys) if state else None
 
     def snapshot(
         self,

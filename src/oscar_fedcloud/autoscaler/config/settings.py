@@ -80,7 +80,7 @@ class PoolConfig(_Struct, kw_only=True, frozen=True):
     minimums: tuple[MinimumConfig, ...] = ()
     timezone: str = "UTC"  # of ``minimums``
     idle: float = 300.0
-    start_limit: float = 900.0
+    startup_timeout: float = 900.0
     stop_instead: bool = False
     packages: tuple[str, ...] | None = None  # instead of join.packages
     files: dict[str, str] = {}  # added to join.files, or instead of one of them
@@ -120,9 +120,9 @@ class AutoscalerConfig(_Struct, kw_only=True, frozen=True):
     batch_window: float = 0.05  # in which changes are collected before a decision
     cloud_interval: float = 15.0  # between looks at what the clouds have
     cordon_pause: float = 5.0  # between cordon and the last look at a node
-    drain_limit: float = 600.0  # that Pods may take to leave a node
+    drain_timeout: float = 600.0  # that Pods may take to leave a node
     unready_share: float = 0.45  # of nodes not ready, above which nothing is removed
-    gone_limit: float = 300.0  # that a node or a VM must be missing before its machine counts as lost
+    missing_timeout: float = 300.0  # that a node or a VM must be missing before its machine counts as lost
     lease_duration: float = 15.0  # after which another autoscaler may take over
     report_days: float = 90.0  # that the history of the report goes back
 
@@ -173,6 +173,6 @@ def model_pool(pool: PoolConfig) -> Pool:
         minimums=tuple((each.cron, each.min) for each in pool.minimums),
         timezone=pool.timezone,
         idle=pool.idle,
-        start_limit=pool.start_limit,
+        startup_timeout=pool.startup_timeout,
         stop_instead=pool.stop_instead,
     )

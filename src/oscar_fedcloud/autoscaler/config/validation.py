@@ -26,7 +26,7 @@ _LISTEN = re.compile(r".+:[0-9]{1,5}")
 # Labels that a kubelet may give itself, of those in Kubernetes' own names (NodeRestriction).
 _OWN_LABELS = re.compile(r"([^/]+\.)?(kubernetes|k8s)\.io/")
 _KUBELET_LABELS = re.compile(r"(kubelet|node)\.kubernetes\.io/")
-_POSITIVE = ("scan_interval", "cloud_interval", "drain_limit", "gone_limit", "lease_duration", "report_days")
+_POSITIVE = ("scan_interval", "cloud_interval", "drain_timeout", "missing_timeout", "lease_duration", "report_days")
 
 
 def problems(config: AutoscalerConfig) -> list[str]:
@@ -129,8 +129,8 @@ def _pool(pool: PoolConfig) -> Iterator[str]:
     for field in ("price", "watts", "spares", "idle"):
         if (value := getattr(pool, field)) < 0:
             yield f"{where}.{field} is {value}, it must be 0 or more"
-    if pool.start_limit <= 0:
-        yield f"{where}.start_limit is {pool.start_limit}, it must be more than 0 seconds"
+    if pool.startup_timeout <= 0:
+        yield f"{where}.startup_timeout is {pool.startup_timeout}, it must be more than 0 seconds"
     for name in ("cpu", "memory"):
         if name not in pool.capacity:
             yield f"{where}.capacity has no {name}: give what the kubelet reports as allocatable"

@@ -7,7 +7,7 @@ import grpc
 import grpc.aio
 import msgspec
 
-from oscar_fedcloud.autoscaler.clouds import secret_files
+from oscar_fedcloud.autoscaler.clouds import secrets
 from oscar_fedcloud.autoscaler.external.fleet import Fleet
 from oscar_fedcloud.autoscaler.external.protos.externalgrpc_pb2_grpc import add_CloudProviderServicer_to_server
 from oscar_fedcloud.autoscaler.external.service import CloudProvider
@@ -41,8 +41,8 @@ async def serve(fleet: Fleet, config: ExternalConfig) -> grpc.aio.Server:
     add_CloudProviderServicer_to_server(CloudProvider(fleet), server)  # type: ignore[no-untyped-call]
     try:
         if config.certificate:
-            pair = (secret_files.read(config.key_file).encode(), secret_files.read(config.certificate).encode())
-            authority = secret_files.read(config.client_ca).encode()
+            pair = (secrets.read(config.key_file).encode(), secrets.read(config.certificate).encode())
+            authority = secrets.read(config.client_ca).encode()
             server.add_secure_port(
                 config.listen, grpc.ssl_server_credentials([pair], authority, require_client_auth=True)
             )

@@ -129,7 +129,7 @@ class CloudProvider(CloudProviderServicer):
         options.scaleDownUtilizationThreshold = options.scaleDownGpuUtilizationThreshold = _ONLY_EMPTY
         options.ignoreDaemonSetsUtilization = True
         options.scaleDownUnneededDuration.FromMilliseconds(int(pool.idle * 1000))
-        options.MaxNodeProvisionDuration.FromMilliseconds(int(pool.start_limit * 1000))
+        options.MaxNodeProvisionDuration.FromMilliseconds(int(pool.startup_timeout * 1000))
         return messages.NodeGroupAutoscalingOptionsResponse(nodeGroupAutoscalingOptions=options)
 
     async def PricingNodePrice(

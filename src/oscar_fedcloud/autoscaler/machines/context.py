@@ -17,7 +17,7 @@ from oscar_fedcloud.autoscaler.machines.machines import MachineStore
 from oscar_fedcloud.autoscaler.machines.pool_health_store import PoolHealthStore
 from oscar_fedcloud.autoscaler.machines.userdata import JoinTarget
 from oscar_fedcloud.autoscaler.reporting.history import History
-from oscar_fedcloud.autoscaler.reporting.metrics import Figures
+from oscar_fedcloud.autoscaler.reporting.metrics import Metrics
 from oscar_fedcloud.kube import KubeClient
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ class ActionContext:
     machines: MachineStore
     health: PoolHealthStore
     events: EventPoster
-    figures: Figures
+    metrics: Metrics
     history: History
     may_act: Callable[[], bool]
     wake: Callable[[], None] = lambda: None

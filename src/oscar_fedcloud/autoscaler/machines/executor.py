@@ -18,14 +18,14 @@ from oscar_fedcloud.autoscaler.model import Decision, Launch, NodeView, Refusal,
 log = structlog.get_logger(__name__)
 
 
-class Actor:
+class Executor:
     """Turns decisions into actions, and nodes that became Ready into joined machines."""
 
     def __init__(self, context: ActionContext) -> None:
         self.context = context
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def carry_out(self, decision: Decision, noticed: float | None = None) -> None:
+    def execute(self, decision: Decision, noticed: float | None = None) -> None:
         """Start all that a decision says. noticed: when what led to it was, s since the epoch.
 
         When it returns, every machine is counted and every one in hand is marked, so that the next decision can come.
@@ -40,10 +40,10 @@ class Actor:
         """Count machines from now on and start asking for them; False when their pool or cloud is not there."""
         batch = launch.prepare(self.context, order, noticed)
         if batch is not None:
-            self._task(launch.carry_out(self.context, batch), f"launch {order.pool}")
+            self._task(launch.execute(self.context, batch), f"launch {order.pool}")
         return batch is not None
 
-    def greet(self, nodes: Mapping[str, NodeView]) -> None:
+    def mark_joined(self, nodes: Mapping[str, NodeView]) -> None:
         """Note machines whose nodes are Ready for the first time."""
         for view in self.context.machines.views().values():
             node = nodes.get(view.name)

@@ -57,12 +57,14 @@ def prepare(context: ActionContext, launch: Launch, noticed: float | None = None
     now = context.clock()
     for name in names:
         context.machines.expect(MachineView(name, pool.name, "asked", now, now), cloud.name)
-    context.health.taken((each.name for each in context.config.pools if each.cloud == cloud.name), len(names))
+    context.health.consume_headroom(
+        (each.name for each in context.config.pools if each.cloud == cloud.name), len(names)
+    )
     context.busy.update(names, resumed)
     return Batch(pool, cloud, names, resumed, launch.reason, launch.pods, noticed=noticed)
 
 
-async def carry_out(context: ActionContext, batch: Batch) -> None:
+async def execute(context: ActionContext, batch: Batch) -> None:
     """Write the machines of a batch down and ask its cloud for them, in one request."""
     try:
         await asyncio.gather(_create(context, batch), _resume(context, batch))
@@ -106,7 +108,7 @@ async def _ask(context: ActionContext, batch: Batch, given: Mapping[str, str]) -
     try:
         context.check_lead()
         if batch.noticed is not None:
-            context.figures.reacted.observe(max(0.0, context.clock() - batch.noticed))
+            context.metrics.reacted.observe(max(0.0, context.clock() - batch.noticed))
         log.info(
             "asking for machines", pool=batch.pool.name, machines=[each.name for each in requests], reason=batch.reason
         )
@@ -133,7 +135,7 @@ def _request(context: ActionContext, batch: Batch, machine: str, token: str) -> 
 async def _token(context: ActionContext, pool: PoolConfig, machine: str) -> str:
     """A token for the machine; "" = the API server did not answer, and the machine stays asked for."""
     try:
-        return await tokens.issue(context.client, machine, context.clock() + pool.start_limit + _TOKEN_MARGIN)
+        return await tokens.issue(context.client, machine, context.clock() + pool.startup_timeout + _TOKEN_MARGIN)
     except KubeError as error:
         log.warning("machine not asked for: no token could be made", machine=machine, error=error.message)
         return ""
@@ -142,9 +144,9 @@ async def _token(context: ActionContext, pool: PoolConfig, machine: str) -> str:
 async def _take_note(context: ActionContext, batch: Batch, names: Sequence[str], refused: Mapping[str, str]) -> None:
     """Write down what the cloud said: taken up, or refused."""
     pool, taken = batch.pool.name, [name for name in names if name not in refused]
-    context.figures.launched.labels(pool).inc(len(taken))
+    context.metrics.launched.labels(pool).inc(len(taken))
     if refused:
-        context.figures.refused.labels(pool).inc(len(refused))
+        context.metrics.refused.labels(pool).inc(len(refused))
         context.health.failed(pool, context.clock(), next(iter(refused.values())))
     if taken:
         message = f"pool {pool}: {len(taken)} machine(s) asked for: {batch.reason}"
@@ -176,12 +178,12 @@ async def _resume(context: ActionContext, batch: Batch) -> None:
         context.check_lead()
         log.info("starting stopped machines", pool=batch.pool.name, machines=found, reason=batch.reason)
         await batch.cloud.start([listed[name] for name in found])
-        context.figures.launched.labels(batch.pool.name).inc(len(found))
+        context.metrics.launched.labels(batch.pool.name).inc(len(found))
     except (CloudError, KubeError, NotLeading) as error:
         _count_error(context, batch, "start", error)
         context.sync_soon.set()
 
 
 def _count_error(context: ActionContext, batch: Batch, call: str, error: Exception) -> None:
-    context.figures.cloud_errors.labels(batch.cloud.name, call).inc()
+    context.metrics.cloud_errors.labels(batch.cloud.name, call).inc()
     log.warning("cloud call failed", cloud=batch.cloud.name, pool=batch.pool.name, call=call, error=str(error))

@@ -41,19 +41,19 @@ class PoolHealthStore:
         self._pools[pool] = health.failed(self.get(pool), now, reason)
         log.warning("pool rests", pool=pool, until=self.get(pool).closed_until, reason=reason)
 
-    def worked(self, pool: str) -> None:
+    def succeeded(self, pool: str) -> None:
         """A machine of the pool joined."""
-        self._pools[pool] = health.worked(self.get(pool))
+        self._pools[pool] = health.succeeded(self.get(pool))
 
-    def room(self, pool: str, machines: int | None, reason: str = "") -> None:
+    def set_headroom(self, pool: str, machines: int | None, reason: str = "") -> None:
         """What the cloud's quota lets."""
-        self._pools[pool] = health.with_room(self.get(pool), machines, reason)
+        self._pools[pool] = health.with_headroom(self.get(pool), machines, reason)
 
-    def taken(self, pools: Iterable[str], count: int) -> None:
+    def consume_headroom(self, pools: Iterable[str], count: int) -> None:
         """So many machines were asked for: of the quota's word so much is used up."""
         for pool in pools:
-            if (room := self.get(pool).room) is not None:
-                self._pools[pool] = health.with_room(self.get(pool), max(0, room - count))
+            if (headroom := self.get(pool).headroom) is not None:
+                self._pools[pool] = health.with_headroom(self.get(pool), max(0, headroom - count))
 
     async def load(self) -> None:
         """Read what was saved. Raises KubeError."""
@@ -87,4 +87,4 @@ class PoolHealthStore:
 
     def _lasting(self) -> dict[str, PoolHealth]:
         """What outlives us: failures. The room is asked for anew."""
-        return {name: replace(each, room=None) for name, each in sorted(self._pools.items()) if each.failures}
+        return {name: replace(each, headroom=None) for name, each in sorted(self._pools.items()) if each.failures}

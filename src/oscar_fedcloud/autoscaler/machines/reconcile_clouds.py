@@ -3,7 +3,7 @@
 
 Here everything that was cut off is finished: requests whose answer got lost, machines that failed or vanished,
 deletions that did not happen, machines that nobody remembers. What becomes of one machine is a pure function,
-``verdict``.
+``next_step``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RETRY = 30.0  # s after which a deletion that did not happen is asked for again
 _ROOM = 60.0  # s between questions for the quota, unless a machine went
 _SETTLE = 60.0  # s that a cloud may take to list what it has accepted
 
-Step = Literal["nothing", "taken_up", "ask_again", "fail", "gone", "remove_again"]
+Step = Literal["nothing", "accepted", "ask_again", "fail", "gone", "remove_again"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,13 @@ class MachineStep:
     reason: str = ""
 
 
-def verdict(view: MachineView, found: CloudMachine | None, now: float, absent: float, gone_limit: float) -> MachineStep:
+def next_step(
+    view: MachineView, found: CloudMachine | None, now: float, absent: float, missing_timeout: float
+) -> MachineStep:
     """What becomes of a machine. found: as its cloud lists it. absent: s that its node or VM is missing."""
     age = now - view.since
     if view.phase == "asked":
-        return MachineStep("taken_up") if found else MachineStep("ask_again")
+        return MachineStep("accepted") if found else MachineStep("ask_again")
     if view.phase in ("removing", "failed"):
         if found is None or found.state == "deleting":
             return MachineStep("gone")
@@ -62,36 +64,36 @@ def verdict(view: MachineView, found: CloudMachine | None, now: float, absent: f
             if not found and age > _SETTLE
             else MachineStep("nothing")
         )
-    if absent > gone_limit:
+    if absent > missing_timeout:
         return MachineStep("fail", f"its {'node' if found else 'VM'} is missing for {absent:.0f} s")
     return MachineStep("nothing")
 
 
-class CloudSync:
+class CloudReconciler:
     """Looks at one cloud now and then."""
 
     def __init__(self, context: ActionContext, cloud: Cloud) -> None:
         self.context = context
         self.cloud = cloud
         self._absent: dict[str, float] = {}  # since when a node or VM is missing
-        self._room_asked = 0.0
+        self._headroom_asked = 0.0
 
     async def run(self, nodes: Mapping[str, bool]) -> None:
         """Compare once. nodes: those that exist, and whether they are Ready. Raises KubeError, CloudError."""
         views = self.context.machines.views().values()
         mine = [view for view in views if self._is_mine(view.name) and view.name not in self.context.busy]
         listing = await self.context.listing(self.cloud)
-        found = await self._without_doubles(listing)
+        found = await self._without_duplicates(listing)
         again: dict[str, list[str]] = defaultdict(list)
         for view in mine:
             if self.context.machines.get(view.name) != view or view.name in self.context.busy:
                 continue  # somebody had it in hand meanwhile
-            what = verdict(
+            what = next_step(
                 view,
                 found.get(view.name),
                 self.context.clock(),
                 self._absence(view, found, nodes),
-                self.context.config.gone_limit,
+                self.context.config.missing_timeout,
             )
             if what.step == "ask_again":
                 again[view.pool].append(view.name)
@@ -100,16 +102,16 @@ class CloudSync:
         await self._ask_again(again)
         await self._adopt(found.values())
 
-    async def ask_for_room(self) -> None:
+    async def refresh_headroom(self) -> None:
         """Ask now and then what the quota lets for each pool, in between we count. Raises CloudError."""
         now = self.context.clock()
-        if now - self._room_asked < _ROOM:
+        if now - self._headroom_asked < _ROOM:
             return
         for pool in self.context.config.pools:
             if pool.cloud == self.cloud.name:
-                room = await self.cloud.room(pool.template)
-                self.context.health.room(pool.name, room.machines, room.reason)
-        self._room_asked = now
+                headroom = await self.cloud.headroom(pool.template)
+                self.context.health.set_headroom(pool.name, headroom.machines, headroom.reason)
+        self._headroom_asked = now
 
     def _is_mine(self, machine: str) -> bool:
         return self.context.machines.cloud_of(machine) == self.cloud.name
@@ -123,7 +125,7 @@ class CloudSync:
         now = self.context.clock()
         return now - self._absent.setdefault(view.name, now)
 
-    async def _without_doubles(self, listing: Sequence[CloudMachine]) -> dict[str, CloudMachine]:
+    async def _without_duplicates(self, listing: Sequence[CloudMachine]) -> dict[str, CloudMachine]:
         """The machines by name. Two of one name come of a lost answer; one of them stays."""
         by_name: dict[str, list[CloudMachine]] = defaultdict(list)
         for machine in sorted(listing, key=lambda each: (each.state != "deleting", each.created, each.id)):
@@ -133,7 +135,7 @@ class CloudSync:
             living = [each for each in machines if each.state != "deleting"]
             if len(living) > 1:
                 node = await removal.node_of(self.context, name)
-                surplus += surplus_of(living, None if node is None else addresses_of(node))
+                surplus += duplicates_to_delete(living, None if node is None else addresses_of(node))
         if surplus:
             self.context.check_lead()
             log.warning("deleting second machines of one name", machines=[each.name for each in surplus])
@@ -142,7 +144,7 @@ class CloudSync:
 
     async def _settle(self, view: MachineView, found: CloudMachine | None, what: MachineStep) -> None:
         context, name = self.context, view.name
-        if what.step == "taken_up" and found:
+        if what.step == "accepted" and found:
             await context.machines.set_phase(name, "starting", context.clock(), cloud_id=found.id)
         elif what.step == "fail":
             log.warning("machine failed", machine=name, reason=what.reason)
@@ -167,7 +169,7 @@ class CloudSync:
             return
         await self.context.client.delete(NODES, view.name)
         await launch.drop(self.context, view.name)
-        self._room_asked = 0.0
+        self._headroom_asked = 0.0
         log.info("machine is gone", machine=view.name, reason=view.reason)
 
     async def _ask_again(self, names: Mapping[str, list[str]]) -> None:
@@ -196,7 +198,9 @@ class CloudSync:
             )
 
 
-def surplus_of(machines: Sequence[CloudMachine], node_addresses: Collection[str] | None) -> list[CloudMachine]:
+def duplicates_to_delete(
+    machines: Sequence[CloudMachine], node_addresses: Collection[str] | None
+) -> list[CloudMachine]:
     """Which of several living machines of one name, oldest first, may be deleted.
 
     Without a node the newest stays, whose token is the valid one. With a node the one that is the node stays; when
@@ -220,15 +224,17 @@ def is_ours(machine: CloudMachine, cluster: str) -> bool:
     )
 
 
-async def sync_all(context: ActionContext, syncs: Mapping[str, CloudSync], nodes: Mapping[str, bool]) -> None:
+async def reconcile_all(
+    context: ActionContext, syncs: Mapping[str, CloudReconciler], nodes: Mapping[str, bool]
+) -> None:
     """Compare all clouds once, each apart from the others; what fails is tried again the next time."""
     await asyncio.gather(*(_sync_one(context, sync, nodes) for sync in syncs.values()))
 
 
-async def _sync_one(context: ActionContext, sync: CloudSync, nodes: Mapping[str, bool]) -> None:
+async def _sync_one(context: ActionContext, sync: CloudReconciler, nodes: Mapping[str, bool]) -> None:
     try:
         await sync.run(nodes)
-        await sync.ask_for_room()
+        await sync.refresh_headroom()
     except removal.FAILURES as error:
-        context.figures.cloud_errors.labels(sync.cloud.name, "compare").inc()
+        context.metrics.cloud_errors.labels(sync.cloud.name, "compare").inc()
         log.warning("cloud not compared", cloud=sync.cloud.name, error=str(error))

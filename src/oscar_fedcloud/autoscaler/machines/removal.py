@@ -71,7 +71,7 @@ async def _emptied(context: ActionContext, machine: str) -> bool:
         if node is not None and (why := view_of(msgspec.convert(node, Node)).protected):
             await _keep(context, machine, why)
             return False
-        found = await drain.drain(context.client, machine, context.config.drain_limit)
+        found = await drain.drain(context.client, machine, context.config.drain_timeout)
         if not found.empty:
             await _keep(context, machine, why_kept(found))
         return found.empty
@@ -82,13 +82,13 @@ async def _emptied(context: ActionContext, machine: str) -> bool:
 
 def why_kept(found: drain.Contents) -> str:
     """Why a node cannot go, in words."""
-    return found.blockers[0] if found.blockers else f"{len(found.movable)} Pod(s) did not leave in time"
+    return found.blockers[0] if found.blockers else f"{len(found.evictable)} Pod(s) did not leave in time"
 
 
 async def _keep(context: ActionContext, machine: str, why: str) -> None:
     """Call a removal off."""
     view = context.machines.get(machine)
-    context.figures.kept.labels(view.pool if view else "").inc()
+    context.metrics.kept.labels(view.pool if view else "").inc()
     await uncordon(context, machine, f"kept: {why}")
 
 
@@ -100,7 +100,7 @@ async def _remove_from(context: ActionContext, cloud_name: str, machines: Sequen
         return
     try:
         listed = await context.listing(cloud)
-        empty = [each for each in machines if (await drain.look(context.client, each)).empty]
+        empty = [each for each in machines if (await drain.pods_on(context.client, each)).empty]
         stopping = [each for each in empty if _stops(context, each)]
         deleting = [each for each in empty if each not in stopping]
         for machine in empty:
@@ -111,7 +111,7 @@ async def _remove_from(context: ActionContext, cloud_name: str, machines: Sequen
         for machine in empty:
             await _gone(context, machine, reason, stopped=machine in stopping)
     except FAILURES as error:
-        context.figures.cloud_errors.labels(cloud_name, "remove").inc()
+        context.metrics.cloud_errors.labels(cloud_name, "remove").inc()
         log.warning("machines not removed", cloud=cloud_name, machines=list(machines), error=str(error))
     context.sync_soon.set()
 
@@ -141,7 +141,7 @@ async def _gone(context: ActionContext, machine: str, reason: str, *, stopped: b
     if stopped:
         await context.machines.set_phase(machine, "stopped", context.clock(), reason=reason)
     view = context.machines.get(machine)
-    context.figures.removed.labels(view.pool if view else "").inc()
+    context.metrics.removed.labels(view.pool if view else "").inc()
     log.info("machine stopped" if stopped else "machine removed", machine=machine, reason=reason)
 
 
@@ -155,7 +155,7 @@ async def give_up(context: ActionContext, machine: str, reason: str, *, blames_p
         await recover(context, machine, node)
         return
     ids = ids_of(await context.listing(cloud), [machine])
-    if ids and node is not None and not (found := await drain.look(context.client, machine)).empty:
+    if ids and node is not None and not (found := await drain.pods_on(context.client, machine)).empty:
         log.warning("machine not given up", machine=machine, error=why_kept(found))
         return
     await context.machines.set_phase(machine, "removing", context.clock(), reason=reason)
@@ -163,7 +163,7 @@ async def give_up(context: ActionContext, machine: str, reason: str, *, blames_p
     await _tell(cloud, ids, stop=False)
     await context.client.delete(NODES, machine)
     await tokens.revoke(context.client, machine)
-    context.figures.given_up.labels(view.pool).inc()
+    context.metrics.given_up.labels(view.pool).inc()
     log.warning("machine given up", machine=machine, reason=reason)
     if blames_pool:
         context.health.failed(view.pool, context.clock(), reason)
@@ -186,9 +186,9 @@ async def joined(context: ActionContext, machine: str) -> None:
     now = context.clock()
     took = max(0.0, now - view.asked)
     await context.machines.set_phase(machine, "joined", now)
-    context.health.worked(view.pool)
-    context.figures.joined.labels(view.pool).inc()
-    context.figures.started.labels(view.pool).observe(took)
+    context.health.succeeded(view.pool)
+    context.metrics.joined.labels(view.pool).inc()
+    context.metrics.started.labels(view.pool).observe(took)
     context.history.started(now, view.pool, took)
     context.events.post(Event("Node", machine, "Normal", "Joined", f"Ready {took:.0f} s after it was asked for"))
     log.info("machine joined", machine=machine, pool=view.pool, seconds=round(took, 1))

@@ -16,8 +16,8 @@ def decide(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules | None
     rules = rules or Rules()
     plan = make_plan(snapshot, pools, rules)
     return Decision(
-        launches=tuple(launches(plan.rooms)),
+        launches=tuple(launches(plan.candidates)),
         removals=tuple(removals(snapshot, pools, rules, plan)),
-        refusals=tuple(refusals(plan.waiting, plan.rooms)),
-        held_back=plan.held_back,
+        refusals=tuple(refusals(plan.waiting, plan.candidates)),
+        removals_blocked_by=plan.removals_blocked_by,
     )

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Demand, Pool, Rules
 from oscar_fedcloud.autoscaler.planning.fits import kept_away, repelled, too_large
 from oscar_fedcloud.autoscaler.planning.packing import NodeSlot, Placement
 from oscar_fedcloud.autoscaler.planning.placement import PlacementPlan, make_plan
-from oscar_fedcloud.autoscaler.planning.scale_down import Shrinking, removals
+from oscar_fedcloud.autoscaler.planning.scale_down import ScaleDown, removals
 from oscar_fedcloud.autoscaler.planning.scale_up import why_not
 from oscar_fedcloud.autoscaler.quantities import show_all
 
@@ -78,7 +77,7 @@ def _nodes(shape: SchedulingGroup, snapshot: ClusterSnapshot) -> Iterator[str]:
     """Why the nodes there are do not take it, by reason."""
     reasons: dict[str, list[str]] = {}
     for name, node in sorted(snapshot.nodes.items()):
-        place = NodeSlot(name, "node", node.free, node.labels, node.taints, node.pinned, node.pod_labels)
+        place = NodeSlot(name, "node", node.free, node.labels, node.taints, node.anti_affinity_on_node, node.pod_labels)
         if not node.ready:
             reason = "not ready"
         elif not node.schedulable:
@@ -94,15 +93,15 @@ def _nodes(shape: SchedulingGroup, snapshot: ClusterSnapshot) -> Iterator[str]:
 def _why_not_there(shape: SchedulingGroup, place: NodeSlot) -> str:
     if reason := kept_away(shape, place.labels, place.taints, place.name) or too_large(shape, place.free):
         return reason
-    apart = repelled(shape, place.pod_labels, place.pinned)
+    apart = repelled(shape, place.pod_labels, place.anti_affinity_on_node)
     return "anti-affinity with a Pod that is there" if apart else ""
 
 
 def _pools(shape: SchedulingGroup, plan: PlacementPlan) -> Iterator[str]:
-    for room in plan.rooms:
-        left, bound = plan.rooms.left(room)
-        reason = why_not(shape, room) or (bound if left <= 0 else f"it fits, at most {left} more")
-        yield f"pool {room.pool.name}: {reason}"
+    for candidate in plan.candidates:
+        left, bound = plan.candidates.left(candidate)
+        reason = why_not(shape, candidate) or (bound if left <= 0 else f"it fits, at most {left} more")
+        yield f"pool {candidate.pool.name}: {reason}"
 
 
 # -- nodes and machines ------------------------------------------------------------------------------------------------
@@ -125,7 +124,11 @@ def _explain_node(
         return Explanation(name, f"{step.step.replace('_', ' ')}: {step.reason}", tuple(details))
     if node is None:
         return Explanation(name, "it is on its way, or has gone", tuple(details))
-    details += [f"{count} {what}" for what, count in Counter(jobs=node.jobs, held=node.held).items() if count]
-    shrinking = Shrinking(snapshot, pools, rules, plan)
+    details += [
+        f"{count} {what}"
+        for what, count in (("jobs", node.jobs), ("Pods that must not be evicted", node.non_evictable))
+        if count
+    ]
+    shrinking = ScaleDown(snapshot, pools, rules, plan)
     reason = shrinking.why_stays(machine, node) or "its pool's minimum, its spares, or Pods with no room elsewhere"
     return Explanation(name, f"it stays: {reason}", tuple(details))

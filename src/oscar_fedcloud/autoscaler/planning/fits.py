@@ -102,11 +102,11 @@ def carries(labels: LabelSet, wanted: LabelSet) -> bool:
 
 def apart_from_own(shape: SchedulingGroup) -> bool:
     """Whether two Pods of the shape must not share a node."""
-    return any(carries(shape.labels, wanted) for wanted in shape.apart)
+    return any(carries(shape.labels, wanted) for wanted in shape.anti_affinity)
 
 
-def repelled(shape: SchedulingGroup, pod_labels: Iterable[LabelSet], pinned: Iterable[LabelSet]) -> bool:
+def repelled(shape: SchedulingGroup, pod_labels: Iterable[LabelSet], anti_affinity_on_node: Iterable[LabelSet]) -> bool:
     """Whether anti-affinity keeps the shape from a node whose Pods carry and refuse these labels."""
-    if shape.apart and any(carries(labels, wanted) for labels in pod_labels for wanted in shape.apart):
+    if shape.anti_affinity and any(carries(labels, wanted) for labels in pod_labels for wanted in shape.anti_affinity):
         return True
-    return any(carries(shape.labels, wanted) for wanted in pinned)
+    return any(carries(shape.labels, wanted) for wanted in anti_affinity_on_node)

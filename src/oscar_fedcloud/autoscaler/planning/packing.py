@@ -26,7 +26,7 @@ class NodeSlot:
     free: Resources
     labels: Mapping[str, str]
     taints: tuple[Taint, ...] = ()
-    pinned: tuple[LabelSet, ...] = ()
+    anti_affinity_on_node: tuple[LabelSet, ...] = ()
     pod_labels: tuple[LabelSet, ...] = ()
     used: bool = False
 
@@ -39,9 +39,11 @@ class NodeSlot:
             shape, self.labels, self.taints, self.name
         ):
             return 0
-        if (self.pinned or shape.apart) and repelled(shape, self.pod_labels, self.pinned):
+        if (self.anti_affinity_on_node or shape.anti_affinity) and repelled(
+            shape, self.pod_labels, self.anti_affinity_on_node
+        ):
             return 0
-        return 1 if shape.apart and apart_from_own(shape) else most
+        return 1 if shape.anti_affinity and apart_from_own(shape) else most
 
     def place(self, shape: SchedulingGroup, count: int) -> None:
         """Use up the room of so many Pods."""
@@ -49,7 +51,7 @@ class NodeSlot:
         for name, value in shape.requests:
             free[name] = free.get(name, 0) - value * count
         self.free, self.used = free, True
-        self.pinned += shape.apart
+        self.anti_affinity_on_node += shape.anti_affinity
         if shape.labels:
             self.pod_labels += (shape.labels,)
 
@@ -91,12 +93,12 @@ def in_order(demand: Iterable[Demand], reference: Resources) -> list[PendingGrou
     return [PendingGroup(each, each.count) for each in sorted(demand, key=rank)]
 
 
-def fill(waiting: Iterable[PendingGroup], bins: Sequence[NodeSlot]) -> list[Placement]:
+def fill(waiting: Iterable[PendingGroup], slots: Sequence[NodeSlot]) -> list[Placement]:
     """Place what has room, first fit; what the scheduler of the cluster would find room for, too."""
     placements = []
     waiting = [item for item in waiting if not item.demand.shape.unsupported]
     least = _least(item.demand.shape for item in waiting)
-    not_full = [each for each in bins if count_fit(each.free, least)]
+    not_full = [each for each in slots if count_fit(each.free, least)]
     for item in waiting:
         for each in not_full:
             if item.left <= 0:

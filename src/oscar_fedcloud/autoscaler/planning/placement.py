@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from oscar_fedcloud.autoscaler.model import ClusterSnapshot, MachineView, NodeView, Pool, Removal, Resources, Rules
 from oscar_fedcloud.autoscaler.planning.minimums import minimum
 from oscar_fedcloud.autoscaler.planning.packing import NodeSlot, PendingGroup, Placement, fill, in_order
-from oscar_fedcloud.autoscaler.planning.pool_candidates import ALIVE, PoolCandidate, Rooms, on_the_way
-from oscar_fedcloud.autoscaler.planning.scale_up import grow, keep
+from oscar_fedcloud.autoscaler.planning.pool_candidates import ALIVE, PoolCandidate, PoolCandidates, on_the_way
+from oscar_fedcloud.autoscaler.planning.scale_up import add_machines, place_on_new_nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,31 +22,31 @@ class PlacementPlan:
 
     waiting: Sequence[PendingGroup]
     placements: Sequence[Placement]
-    bins: Mapping[str, NodeSlot]
-    rooms: Rooms
+    slots: Mapping[str, NodeSlot]
+    candidates: PoolCandidates
     given_up: Mapping[str, Removal]
     wanted: Mapping[str, str]
-    held_back: str
+    removals_blocked_by: str
 
 
 def make_plan(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules) -> PlacementPlan:
     """Place all demand on what is there and on its way, and take new nodes for the rest."""
-    held_back = why_held_back(snapshot, rules)
-    late = [] if held_back else sorted(_given_up(snapshot, pools), key=lambda each: each.machine)
+    removals_blocked_by = why_removals_blocked(snapshot, rules)
+    late = [] if removals_blocked_by else sorted(_given_up(snapshot, pools), key=lambda each: each.machine)
     given_up = {each.machine: each for each in late}
     failing = {snapshot.machines[name].pool: each.reason for name, each in given_up.items() if each.blames_pool}
-    rooms = Rooms(snapshot, pools, rules.limits, failing)
-    bins = {each.name: each for each in _bins(snapshot, rooms, given_up)}
+    candidates = PoolCandidates(snapshot, pools, rules.limits, failing)
+    slots = {each.name: each for each in _slots(snapshot, candidates, given_up)}
     waiting = in_order(snapshot.demand, _reference(pools))
-    placements = fill(waiting, list(bins.values()))
-    placements += grow(waiting, rooms)
-    wanted = {name: "work has room on it" for name, each in bins.items() if each.kind == "draining" and each.used}
-    for room in rooms:
-        _keep_ready(snapshot, room, rooms, bins, wanted)
-    return PlacementPlan(waiting, placements, bins, rooms, given_up, wanted, held_back)
+    placements = fill(waiting, list(slots.values()))
+    placements += place_on_new_nodes(waiting, candidates)
+    wanted = {name: "work has room on it" for name, each in slots.items() if each.kind == "draining" and each.used}
+    for candidate in candidates:
+        _keep_ready(snapshot, candidate, candidates, slots, wanted)
+    return PlacementPlan(waiting, placements, slots, candidates, given_up, wanted, removals_blocked_by)
 
 
-def why_held_back(snapshot: ClusterSnapshot, rules: Rules) -> str:
+def why_removals_blocked(snapshot: ClusterSnapshot, rules: Rules) -> str:
     """Why nothing may be removed now, whatever it is; "" = it may."""
     if not snapshot.trustworthy:
         return "the API server does not answer, or its watches are interrupted"
@@ -68,13 +68,15 @@ def _given_up(snapshot: ClusterSnapshot, pools: Sequence[Pool]) -> Iterator[Remo
         machines = [machine for machine in snapshot.machines.values() if machine.pool == pool.name]
         joined = max((machine.since for machine in machines if machine.phase == "joined"), default=0.0)
         for machine in machines:
-            late = on_the_way(machine, snapshot) and snapshot.now - machine.since > pool.start_limit
+            late = on_the_way(machine, snapshot) and snapshot.now - machine.since > pool.startup_timeout
             if late and pool.cloud not in snapshot.clouds_away:
-                reason = f"machine {machine.name} did not become a ready node within {pool.start_limit:g} s"
+                reason = f"machine {machine.name} did not become a ready node within {pool.startup_timeout:g} s"
                 yield Removal(machine.name, "give_up", reason, blames_pool=joined < machine.since)
 
 
-def _bins(snapshot: ClusterSnapshot, rooms: Rooms, given_up: Mapping[str, Removal]) -> Iterator[NodeSlot]:
+def _slots(
+    snapshot: ClusterSnapshot, candidates: PoolCandidates, given_up: Mapping[str, Removal]
+) -> Iterator[NodeSlot]:
     """Where Pods may go: ready nodes, then those that can be taken back, then machines on their way."""
     draining = []
     for name, node in sorted(snapshot.nodes.items()):
@@ -85,25 +87,29 @@ def _bins(snapshot: ClusterSnapshot, rooms: Rooms, given_up: Mapping[str, Remova
         if phase == "draining":
             draining.append(node)
         elif node.schedulable:
-            more = _still_to_come(node, machine, rooms, snapshot.now)
+            more = _still_to_come(node, machine, candidates, snapshot.now)
             free = {**node.free, **more} if more else node.free
-            yield NodeSlot(name, "node", free, node.labels, node.taints, node.pinned, node.pod_labels)
+            yield NodeSlot(name, "node", free, node.labels, node.taints, node.anti_affinity_on_node, node.pod_labels)
     for node in draining:
-        yield NodeSlot(node.name, "draining", node.free, node.labels, node.taints, node.pinned, node.pod_labels)
+        yield NodeSlot(
+            node.name, "draining", node.free, node.labels, node.taints, node.anti_affinity_on_node, node.pod_labels
+        )
     for name, machine in sorted(snapshot.machines.items()):
-        room = rooms.by_name.get(machine.pool)
-        if room is None or name in given_up or not on_the_way(machine, snapshot):
+        candidate = candidates.by_name.get(machine.pool)
+        if candidate is None or name in given_up or not on_the_way(machine, snapshot):
             continue
-        if machine.phase == "starting" or room.pool.cloud not in snapshot.clouds_away:  # else nobody may have heard it
-            yield room.node(name)
+        if (
+            machine.phase == "starting" or candidate.pool.cloud not in snapshot.clouds_away
+        ):  # else nobody may have heard it
+            yield candidate.node(name)
 
 
-def _still_to_come(node: NodeView, machine: MachineView | None, rooms: Rooms, now: float) -> Resources:
+def _still_to_come(node: NodeView, machine: MachineView | None, candidates: PoolCandidates, now: float) -> Resources:
     """What a young node will have when its device plugins run, which begin after it is ready: its GPUs."""
-    room = rooms.by_name.get(machine.pool) if machine else None
-    if room is None or machine is None or now - machine.since > room.pool.start_limit:
+    candidate = candidates.by_name.get(machine.pool) if machine else None
+    if candidate is None or machine is None or now - machine.since > candidate.pool.startup_timeout:
         return {}
-    return {name: value for name, value in room.free.items() if "/" in name and name not in node.free}
+    return {name: value for name, value in candidate.free.items() if "/" in name and name not in node.free}
 
 
 def _reference(pools: Iterable[Pool]) -> Resources:
@@ -116,31 +122,35 @@ def _reference(pools: Iterable[Pool]) -> Resources:
 
 
 def _keep_ready(
-    snapshot: ClusterSnapshot, room: PoolCandidate, rooms: Rooms, bins: Mapping[str, NodeSlot], wanted: dict[str, str]
+    snapshot: ClusterSnapshot,
+    candidate: PoolCandidate,
+    candidates: PoolCandidates,
+    slots: Mapping[str, NodeSlot],
+    wanted: dict[str, str],
 ) -> None:
     """Have the pool's minimum and its spares: take draining nodes back, then ask for new ones."""
-    pool = room.pool
+    pool = candidate.pool
     machines = sorted((m for m in snapshot.machines.values() if m.pool == pool.name), key=lambda m: m.name)
     least = minimum(pool, snapshot.now)
-    alive = sum((m.phase in ALIVE and m.name in bins) or m.phase == "joined" for m in machines)
-    alive += room.new + sum(m.name in wanted for m in machines)
-    idle = sum(is_spare(machine, snapshot, bins) for machine in machines)
+    alive = sum((m.phase in ALIVE and m.name in slots) or m.phase == "joined" for m in machines)
+    alive += candidate.new + sum(m.name in wanted for m in machines)
+    idle = sum(is_spare(machine, snapshot, slots) for machine in machines)
     for_least, for_spares = least - alive, pool.spares - idle
     missing = max(for_least, for_spares)
     reason = f"the pool's minimum is {least}" if for_least >= for_spares else f"the pool keeps {pool.spares} spares"
-    back = [m.name for m in machines if m.name in bins and bins[m.name].kind == "draining" and m.name not in wanted]
+    back = [m.name for m in machines if m.name in slots and slots[m.name].kind == "draining" and m.name not in wanted]
     for name in back[: max(0, missing)]:
         wanted[name] = reason
         missing -= 1
-    keep(room, rooms, missing, reason)
+    add_machines(candidate, candidates, missing, reason)
 
 
-def is_spare(machine: MachineView, snapshot: ClusterSnapshot, bins: Mapping[str, NodeSlot]) -> bool:
+def is_spare(machine: MachineView, snapshot: ClusterSnapshot, slots: Mapping[str, NodeSlot]) -> bool:
     """Whether the machine is, or will be, a node with no work and none in view."""
-    place = bins.get(machine.name)
+    place = slots.get(machine.name)
     if place is None or place.used or place.kind == "draining":
         return False
     if place.kind == "coming":
         return True
     node = snapshot.nodes[machine.name]
-    return node.idle_since is not None and not node.movable
+    return node.idle_since is not None and not node.evictable

@@ -19,7 +19,7 @@ from oscar_fedcloud.autoscaler.model import (
 from oscar_fedcloud.autoscaler.names import POOL_LABEL
 from oscar_fedcloud.autoscaler.planning.fits import count_fit, kept_away
 from oscar_fedcloud.autoscaler.planning.packing import NodeSlot
-from oscar_fedcloud.autoscaler.planning.pool_health import rests_until
+from oscar_fedcloud.autoscaler.planning.pool_health import backoff_until
 
 ON_THE_WAY = ("asked", "starting")
 ALIVE = ("asked", "starting", "joined")
@@ -40,7 +40,7 @@ def labels_of(pool: Pool) -> Mapping[str, str]:
     return {**_KUBELET_LABELS, **pool.labels, POOL_LABEL: pool.name}
 
 
-def room_of(pool: Pool, daemons: Iterable[SchedulingGroup]) -> Resources:
+def free_on_new_node(pool: Pool, daemons: Iterable[SchedulingGroup]) -> Resources:
     """What a new node of the pool offers to Pods, when those of DaemonSets have taken theirs."""
     free, labels = dict(pool.capacity), labels_of(pool)
     free.setdefault("pods", 110)
@@ -74,7 +74,7 @@ class PoolCandidate:
         return NodeSlot(name, "coming", self.free, self.labels, self.pool.taints)
 
 
-class Rooms:
+class PoolCandidates:
     """All pools while new nodes are chosen, within their own limits and those of the cluster."""
 
     def __init__(
@@ -83,20 +83,20 @@ class Rooms:
         self.limits = limits
         self.by_name = {
             pool.name: PoolCandidate(
-                pool, room_of(pool, snapshot.daemons), labels_of(pool), *_machines(snapshot, pool.name)
+                pool, free_on_new_node(pool, snapshot.daemons), labels_of(pool), *_machines(snapshot, pool.name)
             )
             for pool in sorted(pools, key=lambda pool: pool.name)
         }
-        for room in self.by_name.values():
-            room.left, room.reason = _own_room(room, snapshot, failing.get(room.pool.name, ""))
+        for candidate in self.by_name.values():
+            candidate.left, candidate.reason = _own_headroom(candidate, snapshot, failing.get(candidate.pool.name, ""))
 
     def __iter__(self) -> Iterator[PoolCandidate]:
         return iter(self.by_name.values())
 
-    def left(self, room: PoolCandidate) -> tuple[int, str]:
+    def left(self, candidate: PoolCandidate) -> tuple[int, str]:
         """How many more machines of the pool may be asked for now, and what sets that bound."""
-        left, reason = room.left, room.reason
-        for bound, why in self._cluster_bounds(room.pool.capacity):
+        left, reason = candidate.left, candidate.reason
+        for bound, why in self._cluster_bounds(candidate.pool.capacity):
             if bound < left:
                 left, reason = max(0, bound), why
         return left, reason
@@ -110,18 +110,19 @@ class Rooms:
 
     def _used(self, name: str) -> int:
         return sum(
-            room.count * (1 if name == "nodes" else room.pool.capacity.get(name, 0)) for room in self.by_name.values()
+            candidate.count * (1 if name == "nodes" else candidate.pool.capacity.get(name, 0))
+            for candidate in self.by_name.values()
         )
 
-    def take(self, room: PoolCandidate, count: int, reason: str, pods: Iterable[str] = ()) -> None:
+    def take(self, candidate: PoolCandidate, count: int, reason: str, pods: Iterable[str] = ()) -> None:
         """Ask for so many machines of the pool."""
-        room.new += count
-        room.count += count
-        room.left -= count
-        room.pods.extend(pods)
-        room.reasons.append(reason)
-        if room.left <= 0 and not room.reason:
-            room.reason = f"max of the pool, {room.pool.max}, is reached"
+        candidate.new += count
+        candidate.count += count
+        candidate.left -= count
+        candidate.pods.extend(pods)
+        candidate.reasons.append(reason)
+        if candidate.left <= 0 and not candidate.reason:
+            candidate.reason = f"max of the pool, {candidate.pool.max}, is reached"
 
 
 def _machines(snapshot: ClusterSnapshot, pool: str) -> tuple[int, tuple[str, ...]]:
@@ -131,19 +132,19 @@ def _machines(snapshot: ClusterSnapshot, pool: str) -> tuple[int, tuple[str, ...
     return sum(machine.phase in EXISTING for machine in machines), tuple(stopped)
 
 
-def _own_room(room: PoolCandidate, snapshot: ClusterSnapshot, failing: str) -> tuple[int, str]:
+def _own_headroom(candidate: PoolCandidate, snapshot: ClusterSnapshot, failing: str) -> tuple[int, str]:
     """How many more machines of a pool its own settings and its standing allow, and what sets the bound."""
-    pool, health = room.pool, snapshot.health.get(room.pool.name, PoolHealth())
+    pool, health = candidate.pool, snapshot.health.get(candidate.pool.name, PoolHealth())
     if pool.cloud in snapshot.clouds_away:
         return 0, f"cloud {pool.cloud} does not answer"
     if failing:
         return 0, failing
-    if opens := rests_until(health, snapshot.now):
+    if opens := backoff_until(health, snapshot.now):
         until = datetime.fromtimestamp(opens, UTC).strftime("%H:%M:%S")  # the same each time it is told
         return 0, f"after a failure the pool rests until {until} UTC: {health.reason}"
-    left = max(0, pool.max - room.count)
-    if health.room is not None and health.room < left:
-        return max(0, health.room), f"the quota allows {max(0, health.room)} more: {health.reason}".rstrip(": ")
+    left = max(0, pool.max - candidate.count)
+    if health.headroom is not None and health.headroom < left:
+        return max(0, health.headroom), f"the quota allows {max(0, health.headroom)} more: {health.reason}".rstrip(": ")
     return left, "" if left else f"max of the pool, {pool.max}, is reached"
 
 

@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
 from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Decision, Launch, Pool, Refusal, Removal, Rules
 from oscar_fedcloud.autoscaler.planning.decide import decide
 
-_VERSION = 1
+_VERSION = 2
+# Fields that version 1 called otherwise.
+_FORMER_GROUP_FIELDS = {"apart": "anti_affinity"}
+_FORMER_NODE_FIELDS = {"held": "non_evictable", "movable": "evictable", "pinned": "anti_affinity_on_node"}
+_FORMER_HEALTH_FIELDS = {"room": "headroom"}
+_FORMER_POOL_FIELDS = {"start_limit": "startup_timeout"}
+_FORMER_DECISION_FIELDS = {"held_back": "removals_blocked_by"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +64,45 @@ def record(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, decis
 def replay(line: bytes) -> ReplayedDecision:
     """Decide again what a line records. Raises ValueError when it is no such line."""
     try:
-        found = msgspec.json.decode(line, type=DecisionRecord)
-    except msgspec.MsgspecError as error:
+        document = msgspec.json.decode(line)
+        if document.get("version") == 1:
+            _upgrade(document)
+        found = msgspec.convert(document, DecisionRecord)
+    except (msgspec.MsgspecError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"this is not a recorded decision: {error}") from error
     if found.version != _VERSION:
-        raise ValueError(f"the record has version {found.version}, this program reads version {_VERSION}")
+        raise ValueError(f"the record has version {found.version}, this program reads versions 1 to {_VERSION}")
     decision = decide(found.snapshot, found.pools, found.rules)
     return ReplayedDecision(found.snapshot, found.pools, found.rules, found.decision, decision)
+
+
+def _upgrade(record: dict[str, Any]) -> None:
+    """Turn a record of version 1 into one of the current version, in place."""
+    snapshot, decision = record["snapshot"], record["decision"]
+    groups = [each["shape"] for each in (*snapshot["demand"], *decision["refusals"])] + [*snapshot["daemons"]]
+    for node in snapshot["nodes"].values():
+        _rename(node, _FORMER_NODE_FIELDS)
+        groups += node["evictable"]
+    for group in groups:
+        _rename(group, _FORMER_GROUP_FIELDS)
+    for health in snapshot["health"].values():
+        _rename(health, _FORMER_HEALTH_FIELDS)
+    for pool in record["pools"]:
+        _rename(pool, _FORMER_POOL_FIELDS)
+    _rename(decision, _FORMER_DECISION_FIELDS)
+    record["version"] = _VERSION
+
+
+def _rename(section: dict[str, Any], former_names: Mapping[str, str]) -> None:
+    for former, current in former_names.items():
+        section[current] = section.pop(former)
 
 
 def _lines(decision: Decision) -> list[str]:
     lines = [*map(show_launch, decision.launches), *map(show_removal, decision.removals)]
     lines += map(show_refusal, decision.refusals)
-    if decision.held_back:
-        lines.append(f"nothing is removed: {decision.held_back}")
+    if decision.removals_blocked_by:
+        lines.append(f"nothing is removed: {decision.removals_blocked_by}")
     return [f"  {line}" for line in lines or ["nothing to do"]]
 
 

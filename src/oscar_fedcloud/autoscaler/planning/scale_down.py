@@ -15,7 +15,7 @@ from oscar_fedcloud.autoscaler.planning.pool_candidates import on_the_way
 
 def removals(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, plan: PlacementPlan) -> list[Removal]:
     """All steps on machines' ways out."""
-    shrinking = Shrinking(snapshot, pools, rules, plan)
+    shrinking = ScaleDown(snapshot, pools, rules, plan)
     return [*plan.given_up.values(), *shrinking.draining(), *shrinking.idle()]
 
 
@@ -26,19 +26,19 @@ class Surplus:
     nodes: int
     spares: int
 
-    def lets_go(self, node: NodeView) -> bool:
+    def can_spare(self, node: NodeView) -> bool:
         """Whether the pool can do without this node; one with Pods that would move is no spare."""
-        return self.nodes > 0 and (self.spares > 0 or bool(node.movable))
+        return self.nodes > 0 and (self.spares > 0 or bool(node.evictable))
 
 
-class Shrinking:
+class ScaleDown:
     """What may go, of what a plan leaves without work."""
 
     def __init__(self, snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, plan: PlacementPlan) -> None:
         self.snapshot = snapshot
         self.rules = rules
         self.plan = plan
-        self.bins = dict(plan.bins)
+        self.slots = dict(plan.slots)
         self.pools = {pool.name: pool for pool in pools}
 
     def pool(self, name: str) -> Pool:
@@ -66,7 +66,7 @@ class Shrinking:
         """Why no machine of this pool may be removed now; "" = they may."""
         cloud = self.pool(machine.pool).cloud
         away = f"cloud {cloud} does not answer" if cloud in self.snapshot.clouds_away else ""
-        return self.plan.held_back or away
+        return self.plan.removals_blocked_by or away
 
     def idle(self) -> Iterator[Removal]:
         """Nodes to cordon, the longest idle first, as many as the pools' minimums and spares let go."""
@@ -74,14 +74,14 @@ class Shrinking:
         surplus = {name: self.surplus(name) for name in pools}
         for machine, node in self._by_idleness():
             own = surplus[machine.pool]
-            if self.why_stays(machine, node) or (node.ready and not own.lets_go(node)):
+            if self.why_stays(machine, node) or (node.ready and not own.can_spare(node)):
                 continue
             if (taken := self._move(node)) is None:
                 continue
             for name in taken:
                 surplus[name].spares -= 1
             own.nodes -= node.ready
-            own.spares -= node.ready and not node.movable
+            own.spares -= node.ready and not node.evictable
             yield Removal(machine.name, "cordon", f"no work for {self._idle(node):.0f} s")
 
     def _by_idleness(self) -> list[tuple[MachineView, NodeView]]:
@@ -91,7 +91,7 @@ class Shrinking:
             for name, machine in self.snapshot.machines.items()
             if name in nodes and nodes[name].idle_since is not None
         ]
-        return sorted(found, key=lambda pair: (bool(pair[1].movable), -self._idle(pair[1]), pair[0].name))
+        return sorted(found, key=lambda pair: (bool(pair[1].evictable), -self._idle(pair[1]), pair[0].name))
 
     def _idle(self, node: NodeView) -> float:
         return 0.0 if node.idle_since is None else self.snapshot.now - node.idle_since
@@ -104,7 +104,7 @@ class Shrinking:
             return "somebody else cordoned it"
         if reason := why_busy(node) or self.why_none(machine):
             return reason
-        place = self.bins.get(node.name)
+        place = self.slots.get(node.name)
         if place and place.used:
             return "work that waits has room on it"
         limit = self.pool(machine.pool).idle
@@ -115,9 +115,9 @@ class Shrinking:
         """What a pool can do without."""
         pool = self.pool(name)
         machines = [each for each in self.snapshot.machines.values() if each.pool == name]
-        places = [each for each in machines if each.name in self.bins and not on_the_way(each, self.snapshot)]
-        there = sum(self.bins[each.name].kind == "node" for each in places)
-        spare = sum(is_spare(each, self.snapshot, self.bins) for each in places)
+        places = [each for each in machines if each.name in self.slots and not on_the_way(each, self.snapshot)]
+        there = sum(self.slots[each.name].kind == "node" for each in places)
+        spare = sum(is_spare(each, self.snapshot, self.slots) for each in places)
         return Surplus(there - minimum(pool, self.snapshot.now), spare - pool.spares)
 
     def _move(self, node: NodeView) -> list[str] | None:
@@ -126,20 +126,20 @@ class Shrinking:
         The nodes that are to take them must stay: named are the pools of those that were idle. Nothing moves to a node
         that goes.
         """
-        if not node.movable:
-            self.bins.pop(node.name, None)
+        if not node.evictable:
+            self.slots.pop(node.name, None)
             return []
-        places = [each for each in self.bins.values() if each.kind == "node" and each.name != node.name]
+        places = [each for each in self.slots.values() if each.kind == "node" and each.name != node.name]
         found: dict[str, NodeSlot] = {}  # copies, since it may turn out that not all find room
-        for shape in node.movable:
-            place = next((bin_ for each in places if (bin_ := found.get(each.name, each)).fits(shape)), None)
+        for shape in node.evictable:
+            place = next((slot for each in places if (slot := found.get(each.name, each)).fits(shape)), None)
             if place is None:
                 return None
             found.setdefault(place.name, replace(place)).place(shape, 1)
         machines = [self.snapshot.machines.get(name) for name in found]
-        taken = [each.pool for each in machines if each and is_spare(each, self.snapshot, self.bins)]
-        self.bins.pop(node.name, None)
-        self.bins.update(found)
+        taken = [each.pool for each in machines if each and is_spare(each, self.snapshot, self.slots)]
+        self.slots.pop(node.name, None)
+        self.slots.update(found)
         return taken
 
 
@@ -147,6 +147,6 @@ def why_busy(node: NodeView) -> str:
     """What on a node keeps it; "" = nothing."""
     if node.jobs:
         return f"{node.jobs} Pods of Jobs run on it"
-    if node.held:
-        return f"{node.held} Pods on it must not be evicted"
+    if node.non_evictable:
+        return f"{node.non_evictable} Pods on it must not be evicted"
     return node.protected

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from oscar_fedcloud.autoscaler.model import Launch, Refusal, Resources, SchedulingGroup
 from oscar_fedcloud.autoscaler.planning.fits import kept_away, too_large
 from oscar_fedcloud.autoscaler.planning.packing import Estimate, PendingGroup, Placement, estimate, size
-from oscar_fedcloud.autoscaler.planning.pool_candidates import PoolCandidate, Rooms
+from oscar_fedcloud.autoscaler.planning.pool_candidates import PoolCandidate, PoolCandidates
 
 
 @dataclass(frozen=True, slots=True)
 class _Option:
     """New nodes of one pool for some of the demand. rank: the smallest is the best."""
 
-    room: PoolCandidate
+    candidate: PoolCandidate
     items: list[PendingGroup]
     estimate: Estimate
     rank: tuple[float, float, int, str]
 
 
-def grow(waiting: Sequence[PendingGroup], rooms: Rooms) -> list[Placement]:
+def place_on_new_nodes(waiting: Sequence[PendingGroup], candidates: PoolCandidates) -> list[Placement]:
     """Take new nodes for all demand that triggers any and can be served; where its Pods go.
 
     Pods that the scheduler has not judged yet are taken along when others of their shape found no room: it will judge
@@ -31,42 +31,49 @@ def grow(waiting: Sequence[PendingGroup], rooms: Rooms) -> list[Placement]:
     triggering = {item.demand.shape for item in waiting if item.left and item.demand.triggers}
     waiting = [item for item in waiting if item.demand.shape in triggering and not item.demand.shape.unsupported]
     placements: list[Placement] = []
-    while option := _best([item for item in waiting if item.left], rooms):
-        name = option.room.pool.name
+    while option := _best([item for item in waiting if item.left], candidates):
+        name = option.candidate.pool.name
         placed = []
         for item, count in zip(option.items, option.estimate.placed, strict=True):
             if count:
                 placed.append(Placement(item.demand, count, "new", name, item.take(count)))
         count = sum(each.count for each in placed)
         pods = [pod for each in placed for pod in each.pods]
-        rooms.take(option.room, option.estimate.nodes, f"{count} Pods have no room", pods)
+        candidates.take(option.candidate, option.estimate.nodes, f"{count} Pods have no room", pods)
         placements += placed
     return placements
 
 
-def _best(waiting: Sequence[PendingGroup], rooms: Rooms) -> _Option | None:
+def _best(waiting: Sequence[PendingGroup], candidates: PoolCandidates) -> _Option | None:
     """The best option of the highest priority that serves anything at all."""
-    for priority in sorted({room.pool.priority for room in rooms}, reverse=True):
+    for priority in sorted({candidate.pool.priority for candidate in candidates}, reverse=True):
         options = [
-            option for room in rooms if room.pool.priority == priority and (option := _option(waiting, room, rooms))
+            option
+            for candidate in candidates
+            if candidate.pool.priority == priority and (option := _option(waiting, candidate, candidates))
         ]
         if options:
             return min(options, key=lambda option: option.rank)
     return None
 
 
-def _option(waiting: Sequence[PendingGroup], room: PoolCandidate, rooms: Rooms) -> _Option | None:
-    most, _ = rooms.left(room)
-    items = [item for item in waiting if most and not why_not(item.demand.shape, room)]
+def _option(waiting: Sequence[PendingGroup], candidate: PoolCandidate, candidates: PoolCandidates) -> _Option | None:
+    most, _ = candidates.left(candidate)
+    items = [item for item in waiting if most and not why_not(item.demand.shape, candidate)]
     if not items:
         return None
     shapes = [item.demand.shape for item in items]
-    found = estimate(room.node(), shapes, [item.left for item in items], most)
+    found = estimate(candidate.node(), shapes, [item.left for item in items], most)
     if not found.nodes:
         return None
     placed = sum(count * size(shape, _UNITS) for count, shape in zip(found.placed, shapes, strict=True))
-    rank = (room.pool.price * found.nodes / placed, _waste(room.free, shapes, found), found.nodes, room.pool.name)
-    return _Option(room, items, found, rank)
+    rank = (
+        candidate.pool.price * found.nodes / placed,
+        _waste(candidate.free, shapes, found),
+        found.nodes,
+        candidate.pool.name,
+    )
+    return _Option(candidate, items, found, rank)
 
 
 _UNITS = {"cpu": 1000, "memory": 4 * 2**30, "ephemeral-storage": 100 * 2**30, "pods": 100}  # to compare unlike amounts
@@ -86,32 +93,37 @@ def _waste(free: Resources, shapes: Sequence[SchedulingGroup], found: Estimate) 
     return sum(shares) / len(shares) if shares else 0.0
 
 
-def why_not(shape: SchedulingGroup, room: PoolCandidate) -> str:
+def why_not(shape: SchedulingGroup, candidate: PoolCandidate) -> str:
     """Why the shape fits on no new node of the pool, however many there may be; "" = it does."""
     if shape.unsupported:
         return f"not simulated: {', '.join(shape.unsupported)}"
-    return kept_away(shape, room.labels, room.pool.taints) or too_large(shape, room.free)
+    return kept_away(shape, candidate.labels, candidate.pool.taints) or too_large(shape, candidate.free)
 
 
-def refusals(waiting: Sequence[PendingGroup], rooms: Rooms) -> Iterator[Refusal]:
+def refusals(waiting: Sequence[PendingGroup], candidates: PoolCandidates) -> Iterator[Refusal]:
     """The demand that asks in vain, with each pool's reason."""
     for item in waiting:
         if item.left and item.demand.triggers:
             demand = item.demand
-            reasons = {room.pool.name: why_not(demand.shape, room) or rooms.left(room)[1] for room in rooms}
+            reasons = {
+                candidate.pool.name: why_not(demand.shape, candidate) or candidates.left(candidate)[1]
+                for candidate in candidates
+            }
             yield Refusal(demand.shape, item.left, demand.pods[demand.count - item.left :], reasons)
 
 
-def keep(room: PoolCandidate, rooms: Rooms, wanted: int, reason: str) -> None:
+def add_machines(candidate: PoolCandidate, candidates: PoolCandidates, wanted: int, reason: str) -> None:
     """Take so many more machines of a pool, as far as it may have them."""
-    left, _ = rooms.left(room)
+    left, _ = candidates.left(candidate)
     if (count := min(wanted, left)) > 0:
-        rooms.take(room, count, reason)
+        candidates.take(candidate, count, reason)
 
 
-def launches(rooms: Rooms) -> Iterator[Launch]:
+def launches(candidates: PoolCandidates) -> Iterator[Launch]:
     """One request for each pool."""
-    for room in rooms:
-        if room.new:
-            resume = room.stopped[: room.new]
-            yield Launch(room.pool.name, room.new, "; ".join(room.reasons), tuple(sorted(room.pods)), resume)
+    for candidate in candidates:
+        if candidate.new:
+            resume = candidate.stopped[: candidate.new]
+            yield Launch(
+                candidate.pool.name, candidate.new, "; ".join(candidate.reasons), tuple(sorted(candidate.pods)), resume
+            )

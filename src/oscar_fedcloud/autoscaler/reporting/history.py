@@ -62,7 +62,7 @@ class History:
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=10)
 
-    def look(self, now: float, states: Mapping[tuple[str, str], int], usage: Mapping[tuple[str, str], float]) -> None:
+    def record(self, now: float, states: Mapping[tuple[str, str], int], usage: Mapping[tuple[str, str], float]) -> None:
         """Note how things stand. states: (pool, state) -> machines. usage: (pool, service) -> nodes, with fractions."""
         span = 0.0 if self._last is None else min(_LONGEST, max(0.0, now - self._last))
         self._last = now

@@ -17,7 +17,7 @@ _START = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900)
 _WAIT = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
 
-class Figures:
+class Metrics:
     """One autoscaler's figures, in a registry of its own."""
 
     def __init__(self) -> None:

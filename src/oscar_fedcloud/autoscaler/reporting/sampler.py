@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 from oscar_fedcloud.autoscaler.model import ClusterSnapshot, MachineView, NodeView, Pool
-from oscar_fedcloud.autoscaler.planning.pool_health import rests_until
+from oscar_fedcloud.autoscaler.planning.pool_health import backoff_until
 from oscar_fedcloud.autoscaler.reporting.history import History
-from oscar_fedcloud.autoscaler.reporting.metrics import Figures
+from oscar_fedcloud.autoscaler.reporting.metrics import Metrics
 
 State = Literal["starting", "busy", "idle", "unready", "leaving", "stopped", "failed"]
 STATES: tuple[State, ...] = get_args(State)
@@ -29,7 +29,7 @@ def state_of(machine: MachineView, node: NodeView | None) -> State:
         return "stopped" if machine.phase == "stopped" else "failed"
     if node is None or not node.ready:
         return "unready"
-    return "busy" if node.jobs or node.held or node.movable else "idle"
+    return "busy" if node.jobs or node.non_evictable or node.evictable else "idle"
 
 
 def shares(snapshot: ClusterSnapshot, pools: Mapping[str, Pool], usage: Usage) -> dict[tuple[str, str], float]:
@@ -51,9 +51,9 @@ def shares(snapshot: ClusterSnapshot, pools: Mapping[str, Pool], usage: Usage) -
 class Sampler:
     """Notes snapshots. service_of: the service of a waiting Pod ``namespace/name``, "" = none of ours."""
 
-    def __init__(self, history: History, figures: Figures, service_of: Callable[[str], str]) -> None:
+    def __init__(self, history: History, metrics: Metrics, service_of: Callable[[str], str]) -> None:
         self.history = history
-        self.figures = figures
+        self.metrics = metrics
         self.service_of = service_of
         self._last = 0.0
         self._waiting: dict[str, tuple[float, str]] = {}
@@ -69,26 +69,26 @@ class Sampler:
         states: Counter[tuple[str, str]] = Counter(
             (each.pool, state_of(each, snapshot.nodes.get(each.name))) for each in snapshot.machines.values()
         )
-        self.history.look(snapshot.now, states, shares(snapshot, pools, usage))
+        self.history.record(snapshot.now, states, shares(snapshot, pools, usage))
         self._set_gauges(snapshot, pools, len(waits))
 
     def _note_waits(self, now: float, waits: Mapping[str, float]) -> None:
         for pod in [each for each in self._waiting if each not in waits]:
             since, service = self._waiting.pop(pod)
             self.history.waited(now, service, max(0.0, now - since))
-            self.figures.waited.observe(max(0.0, now - since))
+            self.metrics.waited.observe(max(0.0, now - since))
         for pod, since in waits.items():
             if pod not in self._waiting:
                 self._waiting[pod] = (since, self.service_of(pod))
 
     def _set_gauges(self, snapshot: ClusterSnapshot, pools: Mapping[str, Pool], waiting: int) -> None:
-        figures = self.figures
+        metrics = self.metrics
         phases = Counter((each.pool, each.phase) for each in snapshot.machines.values())
-        figures.machines.clear()
+        metrics.machines.clear()
         for (pool, phase), count in phases.items():
-            figures.machines.labels(pool, phase).set(count)
+            metrics.machines.labels(pool, phase).set(count)
         for name in pools:
             health = snapshot.health.get(name)
-            opens = rests_until(health, snapshot.now) if health else 0.0
-            figures.pool_rests.labels(name).set(max(0.0, opens - snapshot.now))
-        figures.waiting.set(waiting)
+            opens = backoff_until(health, snapshot.now) if health else 0.0
+            metrics.pool_rests.labels(name).set(max(0.0, opens - snapshot.now))
+        metrics.waiting.set(waiting)
