@@ -237,6 +237,9 @@ class Reconciler:
         except StoreError as error:
             log.warning("bucket not as declared", provider=provider_id, bucket=bucket, error=str(error))
             return str(error)
+        except Exception as error:  # of this bucket alone: the others of its store are made
+            report(log, "bucket not as declared", error, provider=provider_id, bucket=bucket)
+            return f"bucket {bucket} of storage provider {provider_id}: {in_words(error)}"
         if wrote:
             self.repairs += 1
         return wrote

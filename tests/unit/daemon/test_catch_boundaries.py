@@ -76,6 +76,24 @@ def test_a_service_that_cannot_be_made_ready_holds_up_no_other(
     on_memory_site(tmp_path, story)
 
 
+@pytest.mark.parametrize("call", ["store.ensure_bucket", "store.ensure_rules"])
+def test_an_unexpected_error_for_one_bucket_holds_up_no_other_of_its_store(call: str, tmp_path: Path) -> None:
+    async def story(site: Site) -> None:
+        for name in ("bad", "good"):
+            await site.declare(name)
+            await site.ready(name)
+        site.gates.set(call, "before", match=of_bad)
+        site.invoker.reconciler.changed(("bad", "good"))
+        await site.until(lambda: site.invoker.catalogue.declared("bad").state == "error")
+        assert call in site.invoker.catalogue.declared("bad").reason
+        assert site.invoker.catalogue.declared("good").state == "ready"
+        assert no_task_failed(site)
+        site.gates.lift()
+        await site.ready("bad")
+
+    on_memory_site(tmp_path, story)
+
+
 def test_keys_that_cannot_be_read_are_made_anew(tmp_path: Path) -> None:
     async def story(site: Site) -> None:
         await site.declare("svc")

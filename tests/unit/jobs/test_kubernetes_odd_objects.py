@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import datetime
 from types import SimpleNamespace
@@ -12,14 +13,17 @@ import msgspec
 import pytest
 
 from oscar_fedcloud.config import KubernetesConfig
-from oscar_fedcloud.domain.runs import OutputPlace, StoredObject
+from oscar_fedcloud.domain.runs import AttemptState, OutputPlace, StoredObject
 from oscar_fedcloud.kube import KubeClient, ResourceType
 from oscar_fedcloud.launchers.kubernetes import job_results as endings
 from oscar_fedcloud.launchers.kubernetes import pod_problems as troubles
+from oscar_fedcloud.launchers.kubernetes import watcher as watcher_module
 from oscar_fedcloud.launchers.kubernetes.launcher import KubernetesLauncher
 from oscar_fedcloud.launchers.kubernetes.objects import OUTPUTS, Job, Pod
+from oscar_fedcloud.launchers.kubernetes.picture import Check
 from oscar_fedcloud.launchers.kubernetes.watcher import Watcher
 from oscar_fedcloud.launchers.runner.result import Result, parse_result
+from oscar_fedcloud.runtime import unexpected
 
 MD5 = "5d41402abc4b2a76b9719d911017c592"
 PODS = ResourceType("v1", "pods", "oscar-services")
@@ -64,6 +68,33 @@ async def reported(document: dict[str, Any], job: dict[str, Any], records: Recor
     async for completion in watcher.completions():
         return completion
     return None
+
+
+class FailingRecords(Records):
+    """A log bucket that raises what no code provides for, a few times."""
+
+    failures = 3
+
+    def result(self, job: str) -> Result:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("nobody thought of this")
+        return Result()
+
+
+async def test_an_end_is_told_however_often_its_record_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher_module, "_RETRY", 0.01)
+    failures = unexpected.count()
+    records = FailingRecords()
+    watcher = Watcher(KubeClient("", ""), KubernetesConfig(), records)
+    lost = endings.completion("j", AttemptState.LOST, "its Pod is gone")
+    watcher.picture.adopt({"j": ()}, 0.0)
+    watcher.carry_out([Check(lost, None)])
+    async with asyncio.timeout(60):
+        found = await anext(watcher.completions())
+    assert (found.job, found.state, found.reason) == ("j", AttemptState.LOST, "its Pod is gone")
+    assert unexpected.count() == failures + 3
+    await watcher.close()
 
 
 async def test_outputs_come_from_the_message_and_its_annotation() -> None:

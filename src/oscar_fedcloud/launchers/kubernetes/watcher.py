@@ -30,15 +30,16 @@ from oscar_fedcloud.launchers.kubernetes.picture import (
 )
 from oscar_fedcloud.launchers.kubernetes.run_records import Records
 from oscar_fedcloud.launchers.kubernetes.template import CONTAINER, SELECTOR
-from oscar_fedcloud.launchers.runner.result import plain
+from oscar_fedcloud.launchers.runner.result import Result, plain
 from oscar_fedcloud.runtime.tasks import Tasks
 from oscar_fedcloud.runtime.unexpected import report
+from oscar_fedcloud.runtime.waiting import doubled
 
 log = structlog.get_logger(__name__)
 
 _SWEEP = 2.0  # s between looks at Jobs that do not come to their end
 _LOOK = 5.0  # s between looks into a log for what its Job waits for
-_RETRY = 2.0  # s between tries of a request that must come through
+_RETRY, _LONGEST_RETRY = 2.0, 60.0  # s between tries of what must come through
 
 
 class Watcher:
@@ -190,7 +191,7 @@ class Watcher:
         """Report an end after a look for the runner's own record, or after the log of the Pod was saved."""
         job = completion.job
         if completion.state is AttemptState.LOST:
-            result = await asyncio.to_thread(self.records.result, job)
+            result = await self._recorded(job)
             if result.problem or result.phase not in ("", "stopped"):
                 await self._report_with_outputs(endings.of_record(job, result), result.outputs)
                 return
@@ -199,6 +200,17 @@ class Watcher:
         self._report(completion)
         if job in self.picture.jobs and not (pod and pod.ended):  # nothing of it may begin or go on
             await self._delete(job)
+
+    async def _recorded(self, job: str) -> Result:
+        """Return what the runner recorded of a Job; its end waits until that can be looked up."""
+        pause = _RETRY
+        while True:
+            try:
+                return await asyncio.to_thread(self.records.result, job)
+            except Exception as error:
+                report(log, "the record of a job could not be read, it will be tried again", error, job=job)
+            await asyncio.sleep(pause)
+            pause = doubled(pause, _LONGEST_RETRY)
 
     async def _report_with_outputs(self, completion: Completion, listed: bytes) -> None:
         """Report an end with what the Job stored, from the list in the store if the result has no room for all."""
