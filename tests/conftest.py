@@ -4,15 +4,11 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 # The servers written in Go that tests start: memory is there, processor time is not.
 os.environ.setdefault("GOGC", "400")

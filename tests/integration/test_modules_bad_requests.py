@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from bad_requests import FIELDS, FILES, GOOD, expectations, fdl_text, write_files
 from parts.ansible_run import Ansible
+from parts.bad_requests import FIELDS, FILES, GOOD, expectations, fdl_text, write_files
 from parts.daemon import Daemon
 from parts.ports import free_port
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,14 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts.ansible_run import Ansible, collections_path
-
-sys.path.insert(0, str(collections_path()))
-
 from ansible_collections.fedcloud.oscar.plugins.module_utils._port_capture import Capture
 from ansible_collections.fedcloud.oscar.plugins.module_utils._port_connect import probe
 from ansible_collections.fedcloud.oscar.plugins.module_utils._port_listener import start, stop
 from ansible_collections.fedcloud.oscar.plugins.module_utils._ports import Port, PortError, control_name
+from parts.ansible_run import Ansible
 
 LOOPBACK = {"four": "127.0.0.1", "six": "::1"}
 root = pytest.mark.skipif(os.geteuid() != 0, reason="packet sockets and other users need root")

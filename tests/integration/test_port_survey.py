@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +13,14 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from parts.ansible_run import OLDEST, ROOT, Ansible, Run, bare_python, collections_path
-from parts.netns import ADDRESSES, MACHINES, Net, running_net
-
-sys.path.insert(0, str(collections_path()))
-
 from ansible_collections.fedcloud.oscar.plugins.module_utils._port_survey import (
     INTERCEPTED,
     OUTSIDE,
     OWN_FIREWALL,
     WAY_BACK,
 )
+from parts.ansible_run import OLDEST, ROOT, Ansible, Run, bare_python
+from parts.netns import ADDRESSES, MACHINES, Net, running_net
 
 PLAYBOOK = ROOT / "playbooks" / "port_survey.yml"
 SCHEMA = ROOT / "docs" / "ports.schema.json"

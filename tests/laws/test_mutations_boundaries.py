@@ -14,9 +14,9 @@ from parts.mutations import Mutation, check_noticed
 
 CATCH = "unit/daemon/test_catch_boundaries.py::"
 READY = CATCH + "test_a_service_that_cannot_be_made_ready_holds_up_no_other"
-LIFE = "unit/daemon/test_daemon_life.py::"
-TASKS = "unit/daemon/test_tasks.py::"
-RECEIVERS = "unit/jobs/test_callback_receivers.py::"
+LIFE = "unit/daemon/test_life.py::"
+TASKS = "unit/runtime/test_tasks.py::"
+RECEIVERS = "unit/callbacks/test_receivers.py::"
 NEVER = "except ZeroDivisionError as error:"
 
 GROUPS: dict[str, list[Mutation]] = {
@@ -156,7 +156,7 @@ GROUPS: dict[str, list[Mutation]] = {
     "queues and adoption": [
         Mutation(
             "without an answer a doubt stays open",
-            "unit/jobs/test_doubts.py::test_without_an_answer_the_run_waits[error1]",
+            "unit/dispatch/test_doubts.py::test_without_an_answer_the_run_waits[error1]",
             "dispatch/doubts.py",
             "        except Exception as error:\n",
             f"        {NEVER}\n",
@@ -214,7 +214,7 @@ GROUPS: dict[str, list[Mutation]] = {
         ),
         Mutation(
             "what is of the future supersedes without a question",
-            "unit/ledger/test_ledger_order.py::test_what_is_of_the_future_is_doubtful[sqlite]",
+            "unit/ledger/test_order.py::test_what_is_of_the_future_is_doubtful[sqlite]",
             "ledger/queue.py",
             "(standing.arrival < item.seq or order > (now + _CLOCK_DIFFERENCE) * 1e9)",
             "standing.arrival < item.seq",
@@ -381,50 +381,49 @@ GROUPS: dict[str, list[Mutation]] = {
         ),
         Mutation(
             "a body that no parser foresaw is refused",
-            "unit/sources/test_source_webhook.py::test_a_body_that_no_parser_foresaw_is_kept_and_acknowledged[durable]",
+            "unit/sources/test_webhook.py::test_a_body_that_no_parser_foresaw_is_kept_and_acknowledged[durable]",
             "sources/webhook.py",
             "        except Exception as error:  # a body",
             f"        {NEVER}  # a body",
         ),
         Mutation(
             "an event that fails before its commit blocks the queue",
-            "unit/sources/test_source_webhook.py"
-            "::test_an_event_that_fails_before_its_commit_does_not_block_the_queue_either",
+            "unit/sources/test_webhook.py::test_an_event_that_fails_before_its_commit_does_not_block_the_queue_either",
             "sources/webhook.py",
             "        except Exception as error:  # whatever",
             f"        {NEVER}  # whatever",
         ),
         Mutation(
             "a body of any size is taken",
-            "unit/sources/test_source_webhook.py::test_the_beginning_of_a_body_that_is_too_large_is_kept[sizes0]",
+            "unit/sources/test_webhook.py::test_the_beginning_of_a_body_that_is_too_large_is_kept[sizes0]",
             "sources/webhook.py",
             "    return body[:BODY_LIMIT], len(body) <= BODY_LIMIT\n",
             "    return body, True\n",
         ),
         Mutation(
             "a record of any size is taken of a request",
-            "unit/sources/test_source_http.py::test_a_record_has_bounds_and_so_has_their_number",
+            "unit/sources/test_http.py::test_a_record_has_bounds_and_so_has_their_number",
             "sources/http.py",
             "    if len(record) > LONGEST_RECORD:\n",
             "    if False:\n",
         ),
         Mutation(
             "a record of any size is taken of a notification",
-            "unit/providers/test_provider_hostile.py::test_a_notification_out_of_bounds_is_a_bad_event[bad14]",
+            "unit/storage/test_hostile.py::test_a_notification_out_of_bounds_is_a_bad_event[bad14]",
             "storage/s3_events.py",
             "    if len(record) > LONGEST_RECORD:\n",
             "    if False:\n",
         ),
         Mutation(
             "a record of any size is stored",
-            "unit/ledger/test_ledger_record.py::test_a_record_that_is_too_large_is_a_dead_letter[sqlite]",
+            "unit/ledger/test_record.py::test_a_record_that_is_too_large_is_a_dead_letter[sqlite]",
             "ledger/recording/recorder.py",
             "    if len(recording.event.record) > MAX_RECORD:\n",
             "    if False:\n",
         ),
         Mutation(
             "a forged order is newer than the object",
-            "unit/sources/test_source_http.py"
+            "unit/sources/test_http.py"
             "::test_a_forged_order_is_never_newer_than_the_current_object[abc-7FFFFFFFFFFFFFFF]",
             "sources/http.py",
             "order=max(0, min(told.order, found.order - 1))",
@@ -432,42 +431,42 @@ GROUPS: dict[str, list[Mutation]] = {
         ),
         Mutation(
             "a forged order of the current version counts",
-            "unit/sources/test_source_http.py::test_a_forged_order_of_the_current_version_is_that_of_the_object",
+            "unit/sources/test_http.py::test_a_forged_order_of_the_current_version_is_that_of_the_object",
             "sources/http.py",
             "order=min(told.order, found.order)",
             "order=told.order",
         ),
         Mutation(
             "an order has no bound",
-            "unit/providers/test_provider_hostile.py::test_the_order_of_a_notification_is_bounded[FFFFFFFFFFFFFFFF]",
+            "unit/storage/test_hostile.py::test_the_order_of_a_notification_is_bounded[FFFFFFFFFFFFFFFF]",
             "storage/bounds.py",
             "min(max(nanoseconds, 0), LATEST_ORDER)",
             "max(nanoseconds, 0)",
         ),
         Mutation(
             "a listing that goes round in circles is taken for whole",
-            "unit/providers/test_provider_hostile.py::test_a_listing_that_goes_round_in_circles_ends",
+            "unit/storage/test_hostile.py::test_a_listing_that_goes_round_in_circles_ends",
             "storage/s3/listing.py",
             '            raise ValueError("the listing says that there is more, but not how to go on")\n',
             "            break\n",
         ),
         Mutation(
             "a listing has any number of pages",
-            "unit/providers/test_provider_listing.py::test_a_listing_without_end_is_given_up",
+            "unit/storage/s3/test_listing.py::test_a_listing_without_end_is_given_up",
             "storage/s3/listing.py",
             "    for _ in range(_MOST_PAGES):\n",
             "    for _ in range(100_000):\n",
         ),
         Mutation(
             "a result of any size is taken",
-            "unit/jobs/test_results.py::test_what_cannot_be_is_a_problem[content7-more than 4096 bytes]",
+            "unit/launchers/runner/test_results.py::test_what_cannot_be_is_a_problem[content7-more than 4096 bytes]",
             "launchers/runner/result.py",
             "    if len(content) > RESULT_MAX:\n",
             "    if False:\n",
         ),
         Mutation(
             "an exit code may be any number",
-            "unit/jobs/test_results.py"
+            "unit/launchers/runner/test_results.py"
             "::test_what_cannot_be_is_a_problem[phase=script\\nexit=99999999999999999999\\n-exit code]",
             "launchers/runner/result.py",
             '_number(fields.get("exit", ""), 255)',
@@ -475,7 +474,7 @@ GROUPS: dict[str, list[Mutation]] = {
         ),
         Mutation(
             "a Job may name any number of outputs",
-            "unit/jobs/test_results.py::test_the_number_of_outputs_is_bounded_and_each_counts_once",
+            "unit/launchers/runner/test_results.py::test_the_number_of_outputs_is_bounded_and_each_counts_once",
             "launchers/runner/outputs.py",
             "        if len(found) == OUTPUTS_MAX:\n",
             "        if False:\n",
@@ -484,56 +483,56 @@ GROUPS: dict[str, list[Mutation]] = {
     "requests": [
         Mutation(
             "one identity takes all bytes",
-            "unit/api/test_api_budget.py::test_one_identity_has_its_share[True]",
+            "unit/server/test_budget.py::test_one_identity_has_its_share[True]",
             "server/budget.py",
             "if self._held[identity] + size > self._share:",
             "if False:",
         ),
         Mutation(
             "all identities have no total",
-            "unit/api/test_api_budget.py::test_all_identities_have_a_total",
+            "unit/server/test_budget.py::test_all_identities_have_a_total",
             "server/budget.py",
             "if self.held + size > self._total:",
             "if False:",
         ),
         Mutation(
             "a request that failed holds its bytes",
-            "unit/api/test_api_budget.py::test_a_request_that_fails_holds_nothing",
+            "unit/server/test_budget.py::test_a_request_that_fails_holds_nothing",
             "server/budget.py",
             "        if self.held:\n",
             "        if False:\n",
         ),
         Mutation(
             "nothing is reserved for health and hooks",
-            "unit/api/test_api_slow_clients.py::test_busy_connections_have_a_limit_that_spares_health",
+            "unit/server/test_slow_clients.py::test_busy_connections_have_a_limit_that_spares_health",
             "server/guarded_http.py",
             'if self.url.partition(b"?")[0] in self.reserved:',
             "if False:",
         ),
         Mutation(
             "idle connections do not give way",
-            "unit/api/test_api_slow_clients.py::test_idle_connections_give_way_to_new_ones",
+            "unit/server/test_slow_clients.py::test_idle_connections_give_way_to_new_ones",
             "server/guarded_http.py",
             "            self.idle.close_oldest()\n",
             "            pass\n",
         ),
         Mutation(
             "a page of jobs has any size",
-            "unit/api/test_api_jobs.py::TestLists::test_bad_queries[limit=1001-query.limit]",
+            "unit/api/test_jobs.py::TestLists::test_bad_queries[limit=1001-query.limit]",
             "api/v2/jobs.py",
             'call.number("limit", 100, 1, 1000),\n',
             'call.number("limit", 100, 1, 10**9),\n',
         ),
         Mutation(
             "a page of objects has any size",
-            "unit/api/test_api_buckets.py::test_a_page_of_objects_has_bounds[100001]",
+            "unit/api/test_buckets.py::test_a_page_of_objects_has_bounds[100001]",
             "api/v2/buckets.py",
             'call.number("limit", 1000, 1, _MOST)',
             'call.number("limit", 1000, 1, 10**9)',
         ),
         Mutation(
             "an error goes past the boundary of the API",
-            "unit/api/test_api_app.py::test_the_unexpected_tells_nothing_of_the_inside",
+            "unit/api/test_app.py::test_the_unexpected_tells_nothing_of_the_inside",
             "api/routing.py",
             "            except Exception as error:  # the one boundary",
             f"            {NEVER}  # the one boundary",

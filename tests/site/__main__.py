@@ -12,16 +12,13 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent)]
-
-import cloud  # noqa: E402
-import guests  # noqa: E402
-import keys  # noqa: E402
-import site_state  # noqa: E402
-from run import SiteError, only_one, say  # noqa: E402
-from settings import HOSTS, SITE  # noqa: E402
+import cloud
+import guests
+import keys
+import site_state
+from run import SiteError, only_one, say
+from settings import HOSTS, SITE
 
 
 def main(arguments: Sequence[str]) -> int:

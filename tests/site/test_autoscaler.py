@@ -13,9 +13,7 @@ from deployed import FRONT, WORKERS, Deployed, changed
 from parts.daemon import eventually
 from run import write
 from settings import CONTROLLER
-from test_faults import assert_each_once
-from test_jobs import put_many
-from test_smoke import BUSYBOX, COPY, service
+from workloads import BUSYBOX, COPY, assert_each_once, put_many, service
 
 pytestmark = [pytest.mark.site, pytest.mark.full]
 COUNT = 40

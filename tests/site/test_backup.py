@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from deployed import FRONT, WORKERS, Deployed
-from test_smoke import COPY, put, service
 from versions import VERSIONS
+from workloads import COPY, put, service
 
 pytestmark = [pytest.mark.site, pytest.mark.full]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from deployed import FRONT, WORKERS, Deployed
-from test_smoke import state
+from workloads import state
 
 pytestmark = [pytest.mark.site, pytest.mark.full]
 ANYWHERE = "https://example.org/file"

@@ -5,19 +5,9 @@ from __future__ import annotations
 
 import pytest
 from deployed import FRONT, WORKERS, Deployed
-from test_jobs import outputs, put_many
-from test_smoke import COPY, put, service
+from workloads import COPY, assert_each_once, put, put_many, service
 
 pytestmark = [pytest.mark.site, pytest.mark.full]
-
-
-def assert_each_once(site: Deployed, name: str, count: int, timeout: float = 900) -> None:
-    """One recorded success for each file, its output, and one run of the script, since no node was lost."""
-    jobs = site.wait_jobs(count, timeout=timeout, service=name)
-    assert sorted(job["key"] for job in jobs) == sorted(f"in/{number}" for number in range(count))
-    assert {job["state"] for job in jobs} == {"succeeded"}
-    assert {job["attempts"] for job in jobs} == {1}
-    assert len(outputs(site, name)) == count
 
 
 def test_invoker_and_store_are_killed(site: Deployed) -> None:

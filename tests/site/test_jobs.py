@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 import yaml
 from deployed import Deployed
 from parts.ansible_run import ROOT
-from test_smoke import COPY, put, service
+from workloads import COPY, outputs, put, service
 
 pytestmark = [pytest.mark.site, pytest.mark.full]
 EXAMPLES = ROOT / "examples"
@@ -24,12 +23,6 @@ ODD = (
     "`id`;&|<>.txt",
     "#?&=.txt",
 )
-
-
-def outputs(site: Deployed, bucket: str, prefix: str = "out/") -> dict[str, int]:
-    """Key -> size of what lies there."""
-    pages = site.s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
 
 
 @pytest.mark.parametrize("example", ["text-stats", "two-steps"])
@@ -94,9 +87,3 @@ def test_people_understand_why_a_job_failed(
     (job,) = site.wait_jobs(1, timeout=600, service=name)
     assert job["state"] == "failed"
     assert said in job["reason"]
-
-
-def put_many(site: Deployed, bucket: str, count: int) -> None:
-    client = site.s3()
-    for number in range(count):
-        client.upload_fileobj(io.BytesIO(b"content"), bucket, f"in/{number}")

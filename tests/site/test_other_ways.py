@@ -15,7 +15,7 @@ from deployed import FRONT, INVENTORY, OTHER_DOMAIN, WORKERS, Deployed, changed
 from guests import named
 from parts.daemon import eventually
 from parts.pki import Authority
-from test_smoke import COPY, put, service
+from workloads import COPY, put, service
 
 pytestmark = [pytest.mark.site, pytest.mark.full]
 COUNT = 10

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from deployed import CA_FILE, FRONT, INVENTORY, WORKERS, Deployed, changed
 from parts.ansible_run import ROOT, Ansible, Run
-from test_smoke import COPY, put, service
+from workloads import COPY, put, service
 
 pytestmark = [pytest.mark.site, pytest.mark.full]
 # What each role needs to know of the others when no playbook tells it.

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from base64 import b64encode
 from pathlib import Path
@@ -12,25 +11,11 @@ import pytest
 from deployed import FRONT, WORKERS, Deployed, changed
 from parts.ansible_run import ROOT
 from parts.daemon import eventually
-from parts.site import file_service
 from PIL import Image
+from workloads import COPY, put, service, state
 
 pytestmark = pytest.mark.site
 GRAYIFY = ROOT / "examples" / "grayify"
-COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'
-BUSYBOX = "docker.io/library/busybox:1.36"
-
-# What a playbook could write, and when each unit was started.
-STATE = (
-    "find /etc /opt /usr/local /var/lib/kubelet/config.yaml -xdev -type f ! -name '*.db*' ! -name '.*' "
-    "-exec sha256sum {} + | sort -k 2; "
-    "systemctl show --property=Id,ActiveEnterTimestampMonotonic "
-    "containerd kubelet minio caddy oscar-invoker oscar-firewall 2>/dev/null"
-)
-
-
-def state(site: Deployed) -> dict[str, list[str]]:
-    return {host: site.ssh(host, STATE).splitlines() for host in (FRONT, *WORKERS)}
 
 
 def ready_nodes(site: Deployed) -> set[str]:
@@ -116,13 +101,3 @@ def test_a_worker_that_loses_its_power_loses_no_file(site: Deployed) -> None:
     keys = [item["Key"] for item in site.s3().list_objects_v2(Bucket="slow", Prefix="out/")["Contents"]]
     assert sorted(keys) == [f"out/{number}" for number in range(6)]
     eventually(lambda: ready_nodes(site) == {FRONT, *WORKERS}, 120)  # the next tests look at the machine
-
-
-def service(name: str, script: str, **more: object) -> dict[str, object]:
-    """An FDL document of one service on the image that the site mirror has."""
-    declared = {**file_service(name, "#!/bin/sh\n" + script), "image": BUSYBOX, "memory": "64Mi", "cpu": "0.1", **more}
-    return {"functions": {"oscar": [{"oscar-cluster": declared}]}}
-
-
-def put(site: Deployed, bucket: str, key: str, body: bytes = b"content") -> None:
-    site.s3().upload_fileobj(io.BytesIO(body), bucket, key)

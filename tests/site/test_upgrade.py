@@ -11,10 +11,8 @@ import pytest
 from deployed import FRONT, WORKERS, Deployed, changed
 from run import sha256
 from settings import WWW
-from test_faults import assert_each_once
-from test_jobs import put_many
-from test_smoke import COPY, service
 from versions import VERSIONS
+from workloads import COPY, assert_each_once, put_many, service
 
 pytestmark = [pytest.mark.site, pytest.mark.full]
 HEALTH = "python3 -c 'import urllib.request as web; web.urlopen(\"http://127.0.0.1:8080/readyz\")'"

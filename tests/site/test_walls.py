@@ -19,7 +19,7 @@ import pytest
 from deployed import FRONT, INVENTORY, WORKERS, Deployed, changed
 from guests import named
 from parts.daemon import eventually
-from test_smoke import COPY, put, service
+from workloads import COPY, put, service
 
 pytestmark = pytest.mark.site
 KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"

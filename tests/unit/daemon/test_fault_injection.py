@@ -15,7 +15,7 @@ from typing import Any, get_args
 from unittest import mock
 
 import pytest
-from fault_walk import AT_START, AT_STOP, BOUNDARIES, BY_REQUEST, CALLS, ENDS_START, ON_LOOP, WALKED, healthy
+from parts.fault_walk import AT_START, AT_STOP, BOUNDARIES, BY_REQUEST, CALLS, ENDS_START, ON_LOOP, WALKED, healthy
 from parts.memory_site import POLLED, Kind, Site, on_memory_site
 from structlog.testing import capture_logs
 

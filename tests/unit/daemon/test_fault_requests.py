@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import httpx
 import pytest
-from fault_walk import BY_REQUEST, healthy
+from parts.fault_walk import BY_REQUEST, healthy
 from parts.memory_site import SITE, Kind, Site, on_memory_site
 from structlog.testing import capture_logs
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from fault_walk import ENDS_START, healthy
+from parts.fault_walk import ENDS_START, healthy
 from parts.memory_site import Site, Unexpected, on_memory_site
 from structlog.testing import capture_logs
 

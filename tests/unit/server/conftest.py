@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server under the API. See ``parts.api_fixtures``."""
+
+from parts.api_fixtures import admin, client, config, document, empty_ledger, invoker, limits  # noqa: F401
