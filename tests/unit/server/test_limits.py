@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Oversized requests are refused before they cost anything. Slow and broken clients: test_api_slow_clients."""
+"""Oversized requests are refused before they cost anything. Slow and broken clients: test_slow_clients."""
 
 from __future__ import annotations
 
