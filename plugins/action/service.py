@@ -21,7 +21,7 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ..module_utils._client import as_errors, describe
+from ..module_utils._api.client import as_errors, describe
 from ..module_utils._fdl import (
     FDL_NAMES,
     FILE,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the OSCAR for FedCloud developers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""PRIVATE to the collection: the options by which a module reaches the invoker (module_utils/_argspec.py)."""
+"""PRIVATE to the collection: the options by which a module reaches the invoker (module_utils/_api/argspec.py)."""
 
 from __future__ import annotations
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils import _port_facts as facts
-from ..module_utils import _port_survey as survey
-from ..module_utils._ports import PortError
+from ..module_utils._ports.ports import PortError
+from ..plugin_utils._ports import facts, survey
 
 
 def _reported(function):

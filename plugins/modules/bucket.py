@@ -85,8 +85,8 @@ bucket:
     name: photographs
 """
 
-from ..module_utils._argspec import oscar_module, run
-from ..module_utils._bucket import ensure
+from ..module_utils._api.argspec import oscar_module, run
+from ..module_utils._api.bucket import ensure
 
 
 def main():

@@ -167,8 +167,8 @@ log:
   type: str
 """
 
-from ..module_utils._argspec import oscar_module, run
-from ..module_utils._invocation import invoke
+from ..module_utils._api.argspec import oscar_module, run
+from ..module_utils._jobs.invocation import invoke
 
 
 def main():

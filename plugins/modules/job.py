@@ -98,8 +98,8 @@ reason:
   sample: a job that is succeeded cannot be cancelled
 """
 
-from ..module_utils._argspec import oscar_module, run
-from ..module_utils._jobs import ACTIONS, change_job
+from ..module_utils._api.argspec import oscar_module, run
+from ..module_utils._jobs.jobs import ACTIONS, change_job
 
 
 def change(module, client):

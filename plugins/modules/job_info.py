@@ -200,9 +200,9 @@ why:
         job: null
 """
 
-from ..module_utils._argspec import oscar_module, run
-from ..module_utils._jobs import explain, get_job, list_jobs, log_of
-from ..module_utils._outputs import outputs_of
+from ..module_utils._api.argspec import oscar_module, run
+from ..module_utils._jobs.jobs import explain, get_job, list_jobs, log_of
+from ..module_utils._jobs.outputs import outputs_of
 
 FILTERS = ("service", "state", "bucket", "key", "since")
 

@@ -171,9 +171,9 @@ hosts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._port_connect import probe
-from ..module_utils._port_listener import start, stop
-from ..module_utils._ports import PortError, parse_ports
+from ..module_utils._ports.connect import probe
+from ..module_utils._ports.listener import start, stop
+from ..module_utils._ports.ports import PortError, parse_ports
 
 NOTHING_SEEN = {"running": False, "ports": {}, "capture": False, "packets": []}
 

@@ -237,8 +237,8 @@ errors:
       column: 9
 """
 
-from ..module_utils._argspec import oscar_module, run
-from ..module_utils._service import declare
+from ..module_utils._api.argspec import oscar_module, run
+from ..module_utils._services.service import declare
 
 
 def main():

@@ -87,8 +87,8 @@ services:
         succeeded: 12
 """
 
-from ..module_utils._argspec import oscar_module, run
-from ..module_utils._views import views
+from ..module_utils._api.argspec import oscar_module, run
+from ..module_utils._api.views import views
 
 
 def read(module, client):

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fedcloud.oscar.plugins.module_utils._port_capture import Capture
-from ansible_collections.fedcloud.oscar.plugins.module_utils._port_connect import probe
-from ansible_collections.fedcloud.oscar.plugins.module_utils._port_listener import start, stop
-from ansible_collections.fedcloud.oscar.plugins.module_utils._ports import Port, PortError, control_name
+from ansible_collections.fedcloud.oscar.plugins.module_utils._ports.capture import Capture
+from ansible_collections.fedcloud.oscar.plugins.module_utils._ports.connect import probe
+from ansible_collections.fedcloud.oscar.plugins.module_utils._ports.listener import start, stop
+from ansible_collections.fedcloud.oscar.plugins.module_utils._ports.ports import Port, PortError, control_name
 from parts.ansible_run import Ansible
 
 LOOPBACK = {"four": "127.0.0.1", "six": "::1"}

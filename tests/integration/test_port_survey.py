@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from ansible_collections.fedcloud.oscar.plugins.module_utils._port_survey import (
+from ansible_collections.fedcloud.oscar.plugins.plugin_utils._ports.survey import (
     INTERCEPTED,
     OUTSIDE,
     OWN_FIREWALL,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fedcloud.oscar.plugins.module_utils._client import (
+from ansible_collections.fedcloud.oscar.plugins.module_utils._api.client import (
     ApiError,
     Client,
     OscarError,

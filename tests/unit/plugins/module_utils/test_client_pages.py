@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.fedcloud.oscar.plugins.module_utils._client import Client
-from ansible_collections.fedcloud.oscar.plugins.module_utils._views import views
+from ansible_collections.fedcloud.oscar.plugins.module_utils._api.client import Client
+from ansible_collections.fedcloud.oscar.plugins.module_utils._api.views import views
 from parts.paged import paged_server
 
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from ansible_collections.fedcloud.oscar.plugins.module_utils._client import Unreachable
-from ansible_collections.fedcloud.oscar.plugins.module_utils._jobs import verb_for
-from ansible_collections.fedcloud.oscar.plugins.module_utils._wait import TimedOut, assume_new, poll
+from ansible_collections.fedcloud.oscar.plugins.module_utils._api.client import Unreachable
+from ansible_collections.fedcloud.oscar.plugins.module_utils._api.wait import TimedOut, assume_new, poll
+from ansible_collections.fedcloud.oscar.plugins.module_utils._jobs.jobs import verb_for
 
 ENDED_BADLY = ("failed", "cancelled", "superseded", "input_gone")
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fedcloud.oscar.plugins.module_utils._diff import diff_of, told_by_user
-from ansible_collections.fedcloud.oscar.plugins.module_utils._plan import first_plan
-from ansible_collections.fedcloud.oscar.plugins.module_utils._service import relocate
+from ansible_collections.fedcloud.oscar.plugins.module_utils._services.diff import diff_of, told_by_user
+from ansible_collections.fedcloud.oscar.plugins.module_utils._services.plan import first_plan
+from ansible_collections.fedcloud.oscar.plugins.module_utils._services.service import relocate
 
 SERVICE = {
     "name": "grayify",

@@ -11,9 +11,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from ansible_collections.fedcloud.oscar.plugins.module_utils import _port_survey as survey
-from ansible_collections.fedcloud.oscar.plugins.module_utils._port_facts import merge, of_survey
-from ansible_collections.fedcloud.oscar.plugins.module_utils._ports import Port, PortError, answer_to, parse_ports
+from ansible_collections.fedcloud.oscar.plugins.module_utils._ports.ports import Port, PortError, answer_to, parse_ports
+from ansible_collections.fedcloud.oscar.plugins.plugin_utils._ports import survey
+from ansible_collections.fedcloud.oscar.plugins.plugin_utils._ports.facts import merge, of_survey
 from hypothesis import given
 from hypothesis import strategies as st
 from parts.ansible_run import ROOT
@@ -230,7 +230,7 @@ def test_facts_of_another_form_are_an_error(wrong: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", sorted((ROOT / "plugins" / "module_utils").glob("_port*.py")), ids=lambda file: file.stem
+    "file", sorted((ROOT / "plugins" / "module_utils" / "_ports").glob("[a-z]*.py")), ids=lambda file: file.stem
 )
 def test_targets_need_python_39_and_its_standard_library_only(file: Path) -> None:
     source = file.read_text(encoding="utf-8")

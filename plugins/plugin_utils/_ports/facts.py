@@ -1,6 +1,6 @@
-# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the OSCAR for FedCloud developers
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 """PRIVATE to the collection: the file that says which ports each site lets through, as in docs/ports.schema.json.
 
 It holds what is true of a *site*, so nothing about a machine's own firewall or who listens. The date of an entry is the
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
-from ._ports import Port, PortError, parse_ports
+from ...module_utils._ports.ports import Port, PortError, parse_ports
 
 VERSION = 1
 

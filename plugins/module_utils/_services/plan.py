@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._fdl import Change, Service, diff_documents, parse_fdl, parse_service, to_document
+from .._fdl import Change, Service, diff_documents, parse_fdl, parse_service, to_document
 
 
 def plan_item(name: str, action: str, after: Mapping[str, Any] | None, changes: Iterable[Change]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the OSCAR for FedCloud developers
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 """PRIVATE to the collection: what a survey of ports means, from what listeners and probes saw. Pure functions.
 
 ``listeners``: what ``port_probe`` returned with ``state=stopped``, by the name of the machine.
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, Optional
 
-from ._port_holder import NOBODY
-from ._ports import parse_ports
+from ...module_utils._ports.holder import NOBODY
+from ...module_utils._ports.ports import parse_ports
 
 OUTSIDE = "something outside the machine: the cloud's security group or the site's firewall"
 WAY_BACK = "something outside the machine, which lets the probe in but not the answer out"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._client import OscarError, Unreachable
+from .client import OscarError, Unreachable
 
 
 def assume_new(module: AnsibleModule, error: Unreachable, consequence: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ._client import PAGE, ApiError, Client, path
+from .client import PAGE, ApiError, Client, path
 
 
 def views(client: Client, names: Sequence[str] = ()) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ansible.module_utils.urls import ConnectionError as UrlsError
 from ansible.module_utils.urls import open_url
 
 if TYPE_CHECKING:
-    from ._fdl import FdlProblem
+    from .._fdl import FdlProblem
 
 PAGE = 500  # items in one answer
 REPEATS = 5  # of a request for which the server has no room
@@ -90,7 +90,7 @@ def as_errors(problems: Iterable[FdlProblem]) -> list[dict[str, Any]]:
 
 def as_problems(errors: Iterable[Mapping[str, Any]]) -> list[FdlProblem]:
     """The inverse of ``as_errors``."""
-    from ._fdl import FdlProblem  # here, since a target compiles it anew for each task, and most tasks do not fail
+    from .._fdl import FdlProblem  # here, since a target compiles it anew for each task, and most tasks do not fail
 
     return [
         FdlProblem(

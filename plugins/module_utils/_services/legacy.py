@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ._client import ApiError, Client, OscarError, path
-from ._fdl import Change, diff_documents, parse_service, to_document
-from ._plan import plan_item, services_of
+from .._api.client import ApiError, Client, OscarError, path
+from .._fdl import Change, diff_documents, parse_service, to_document
+from .plan import plan_item, services_of
 
 SERVICES = "/system/services"
 # Maps to which the server adds entries of its own.

@@ -20,9 +20,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
-from ._port_capture import Capture
-from ._port_holder import NOBODY, holder
-from ._ports import LINE, LINE_LENGTH, Port, PortError, answer_to, control_name
+from .capture import Capture
+from .holder import NOBODY, holder
+from .ports import LINE, LINE_LENGTH, Port, PortError, answer_to, control_name
 
 _CONNECTIONS = 256
 

@@ -15,11 +15,11 @@ from typing import Any, BinaryIO
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._client import Client, OscarError, Unreachable, object_path, path
-from ._fdl import Service, from_document
-from ._jobs import log_of, wait_ended
-from ._outputs import fetch, outputs_of
-from ._wait import assume_new, poll
+from .._api.client import Client, OscarError, Unreachable, object_path, path
+from .._api.wait import assume_new, poll
+from .._fdl import Service, from_document
+from .jobs import log_of, wait_ended
+from .outputs import fetch, outputs_of
 
 LOG_LINES = 20  # of the log in the message of a failed job
 RECENT = 1000  # jobs of a key among which the one of an upload is looked for

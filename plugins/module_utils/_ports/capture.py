@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
-from ._ports import LINE_LENGTH, Port
+from .ports import LINE_LENGTH, Port
 
 _ALL_PROTOCOLS = 3  # ETH_P_ALL; narrower ones do not show outgoing packets
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER

@@ -58,7 +58,7 @@ def _given(body: Mapping[str, Any]) -> dict[str, frozenset[str]]:
 
 def _places(value: Any, place: str) -> Iterator[str]:
     """The places of all leaves of a document."""
-    from ._fdl.problem import join  # only here, since a target compiles it for each task
+    from .._fdl.problem import join  # only here, since a target compiles it for each task
 
     members: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, Mapping):
@@ -90,7 +90,7 @@ def _field(place: str) -> str:
 @lru_cache(maxsize=None)
 def _defaults() -> dict[str, Any]:
     """The leaves of a service of which only what must be given is given."""
-    from ._fdl import diff_documents, parse_service, to_document  # only here, since a target compiles it for each task
+    from .._fdl import diff_documents, parse_service, to_document  # only here, since a target compiles it for each task
 
     plain = parse_service({"name": "x", "image": "x", "script": "x\n"})
     return {change.path: change.after for change in diff_documents(None, to_document(plain))}

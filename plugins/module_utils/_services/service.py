@@ -12,10 +12,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._client import ApiError, Client, OscarError, Unreachable, as_problems, describe
-from ._diff import diff_of, told_by_user
-from ._views import views
-from ._wait import assume_new, poll
+from .._api.client import ApiError, Client, OscarError, Unreachable, as_problems, describe
+from .._api.views import views
+from .._api.wait import assume_new, poll
+from .diff import diff_of, told_by_user
 
 APPLY = "/v2/services:apply"
 
@@ -77,17 +77,17 @@ def _apply(module: AnsibleModule, client: Client, body: Mapping[str, Any], paylo
         return client.post(APPLY, body, dry_run="true" if module.check_mode else "false")
     except Unreachable as error:
         assume_new(module, error, "this plan is for a server without services")
-        from ._plan import first_plan
+        from .plan import first_plan
 
         return first_plan(body)
     except ApiError as error:
         if error.status == 404 and not error.is_problem:
-            from . import _legacy
+            from . import legacy
 
-            if _legacy.is_oscar(client):
+            if legacy.is_oscar(client):
                 if body.get("prune"):
                     raise OscarError("prune is set, but an existing OSCAR server has no plan; leave it out") from error
-                return _legacy.apply(client, body, module.check_mode)
+                return legacy.apply(client, body, module.check_mode)
         raise _relocated(error, payload) from error
 
 
@@ -106,7 +106,7 @@ def _relocated_error(error: Mapping[str, Any], payload: Mapping[str, Any]) -> di
     file = file or ("" if "services" in payload.get("request", ()) else next(iter(files), ""))
     if file not in files:
         return {**kept, "path": path}
-    from ._fdl.source import nearest_place  # here, since a target compiles it anew for each task
+    from .._fdl.source import nearest_place  # here, since a target compiles it anew for each task
 
     line, column = nearest_place(path, files[file], (1, 1))
     return {**kept, "path": path, "file": file, "line": line, "column": column}

@@ -10,9 +10,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._client import ApiError, Client, OscarError, Unreachable, path
-from ._views import views
-from ._wait import assume_new
+from .client import ApiError, Client, OscarError, Unreachable, path
+from .views import views
+from .wait import assume_new
 
 
 def ensure(module: AnsibleModule, client: Client) -> dict[str, Any]:

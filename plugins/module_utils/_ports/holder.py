@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ._ports import Port
+from .ports import Port
 
 _LISTENING = {"tcp": "0A", "udp": "07"}  # states TCP_LISTEN and TCP_CLOSE, which is what unconnected UDP sockets have
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._client import ApiError, Client, OscarError, object_path, path
+from .._api.client import ApiError, Client, OscarError, object_path, path
 
 _NOT_SERVED = 422  # the server cannot read from the provider that the request names
 

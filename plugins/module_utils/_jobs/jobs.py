@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ._client import PAGE, ApiError, Client, OscarError, path
-from ._wait import TimedOut, poll
+from .._api.client import PAGE, ApiError, Client, OscarError, path
+from .._api.wait import TimedOut, poll
 
 ACTIVE = ("queued", "running")
 

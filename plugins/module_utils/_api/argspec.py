@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
-from ._client import Client, OscarError
+from .client import Client, OscarError
 
 # Documented in doc_fragments/_connection.py.
 CONNECTION: Mapping[str, Any] = {

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ._ports import LINE_LENGTH, Port, PortError, answer_to
+from .ports import LINE_LENGTH, Port, PortError, answer_to
 
 _AT_ONCE = 128
 
