@@ -341,3 +341,13 @@ def test_task_files_and_templates_of_another_role_are_not_used(file: Path) -> No
                 assert given.get("tasks_from", "main") in entries[given["name"].rpartition(".")[2]], task["name"]
                 assert not given.get("public"), task["name"]
     assert not re.search(r"role_path ~ '/\.\.|/\.\./roles/", file.read_text(encoding="utf-8"))
+
+
+def test_entry_points_of_preflight_check_no_variables() -> None:
+    """Preflight names all that is wrong at once; an entry point with options would end at the first wrong type."""
+    for file in (ROOT / "roles" / "preflight" / "tasks").glob("*.yml"):
+        for task in tasks_of(file):
+            given = task.get("ansible.builtin.include_role")
+            if given:
+                specs = load(ROOT / "roles" / given["name"].rpartition(".")[2] / "meta/argument_specs.yml")
+                assert "options" not in specs["argument_specs"][given["tasks_from"]], task["name"]
