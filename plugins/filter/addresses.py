@@ -10,7 +10,7 @@ ANY = ("", "0.0.0.0", "[::]")  # noqa: S104 - it is compared, nothing listens
 
 def local_url(listen):
     """Return the URL by which the host itself reaches what listens on ADDRESS:PORT."""
-    address, _, port = listen.rpartition(":")
+    address, port = listen.rsplit(":", 1)
     return f"http://{'127.0.0.1' if address in ANY else address}:{port}"
 
 

@@ -118,7 +118,7 @@ def oldest(net: Net, tmp_path: Path) -> Surveyor:
 def rows(run: Run) -> dict[tuple[str, str, str], dict[str, Any]]:
     """The results by from, host, port."""
     assert run.code == 0, run.output
-    results = run["See what it means"].result["ansible_facts"]["port_survey_results"]
+    results = run["Evaluate the probes of the ports"].result["ansible_facts"]["port_survey_results"]
     return {(row["from"], row["host"], row["port"]): row for row in results}
 
 
@@ -182,7 +182,7 @@ def test_open_refused_filtered_and_why(newest: Surveyor, net: Net) -> None:
     assert seen(run, "one", "two")["9000"] == ("filtered", OWN_FIREWALL, "open")
     # Workers need not be reached from outside.
     assert not [key for key in rows(run) if key[:2] == ("controller", "two")]
-    assert not any(task.changed for task in run.tasks if task.name != "Write what is true of the site")
+    assert not any(task.changed for task in run.tasks if task.name != "Write the facts of the site's ports")
 
 
 def test_a_second_run_changes_nothing_and_other_sites_are_kept(oldest: Surveyor, net: Net) -> None:
@@ -194,9 +194,9 @@ def test_a_second_run_changes_nothing_and_other_sites_are_kept(oldest: Surveyor,
     net.filter("way", "tcp dport 7000 drop", hook="forward")
 
     checked = oldest.survey("--check", "--diff")
-    assert checked["Write what is true of the site"].changed
+    assert checked["Write the facts of the site's ports"].changed
     assert yaml.safe_load(oldest.facts.read_text(encoding="utf-8")) == before
-    assert oldest.survey()["Write what is true of the site"].changed
+    assert oldest.survey()["Write the facts of the site's ports"].changed
     text = oldest.facts.read_text(encoding="utf-8")
     facts = yaml.safe_load(text)
     jsonschema.validate(json.loads(json.dumps(facts, default=str)), json.loads(SCHEMA.read_text(encoding="utf-8")))
@@ -236,7 +236,7 @@ def test_no_public_port_is_a_clear_message(oldest: Surveyor, net: Net) -> None:
     net.filter("one", "tcp dport 7000-7002 drop")
     run = oldest.choose("--limit", "one")
     assert run.code != 0
-    message = run["One of the public ports must work"].message
+    message = run["Require a public port that works"].message
     assert "No port of port_survey_public_ports works from the controller to one (10.77.0.2)" in message
     assert "443: filtered by something outside the machine" in message
     assert "8443: refused by something outside the machine" in message
