@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the manifest of the CustomResourceDefinition, roles/autoscaler/files/kubernetes/crd.yaml."""
+"""Print the manifest of the CustomResourceDefinition, roles/autoscaler/files/kubernetes/crd.yaml."""
 
 import sys
 

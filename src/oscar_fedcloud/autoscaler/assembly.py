@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Putting the parts together: for the daemon, and for a single look from the command line."""
+"""Assemble the autoscaler for the daemon, and read the cluster once for the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from oscar_fedcloud.config import ConfigError
 from oscar_fedcloud.kube import KubeClient, KubeUnavailable
 from oscar_fedcloud.runtime.tasks import Tasks
 
-_FIRST_LOOK = 30.0  # s until all lists of the cluster must be read
+_READ_TIMEOUT = 30.0  # s to read all lists of the cluster
 
 
 async def make_controller(
@@ -75,14 +75,14 @@ def _history_file(config: AutoscalerConfig) -> Path:
 
 
 def make_observer(config: AutoscalerConfig, client: KubeClient) -> Observer:
-    """What watches the cluster and asks the invoker. Raises ConfigError."""
+    """Create the observer of the cluster and the invoker. Raises ConfigError."""
     given = config.invoker
     return Observer(client, invoker=InvokerAnswer(given.url, given.authorization, given.verify) if given else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """How things stand, and what decides about them."""
+    """A snapshot, and the settings for decisions about it."""
 
     snapshot: ClusterSnapshot
     pools: Sequence[Pool]
@@ -90,7 +90,7 @@ class Inspection:
 
 
 async def inspect(config: AutoscalerConfig) -> Inspection:
-    """Look once, without changing anything. Raises ConfigError, KubeError."""
+    """Read the cluster once without changing anything. Raises ConfigError, KubeError."""
     client = KubeClient(config.kubeconfig)
     try:
         observer = make_observer(config, client)
@@ -112,10 +112,10 @@ async def inspect(config: AutoscalerConfig) -> Inspection:
 
 async def _until_ready(observer: Observer) -> None:
     try:
-        async with asyncio.timeout(_FIRST_LOOK):
+        async with asyncio.timeout(_READ_TIMEOUT):
             while not observer.ready:  # noqa: ASYNC110  read once, by a command
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
         why = "; ".join(f"{what}: {trouble}" for what, trouble in observer.troubles.items())
-        text = f"the cluster could not be read in {_FIRST_LOOK:g} s{': ' if why else ''}{why}"
+        text = f"the cluster could not be read in {_READ_TIMEOUT:g} s{': ' if why else ''}{why}"
         raise KubeUnavailable(0, "NoAnswer", text) from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Machines on the orders of Cluster Autoscaler, by the same actions and with the same last look as our own."""
+"""Machines that Cluster Autoscaler requests and removes, with the same actions and checks as internal decisions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from oscar_fedcloud.autoscaler.planning.pool_health import backoff_until
 _REASON = "Cluster Autoscaler asked for it"
 
 
-class DrivenFleet:
-    """What ``external.fleet.Fleet`` asks for, over a controller that decides nothing itself."""
+class ControllerFleet:
+    """Implements ``external.fleet.Fleet`` with a controller that makes no decisions itself."""
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
@@ -23,15 +23,15 @@ class DrivenFleet:
         self.cluster = controller.context.cluster.name
 
     def pools(self) -> Sequence[Pool]:
-        """The pools."""
+        """Return the pools."""
         return tuple(self.controller.pools().values())
 
     def machines(self) -> Mapping[str, MachineView]:
-        """The machines by name."""
+        """Return the machines by name."""
         return self.context.machines.views()
 
     async def launch(self, pool: str, count: int) -> None:
-        """Count machines from now on and have them asked for in the background. Raises CloudError."""
+        """Count machines from now on and request them in the background. Raises CloudError."""
         self._check_lead()
         health = self.context.health.get(pool)
         if backoff_until(health, self.context.clock()):
@@ -40,7 +40,7 @@ class DrivenFleet:
             raise CloudError(f"there is no pool {pool!r}")
 
     async def remove(self, machines: Collection[str]) -> None:
-        """Have machines removed in the background, unless work is found on their nodes. Raises CloudError."""
+        """Remove machines in the background, except those whose nodes run work. Raises CloudError."""
         self._check_lead()
         known = self.context.machines.views()
         if strange := [name for name in machines if name not in known]:
@@ -53,7 +53,7 @@ class DrivenFleet:
                 self.controller.executor.start([name], work, f"give up {name}")
 
     async def _remove(self, machines: Sequence[str]) -> None:
-        """Cluster Autoscaler has drained and tainted the nodes; that nothing new comes we make sure ourselves."""
+        """Cordon and remove nodes that Cluster Autoscaler has drained and tainted."""
         for name in machines:
             await removal.cordon(self.context, name, _REASON)
         await removal.remove(self.context, machines, _REASON)

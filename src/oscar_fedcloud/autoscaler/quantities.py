@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amounts of resources, exactly: as Kubernetes writes them, to whole numbers that can be added and compared."""
+"""Convert Kubernetes resource quantities exactly to integers that can be added and compared."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from functools import lru_cache
 from oscar_fedcloud.autoscaler.model import Resources
 from oscar_fedcloud.fdl import LARGEST, parse_amount
 
-Amounts = Mapping[str, str | int | float]  # as they stand in Kubernetes objects
+Amounts = Mapping[str, str | int | float]  # as in Kubernetes objects
 
 
 def parse_quantity(text: str | int | float, resource: str, *, up: bool) -> int:
-    """Millicores of ``cpu``, else bytes or pieces. up: round up what is asked for, down what is there.
+    """Return millicores of ``cpu``, else bytes or a count. up: round up (requests) rather than down (capacity).
 
-    Raises ValueError when the text is not a quantity.
+    Raises ValueError if the text is not a quantity.
     """
     return _whole(str(text), resource == "cpu", up)
 
@@ -28,7 +28,7 @@ def _whole(text: str, milli: bool, up: bool) -> int:
 
 
 def requested(amounts: Amounts) -> dict[str, int]:
-    """What a Pod asks for, rounded up. Kubernetes takes amounts that are too large for us; they fit nowhere anyway."""
+    """Return a Pod's requests, rounded up. Amounts beyond the supported range become LARGEST and fit nowhere."""
     found = {}
     for name, value in amounts.items():
         try:
@@ -39,12 +39,12 @@ def requested(amounts: Amounts) -> dict[str, int]:
 
 
 def available(amounts: Amounts) -> dict[str, int]:
-    """What is there, rounded down. Raises ValueError when one of them is no quantity."""
+    """Return amounts rounded down. Raises ValueError if one is not a quantity."""
     return {name: parse_quantity(value, name, up=False) for name, value in amounts.items()}
 
 
 def offered(amounts: Amounts) -> dict[str, int]:
-    """What a node says that it has, rounded down. A node may say anything; what is no quantity for us counts as 0."""
+    """Return a node's reported amounts, rounded down. Values that are not quantities count as 0."""
     found = {}
     for name, value in amounts.items():
         try:
@@ -61,7 +61,7 @@ def add(total: dict[str, int], amounts: Iterable[tuple[str, int]], times: int = 
 
 
 def show(resource: str, value: int) -> str:
-    """An amount as people read it, e.g. ``cpu 1.5`` or ``memory 4Gi``."""
+    """Format an amount, e.g. ``cpu 1.5`` or ``memory 4Gi``."""
     if resource == "cpu":
         return f"cpu {value / 1000:g}"
     if resource not in ("memory", "ephemeral-storage"):
@@ -73,5 +73,5 @@ def show(resource: str, value: int) -> str:
 
 
 def show_all(amounts: Resources) -> str:
-    """Amounts as people read them."""
+    """Format amounts."""
     return ", ".join(show(name, value) for name, value in sorted(amounts.items()) if value)

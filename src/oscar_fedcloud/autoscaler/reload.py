@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking up a changed configuration while running."""
+"""Reload the configuration of a running autoscaler."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from oscar_fedcloud.config import ConfigError
 
 log = structlog.get_logger(__name__)
 
-# What stands at the bottom of a running autoscaler and is read at its start alone.
+# Settings that only a restart changes.
 FIXED = ("cluster", "kubeconfig", "listen", "data_dir", "namespace", "invoker", "external", "lease_duration")
 
 
 async def reload(context: ActionContext, path: Path) -> bool:
-    """Read the file again and use it, whole or not at all. Whether it is in use now."""
+    """Read the file again and apply it, completely or not at all. Returns whether it was applied."""
     try:
         wanted = await asyncio.to_thread(load, path)
         kept = keep_fixed(context.config, wanted)
         cluster = await find_cluster(kept)
         clouds = await _clouds(context, kept)
     except (ConfigError, CloudError) as error:
-        log.error("configuration not taken up, the former one stays in use", error=str(error))
+        log.error("configuration not reloaded, the former one stays in use", error=str(error))
         context.metrics.reloads.labels("refused").inc()
         return False
     former = context.clouds
@@ -40,22 +40,22 @@ async def reload(context: ActionContext, path: Path) -> bool:
     for name, cloud in former.items():
         if clouds.get(name) is not cloud:
             await cloud.close()
-    log.info("configuration taken up", pools=[pool.name for pool in kept.pools])
+    log.info("configuration reloaded", pools=[pool.name for pool in kept.pools])
     context.metrics.reloads.labels("done").inc()
     context.wake()
     return True
 
 
 def keep_fixed(former: AutoscalerConfig, wanted: AutoscalerConfig) -> AutoscalerConfig:
-    """The wanted configuration with those settings that only a restart changes as they were."""
+    """Return the wanted configuration with the former values of settings that only a restart changes."""
     later = [name for name in FIXED if getattr(former, name) != getattr(wanted, name)]
     if later:
-        log.warning("settings that a restart will take up", settings=later)
+        log.warning("settings that only a restart applies", settings=later)
     return msgspec.structs.replace(wanted, **{name: getattr(former, name) for name in later})
 
 
 async def _clouds(context: ActionContext, wanted: AutoscalerConfig) -> Mapping[str, Cloud]:
-    """The clouds of a configuration; those whose settings are the same stay. Raises ConfigError, CloudError."""
+    """Return the clouds of a configuration. Those with unchanged settings are kept. Raises ConfigError, CloudError."""
     found: dict[str, Cloud] = {}
     for name, settings in wanted.clouds.items():
         if context.config.clouds.get(name) == settings and name in context.clouds:

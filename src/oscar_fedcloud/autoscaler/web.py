@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the autoscaler serves: health, figures, the report, and why a Pod or node is treated as it is."""
+"""The autoscaler's HTTP API: health, metrics, the report, and explanations of decisions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_REPORT = 24 * 366  # hours
 
 
 def create_app(controller: Controller) -> Starlette:
-    """The application. It shows and changes nothing; who may reach it is said by the address it listens on."""
+    """Create the application. It is read-only; the address it listens on determines who may reach it."""
     web = Web(controller)
     return Starlette(
         routes=[
@@ -39,17 +39,17 @@ def create_app(controller: Controller) -> Starlette:
 
 
 class Web:
-    """The answers."""
+    """The handlers."""
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
 
     async def start(self, request: Request) -> Response:
-        """To the report."""
+        """Redirect to the report."""
         return RedirectResponse("report")
 
     async def livez(self, request: Request) -> Response:
-        """The process answers; a supervisor restarts it when this fails."""
+        """Answer that the process is alive. A supervisor restarts it if this fails."""
         return PlainTextResponse("ok")
 
     async def readyz(self, request: Request) -> Response:
@@ -59,12 +59,12 @@ class Web:
         return JSONResponse({"ready": ready, "parts": parts}, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        """All figures in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         text = await asyncio.to_thread(generate_latest, self.controller.context.metrics.registry)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def report(self, request: Request) -> Response:
-        """The report of the last ``hours``."""
+        """Return the report of the last ``hours``."""
         try:
             hours = min(_LONGEST_REPORT, max(0.1, float(request.query_params.get("hours", "24"))))
         except ValueError:
@@ -74,7 +74,7 @@ class Web:
         return HTMLResponse(page(past, self.controller.pools(), context.cluster.name))
 
     async def explain(self, request: Request) -> Response:
-        """Why ``what`` (namespace/name of a Pod, or a node) is treated as it is."""
+        """Explain decisions about ``what``, the namespace/name of a Pod, or a node."""
         if not (what := request.query_params.get("what", "")):
             return PlainTextResponse("give what=NAMESPACE/POD or what=NODE", 400)
         controller = self.controller
@@ -84,18 +84,18 @@ class Web:
         return JSONResponse(answer, 200 if found.known else 404)
 
     async def machines(self, request: Request) -> Response:
-        """The machines as they stand."""
+        """Return the machines."""
         return JSONResponse([machine_row(view) for view in self.controller.context.machines.views().values()])
 
 
 def machine_row(view: Any) -> dict[str, Any]:
-    """A machine as programs read it; times in s since the epoch."""
+    """Return a machine for programs, with times in s since the epoch."""
     names = ("name", "pool", "phase", "since", "asked", "cloud_id", "reason")
     return {name: getattr(view, name) for name in names}
 
 
 def readiness(controller: Controller) -> dict[str, dict[str, Any]]:
-    """How the parts stand. Whoever does not lead is ready as well, namely to take over."""
+    """Return the status of each part. A process that does not lead is ready as well, namely to take over."""
     observer, context = controller.observer, controller.context
     troubles = "; ".join(f"{what}: {why}" for what, why in observer.troubles.items())
     parts: dict[str, dict[str, Any]] = {

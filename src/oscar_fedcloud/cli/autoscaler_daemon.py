@@ -19,7 +19,7 @@ from oscar_fedcloud.autoscaler.assembly import make_controller
 from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig
 from oscar_fedcloud.autoscaler.config.validation import external_config
 from oscar_fedcloud.autoscaler.controller import Controller
-from oscar_fedcloud.autoscaler.external_fleet import DrivenFleet
+from oscar_fedcloud.autoscaler.external_fleet import ControllerFleet
 from oscar_fedcloud.autoscaler.reload import reload
 from oscar_fedcloud.autoscaler.web import create_app
 from oscar_fedcloud.daemon.process import address_family, notify_ready, notify_systemd
@@ -55,7 +55,7 @@ async def _serving_cluster_autoscaler(controller: Controller) -> AsyncIterator[N
         return
     from oscar_fedcloud.autoscaler.external.server import serve as serve_external  # needs packages of its own
 
-    server = await serve_external(DrivenFleet(controller), external_config(settings))
+    server = await serve_external(ControllerFleet(controller), external_config(settings))
     try:
         yield
     finally:

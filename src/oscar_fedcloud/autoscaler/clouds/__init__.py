@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clouds that machines come from. ``protocol`` says what one implements; a further one is added to ``CloudConfig``."""
+"""Clouds that provide machines. Each implements ``protocol.Cloud`` and is listed in ``CloudConfig``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CloudConfig = CommandConfig | ImConfig | OpenStackConfig
 
 
 def build(name: str, cluster: str, settings: Mapping[str, Any]) -> Cloud:
-    """The cloud ``name`` out of its settings, without connecting. Raises ConfigError, a sentence about one field."""
+    """Create a cloud from its settings, without connecting. Raises ConfigError with a sentence about one field."""
     try:
         config: CloudConfig = msgspec.convert(settings, CloudConfig)
     except msgspec.ValidationError as error:

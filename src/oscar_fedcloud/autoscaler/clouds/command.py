@@ -1,27 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cloud ``command``: machines come from three executables, for any place that has no cloud of its own here.
+"""The cloud ``command``: three executables provide machines, for places without a cloud implementation of their own.
 
-Each is started without a shell, gets one JSON document on standard input and prints one on standard output::
+Each runs without a shell, reads one JSON document from standard input and prints one to standard output::
 
     add     {"cluster": …, "machines": [{"name": …, "pool": …, "template": {…}, "user_data": "#cloud-config …"}]}
-            → nothing, or {"refused": {NAME: "why"}} when some of them were not taken up
+            → nothing, or {"refused": {NAME: "why"}} if some of them were not accepted
     list    {"cluster": …}
             → {"machines": [{"id": …, "name": …, "pool": …, "state": STATE}]}, where STATE is creating, running,
               stopped, failed or deleting; more fields, all optional: provider_id, address, reason, created (s since
               the epoch)
     remove  {"cluster": …, "ids": [ID, …]}
-            → nothing; an id that is gone is no error
+            → nothing; an unknown id is no error
 
-``add`` returns when the requests are taken up, not when machines run, and from then on ``list`` shows them. It creates
-nothing for a name that is there already, since it is called again when nobody knows what became of a request.
-``template`` is the pool's, as it stands in the configuration.
+``add`` returns when the requests are accepted, not when the machines run; from then on ``list`` shows them. It creates
+nothing for an existing name, because it is called again if the outcome of a request is unknown. ``template`` is the
+pool's template from the configuration.
 
-They get the daemon's environment without what systemd told the daemon itself, such as where its credentials are. A
-credential that they need is named in ``secret_files``: the variable holds the path of that file.
+The executables get the daemon's environment without the variables that systemd sets for the daemon itself, such as
+the folder of its credentials. ``secret_files`` names the credentials that they need: each variable holds the path of a
+file.
 
-The exit status says how it went: 0 done; 65 (EX_DATAERR) refused and nothing was done; 75 (EX_TEMPFAIL) there is no
-room for it now and nothing was done. Any other one, a signal, a time-out or output that is not as above means that
-nobody knows. The last line of standard error is the reason, for people.
+Exit statuses: 0 means done; 65 (EX_DATAERR) means refused, nothing was done; 75 (EX_TEMPFAIL) means no capacity now,
+nothing was done. With any other status, a signal, a timeout or unexpected output the outcome is unknown. The last line
+of standard error is the reason for people.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from oscar_fedcloud.autoscaler.clouds.protocol import (
 
 T = TypeVar("T")
 
-# From systemd for the daemon alone: its credentials, its sockets, its word with the service manager.
+# Set by systemd for the daemon alone: its credentials, sockets and service notifications.
 _OF_THE_DAEMON = ("CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "JOURNAL_STREAM", "INVOCATION_ID")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFUSED, _NO_ROOM = 65, 75
@@ -59,20 +60,17 @@ _REFUSED, _NO_ROOM = 65, 75
 class CommandConfig(
     msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, tag_field="type", tag="command"
 ):
-    """Three programs, each with its arguments.
-
-    secret_files: variables for them, each with the path of a file; a relative one is that of a credential which
-    systemd hands to the daemon.
-    """
+    """Three programs, each with its arguments."""
 
     add: tuple[str, ...]
     list: tuple[str, ...]
     remove: tuple[str, ...]
     timeout: float = 120.0  # s that one call may take
+    # variable -> path of a file; a relative path names a credential that systemd passes to the daemon
     secret_files: dict[str, str] = {}
 
     def problems(self) -> Sequence[str]:
-        """Return what is wrong with it, in sentences."""
+        """Return the problems of these settings, one sentence each."""
         verbs = ("add", "list", "remove")
         found = [f"{verb} is empty, it must be a program" for verb in verbs if not getattr(self, verb)]
         if self.timeout <= 0:
@@ -84,7 +82,7 @@ class CommandConfig(
         ]
 
     def make(self, name: str, cluster: str) -> CommandCloud:
-        """The cloud of this configuration."""
+        """Create the cloud."""
         return CommandCloud(name, self, cluster)
 
 
@@ -108,7 +106,7 @@ class _Added(msgspec.Struct, frozen=True):
 
 
 class CommandCloud:
-    """See the module's documentation for what the executables do."""
+    """Runs the executables that the module's documentation describes."""
 
     can_stop = False
 
@@ -118,7 +116,7 @@ class CommandCloud:
         self._cluster = cluster
 
     def check(self, template: Mapping[str, Any]) -> list[str]:
-        """Any JSON is right; the executables know what it means."""
+        """Accept anything that JSON can represent. The executables interpret it."""
         try:
             msgspec.json.encode(template)
         except (TypeError, ValueError) as error:
@@ -126,17 +124,17 @@ class CommandCloud:
         return []
 
     async def open(self) -> None:
-        """Ask for the list once, which shows that the programs are there."""
+        """List the machines once, to check that the program runs."""
         try:
             await self.machines()
         except CloudUnavailable as error:
             raise CloudError(str(error)) from error
 
     async def close(self) -> None:
-        """Nothing is kept between calls."""
+        """Do nothing: no state is kept between calls."""
 
     async def machines(self) -> list[CloudMachine]:
-        """What ``list`` says."""
+        """Return what ``list`` prints."""
         listing = self._read(await self._call("list", {}), _Listing, "list")
         return [
             CloudMachine(
@@ -153,7 +151,7 @@ class CommandCloud:
         ]
 
     async def create(self, requests: Sequence[MachineRequest]) -> dict[str, str]:
-        """One call of ``add`` for all of them."""
+        """Call ``add`` once for all of them."""
         machines = [
             {"name": each.name, "pool": each.pool, "template": each.template, "user_data": each.user_data}
             for each in requests
@@ -163,34 +161,34 @@ class CommandCloud:
         return {name: reason(why) for name, why in refused.items()}
 
     async def delete(self, ids: Collection[str]) -> None:
-        """One call of ``remove`` for all of them."""
+        """Call ``remove`` once for all of them."""
         if ids:
             await self._call("remove", {"ids": sorted(ids)})
 
     async def stop(self, ids: Collection[str]) -> None:
-        """Not to be had here."""
+        """Raise CloudError: not supported."""
         raise CloudError(f"{self.name}: machines of a command cannot be stopped, only removed")
 
     async def start(self, ids: Collection[str]) -> None:
-        """Not to be had here."""
+        """Raise CloudError: not supported."""
         raise CloudError(f"{self.name}: machines of a command cannot be stopped and started")
 
     async def headroom(self, template: Mapping[str, Any]) -> Headroom:
-        """Not known beforehand: ``add`` says it."""
+        """Return that it is unknown: ``add`` reports missing capacity."""
         return Headroom(None)
 
     def expires(self) -> float | None:
-        """The executables look after their own credentials."""
+        """Return None: the executables manage their own credentials."""
         return None
 
     def _read(self, output: bytes, kind: type[T], verb: str) -> T:
         try:
             return msgspec.json.decode(output, type=kind)
         except msgspec.DecodeError as error:
-            raise CloudUnavailable(f"{self.name}: what {verb} prints cannot be used: {error}") from error
+            raise CloudUnavailable(f"{self.name}: the output of {verb} cannot be used: {error}") from error
 
     async def _call(self, verb: str, request: Mapping[str, Any]) -> bytes:
-        """Run one executable; what it printed. Raises as its exit status says."""
+        """Run one executable and return its output. Raises CloudError according to the exit status."""
         command = getattr(self._config, verb)
         document = msgspec.json.encode({"cluster": self._cluster, **request})
         try:
@@ -208,7 +206,7 @@ class CommandCloud:
 
 
 def program_environment(daemon: Mapping[str, str], secret_files: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the programs: the daemon's without what is the daemon's own, and the files named."""
+    """Return the programs' environment: the daemon's without its private variables, and the paths of secrets."""
     kept = {name: value for name, value in daemon.items() if not name.startswith(_OF_THE_DAEMON)}
     credentials = daemon.get("CREDENTIALS_DIRECTORY", "")
     return kept | {name: os.path.join(credentials, path) for name, path in secret_files.items()}
@@ -217,7 +215,7 @@ def program_environment(daemon: Mapping[str, str], secret_files: Mapping[str, st
 async def _run(
     command: Sequence[str], document: bytes, environment: Mapping[str, str], limit: float
 ) -> tuple[int, bytes, bytes]:
-    """Exit status, output and errors. What takes too long is killed with all that it started."""
+    """Return exit status, output and errors. On timeout, the program and all its children are killed."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True

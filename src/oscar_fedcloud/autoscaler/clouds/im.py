@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cloud ``im``: machines of an infrastructure of the Infrastructure Manager (IM), at any cloud that it knows.
+"""The cloud ``im``: machines in an infrastructure of the Infrastructure Manager (IM), at any cloud that IM supports.
 
-All machines of a batch go in one POST with ``context=0``: IM then only creates VMs, which join by their cloud-init,
-and does not configure the whole infrastructure anew. Such VMs stay ``running`` for IM, never ``configured``.
+All machines of a batch are sent in one POST with ``context=0``: IM then only creates VMs, which join by their
+cloud-init, and does not configure the whole infrastructure again. IM reports such VMs as ``running``, not as
+``configured``.
 
-IM numbers the VMs, and a VM's number is not final before the POST that made it is answered. So a machine's id here is
-``NUMBER/NAME``, deletions wait for a POST under way and are sent only for numbers that still have that name.
+IM numbers the VMs, and a VM's number is not final until the POST that created it is answered. Therefore a machine's id
+here is ``NUMBER/NAME``. Deletions wait for a POST in progress and are sent only for numbers that still have that name.
 
-A POST whose answer got lost, say in a proxy with a time limit, goes on in IM and its VMs appear one after the other. So
-what was in it is asked for again only when no new VM has appeared for a while (``settle``). What IM had launched when
-it crashed in the middle of a POST, it lists until the next POST and then forgets; look into the cloud itself then.
+If the answer to a POST is lost, for example in a proxy with a time limit, IM still completes it and its VMs appear one
+after the other. Its machines are therefore requested again only after no new VM has appeared for a while (``settle``).
+If IM crashes during a POST, it lists the VMs launched so far until the next POST and then loses them; such VMs can only
+be found in the cloud itself.
 """
 
 from __future__ import annotations
@@ -44,16 +46,16 @@ class ImConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
 
     url: str  # e.g. https://appsgrycap.i3m.upv.es/im
     infrastructure: str  # its id
-    auth_file: str  # credentials as im_client takes them, one a line; read anew each time
-    oidc: OidcConfig | None = None  # where the token for {access_token} in auth_file comes from
-    ca_file: str = ""  # authorities for the server; "" = the system's
+    auth_file: str  # credentials in im_client's format, one per line; read for each request
+    oidc: OidcConfig | None = None  # source of the token for {access_token} in auth_file
+    ca_file: str = ""  # CA bundle for the server; empty means the system's
     timeout: float = 60.0  # s that IM may take to answer
-    change_timeout: float = 1800.0  # s that it may take to create or delete VMs, which it does before it answers
-    settle: float = 60.0  # s without a new VM after which a request whose answer got lost is taken for ended
-    batch: int = 50  # VMs in one POST; IM keeps all of a request with each VM of it
+    change_timeout: float = 1800.0  # s that IM may take to create or delete VMs, which it does before it answers
+    settle: float = 60.0  # s without a new VM after which a request with a lost answer counts as ended
+    batch: int = 50  # VMs in one POST; IM stores the whole request with each of its VMs
 
     def problems(self) -> list[str]:
-        """What is wrong with it, in sentences."""
+        """Return the problems of these settings, one sentence each."""
         found = [] if self.url.startswith(("http://", "https://")) else [f"url is {self.url!r}, it must be an http URL"]
         if not self.infrastructure or "/" in self.infrastructure:
             found.append(f"infrastructure is {self.infrastructure!r}, it must be the id of one")
@@ -62,7 +64,7 @@ class ImConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
         return found + (self.oidc.problems() if self.oidc else [])
 
     def make(self, name: str, cluster: str) -> ImCloud:
-        """The cloud of this configuration."""
+        """Create the cloud."""
         return ImCloud(name, self, cluster)
 
 
@@ -79,7 +81,7 @@ class _State(msgspec.Struct):
 
 
 class ImCloud:
-    """One infrastructure; other VMs in it, such as the front end, are left alone."""
+    """One infrastructure. Other VMs in it, such as the front end, are not touched."""
 
     can_stop = True
 
@@ -90,15 +92,15 @@ class ImCloud:
         self._tokens = TokenSource(name, config.oidc) if config.oidc else None
         self._im = ImClient(name, config.url, config.auth_file, self._tokens, config.ca_file, config.timeout)
         self._here = f"/infrastructures/{config.infrastructure}"
-        self._known: dict[str, VM] = {}  # by number, as soon as that is final
+        self._known: dict[str, VM] = {}  # by number, once it is final
         self._reasons: dict[str, str] = {}  # of failed VMs, by number
         self._posting = asyncio.Lock()
         self._unsure: set[str] = set()  # names of machines whose POST was not answered
         self._seen: set[str] = set()  # numbers
-        self._grown = time.monotonic()  # when there was a new number
+        self._grown = time.monotonic()  # when a new number last appeared
 
     def check(self, template: Mapping[str, Any]) -> list[str]:
-        """See ``ImTemplate`` for what is right."""
+        """Check the template against ``ImTemplate``."""
         try:
             read = msgspec.convert(template, ImTemplate)
         except msgspec.ValidationError as error:
@@ -106,25 +108,25 @@ class ImCloud:
         return [] if read.networks else ["template.networks is empty, it must name networks of the infrastructure"]
 
     async def open(self) -> None:
-        """See that the infrastructure is there."""
+        """Check that the infrastructure exists."""
         await self._im.get(self._here)
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         await self._im.close()
 
     def expires(self) -> float | None:
-        """When the OIDC token ends."""
+        """Return when the OIDC token expires."""
         return self._tokens.expires() if self._tokens else None
 
     async def machines(self) -> list[CloudMachine]:
-        """One request, and one more for each VM that is new or has no address yet."""
+        """Return the machines, by one request and one more for each VM that is new or has no address yet."""
         states = await self._states()
         vms = await self._look(number for number in states)
         return [await self._machine(vm, states[vm.id]) for vm in vms if vm.cluster == self._cluster]
 
     async def create(self, requests: Sequence[MachineRequest]) -> dict[str, str]:
-        """One POST, or several for more than ``batch``. VMs that IM could not launch are removed at once."""
+        """Request machines by one POST for each ``batch``. VMs that IM could not launch are removed immediately."""
         async with self._posting:
             there = {machine.name for machine in await self.machines()}
             new = [each for each in requests if each.name not in there]
@@ -138,36 +140,36 @@ class ImCloud:
                 except CloudError as error:
                     if start == 0:
                         raise
-                    # what was created before has to stand, so the rest is refused one by one
+                    # earlier batches were created, so the rest is reported as refused machine by machine
                     refused |= {each.name: str(error) for each in new[start:]}
                     break
             return refused
 
     def _wait_for_settling(self, requests: Sequence[MachineRequest]) -> None:
-        """Raises CloudUnavailable while IM may still be making what is asked for again."""
+        """Raise CloudUnavailable while IM may still be creating machines that are requested again."""
         again = {each.name for each in requests if each.again or each.name in self._unsure}
         if again and time.monotonic() - self._grown < self._config.settle:
             raise CloudUnavailable(
-                f"{self.name}: an earlier request may still be under way, {min(again)} is part of it"
+                f"{self.name}: an earlier request may still be in progress, {min(again)} is part of it"
             )
         self._unsure -= again
 
     async def delete(self, ids: Collection[str]) -> None:
-        """One DELETE for all of them."""
+        """Delete machines by one request."""
         numbers = await self._numbers(ids)
         if numbers:
             await self._remove(numbers)
 
     async def stop(self, ids: Collection[str]) -> None:
-        """One request each, all at once."""
+        """Stop machines by concurrent requests."""
         await self._each("stop", ids)
 
     async def start(self, ids: Collection[str]) -> None:
-        """One request each, all at once."""
+        """Start machines by concurrent requests."""
         await self._each("start", ids)
 
     async def headroom(self, template: Mapping[str, Any]) -> Headroom:
-        """What the cloud's quota lets, where the template names the cloud and that tells."""
+        """Return what the cloud's quota allows, if the template names the cloud and IM can read its quota."""
         wanted = msgspec.convert(template, ImTemplate)
         if not wanted.cloud:
             return Headroom(None)
@@ -177,14 +179,14 @@ class ImCloud:
         except CloudUnavailable:
             raise
         except (CloudError, msgspec.ValidationError):
-            return Headroom(None, "the cloud does not tell its quota")
+            return Headroom(None, "the cloud does not report its quota")
         return headroom_in(quotas, {"instances": 1, "cores": wanted.cpu, "ram": wanted.memory / 1024})
 
     async def _post(self, requests: Sequence[MachineRequest]) -> dict[str, str]:
         template = msgspec.convert(requests[0].template, ImTemplate)
         radl = im_radl.request(template, self._cluster, requests)
         names = {each.name for each in requests}
-        self._unsure |= names  # also when we are cancelled
+        self._unsure |= names  # also if the call is cancelled
         try:
             answer = await self._im.post(self._here, radl, {"context": "0"}, self._config.change_timeout)
             made = self._read((answer or {}).get("uri-list", []), list[_Made])
@@ -198,14 +200,14 @@ class ImCloud:
         return await self._refused({each.uri.rpartition("/")[2] for each in made})
 
     def _read(self, answer: Any, kind: type[T]) -> T:
-        """Return a part of an answer. Raises CloudUnavailable when it is another one than IM gives."""
+        """Decode a part of an answer. Raises CloudUnavailable if it has an unexpected form."""
         try:
             return msgspec.convert(answer, kind)
         except msgspec.ValidationError as error:
             raise CloudUnavailable(f"{self.name}: IM's answer cannot be read: {error}") from error
 
     async def _refused(self, numbers: Collection[str]) -> dict[str, str]:
-        """Those of the new VMs that could not be launched: name -> why. They are only records, and are removed."""
+        """Return the new VMs that could not be launched, with reasons, and remove their records from IM."""
         states = await self._states()
         failed = {number for number in numbers if states.get(number) == "failed"}
         refused = {vm.name: await self._why(vm.id) for vm in await self._look(failed)}
@@ -214,7 +216,7 @@ class ImCloud:
         return refused
 
     async def _states(self) -> dict[str, str]:
-        """Number -> IM's state, of all VMs of the infrastructure."""
+        """Return IM's state of all VMs of the infrastructure by number."""
         answer = await self._im.get(f"{self._here}/state")
         states = self._read(answer, _State).state.vm_states
         if not states.keys() <= self._seen:
@@ -223,7 +225,7 @@ class ImCloud:
         return states
 
     async def _look(self, numbers: Iterable[str]) -> list[VM]:
-        """These VMs, without those that are gone meanwhile."""
+        """Return these VMs, except those that no longer exist."""
         found = await asyncio.gather(*(self._vm(number) for number in numbers))
         return [vm for vm in found if vm is not None]
 
@@ -254,7 +256,7 @@ class ImCloud:
         )
 
     async def _why(self, number: str) -> str:
-        """Why a VM failed; asked once."""
+        """Return why a VM failed. The answer is cached."""
         if number not in self._reasons:
             try:
                 answer = await self._im.get(f"{self._here}/vms/{number}/contmsg")
@@ -265,7 +267,7 @@ class ImCloud:
         return self._reasons[number]
 
     async def _numbers(self, ids: Iterable[str]) -> list[str]:
-        """The numbers that still belong to these machines; waits until all numbers are final."""
+        """Return the numbers that still belong to these machines, once all numbers are final."""
         wanted = {number: name for number, _, name in (each.partition("/") for each in ids)}
         async with self._posting:
             vms = await asyncio.gather(*(self._vm(number, fresh=True) for number in wanted))
@@ -275,7 +277,7 @@ class ImCloud:
         path = f"{self._here}/vms/{','.join(sorted(numbers))}"
         try:
             await self._im.delete(path, {"context": "0"}, self._config.change_timeout)
-        except Gone as error:  # one went a moment ago, and IM then removes none
+        except Gone as error:  # one was just removed; IM then removes none
             raise CloudUnavailable(str(error)) from error
         for number in numbers:
             self._known.pop(number, None)

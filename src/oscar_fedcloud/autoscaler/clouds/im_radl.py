@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RADL, the language of the Infrastructure Manager, in its JSON form: writing requests and reading VMs.
+"""Write requests and read VMs in RADL, the language of the Infrastructure Manager, in its JSON form.
 
-Each machine is a ``system`` and a ``configure`` of its own, since each has user data of its own, which IM hands over by
+Each machine has its own ``system`` and ``configure``, because each has its own user data, which IM passes by
 ``contextualize (system … configure … with cloud_init)``. IM keeps all systems that an infrastructure ever had, so their
-names are used again: ``<pool>_<place in the batch>``, redefined each time. A VM keeps what it was created with.
+names are reused: ``<pool>_<index in the batch>``, redefined each time. A VM keeps the definition it was created with.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ STATES: Mapping[str, MachineState] = {
     "pending": "creating",
     "running": "running",
     "configured": "running",
-    "unconfigured": "running",  # our machines are not configured by IM
+    "unconfigured": "running",  # IM does not configure these machines
     "stopped": "stopped",
     "off": "failed",  # the cloud no longer has it
     "failed": "failed",
-    "unknown": "running",  # IM gets no answer from the cloud; nothing says that the machine is lost
+    "unknown": "running",  # IM gets no answer from the cloud; the machine is not necessarily lost
     "deleting": "deleting",
 }
 
 
 class ImTemplate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """Machines of one kind, in words of RADL (https://imdocs.readthedocs.io, "RADL")."""
+    """Machines of one kind, in terms of RADL (https://imdocs.readthedocs.io, "RADL")."""
 
     image: str  # disk.0.image.url, such as ost://keystone.example.org/UUID or egi://SITE/IMAGE?VO
     networks: tuple[str, ...] = ("private",)  # networks of the infrastructure, the node's own first
-    cloud: str = ""  # id of a line of the auth file; "" = IM chooses
+    cloud: str = ""  # id of a line of the auth file; if empty, IM chooses
     cpu: int = 1
     memory: int = 1024  # MiB
     instance_type: str = ""  # flavor; cpu and memory are then only for the quota
-    username: str = "cloudadm"  # IM makes this user on the VM
-    features: dict[str, str | int | float] = {}  # more of a RADL system, e.g. {"gpu.count_min": 1}
+    username: str = "cloudadm"  # IM creates this user on the VM
+    features: dict[str, str | int | float] = {}  # further features of a RADL system, e.g. {"gpu.count_min": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class VM:
-    """What IM says of one of its VMs. cluster "" = not made by an autoscaler."""
+    """A VM as IM describes it. ``cluster`` is empty if no autoscaler created it."""
 
     id: str
     name: str
@@ -59,7 +59,7 @@ class VM:
 
 
 def request(template: ImTemplate, cluster: str, machines: Sequence[MachineRequest]) -> list[dict[str, Any]]:
-    """The RADL that adds machines of one pool."""
+    """Return the RADL that adds machines of one pool."""
     networks = [{"class": "network", "id": name, "reference": True} for name in template.networks]
     systems, configures, items, deploys = [], [], [], []
     for place, machine in enumerate(machines):
@@ -72,7 +72,7 @@ def request(template: ImTemplate, cluster: str, machines: Sequence[MachineReques
 
 
 def read_vm(vm_id: str, entries: Sequence[Mapping[str, Any]]) -> VM:
-    """A VM out of the RADL that ``GET …/vms/ID`` answers."""
+    """Return a VM from the RADL in the answer to ``GET …/vms/ID``."""
     system: Mapping[str, Any] = next((entry for entry in entries if entry.get("class") == "system"), {})
     tags = dict(part.strip().partition("=")[::2] for part in str(system.get("instance_tags", "")).split(","))
     return VM(
@@ -108,12 +108,15 @@ def _where(template: ImTemplate) -> dict[str, str]:
 
 
 def _recipe(machine: MachineRequest) -> str:
-    """User data as IM takes it: a mapping, to which it adds its own user. JSON is YAML, and has one line only: IM also
-    writes it down between lines @begin and @end, which must not come from inside."""
+    """Return user data in the form that IM accepts: a mapping, to which it adds its own user.
+
+    It is written as JSON, which is YAML on a single line: IM also stores it between the lines @begin and @end, which
+    must not occur in it.
+    """
     try:
         document = yaml.safe_load(machine.user_data)
         if not isinstance(document, dict):
             raise CloudError(f"{machine.name}: the user data is not a #cloud-config document, which IM needs")
         return json.dumps(document)
     except (yaml.YAMLError, TypeError) as error:
-        raise CloudError(f"{machine.name}: the user data cannot be handed to IM as cloud-config") from error
+        raise CloudError(f"{machine.name}: the user data cannot be passed to IM as cloud-config") from error

@@ -24,13 +24,13 @@ _NO_ROOM = re.compile(r"quota|capacity|limit|exceeded|no valid host|not enough|i
 
 
 class Gone(CloudError):
-    """There is no such thing at IM, or not any more."""
+    """The resource does not exist at IM, or no longer exists."""
 
 
 class ImClient:
-    """One infrastructure at one server.
+    """Requests to one IM server.
 
-    The auth file is read for each request; ``{access_token}`` in it stands for the token of ``tokens``.
+    The auth file is read for each request. ``{access_token}`` in it is replaced by the token from ``tokens``.
     """
 
     def __init__(
@@ -44,15 +44,15 @@ class ImClient:
         )
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def get(self, path: str) -> Any:
-        """What a GET answers, decoded."""
+        """Return the decoded answer to a GET."""
         return await self._request("GET", path)
 
     async def post(self, path: str, body: Any, params: Mapping[str, str], limit: float) -> Any:
-        """Send a RADL document in its JSON form; IM answers when the cloud has all its VMs, which may take minutes."""
+        """Send a RADL document as JSON. IM answers once the cloud has all its VMs, which may take minutes."""
         return await self._request(
             "POST",
             path,
@@ -63,11 +63,11 @@ class ImClient:
         )
 
     async def put(self, path: str) -> None:
-        """Start, stop and the like."""
+        """Send an operation such as start or stop."""
         await self._request("PUT", path)
 
     async def delete(self, path: str, params: Mapping[str, str], limit: float) -> None:
-        """Remove; IM answers when it is done."""
+        """Delete a resource. IM answers once it is done."""
         await self._request("DELETE", path, params=params, timeout=limit)
 
     async def _request(self, method: str, path: str, **options: Any) -> Any:
@@ -87,14 +87,14 @@ class ImClient:
         try:
             found = msgspec.json.decode(response.content)
         except (ValueError, RecursionError) as error:
-            raise CloudUnavailable(f"{self._name}: IM answered what is not JSON: {error}") from error
+            raise CloudUnavailable(f"{self._name}: the answer of IM is not JSON: {error}") from error
         if not isinstance(found, dict):
-            raise CloudUnavailable(f"{self._name}: IM answered what is no JSON object")
+            raise CloudUnavailable(f"{self._name}: the answer of IM is not a JSON object")
         return found
 
     @staticmethod
     def _refusal(response: httpx.Response, what: str) -> CloudError:
-        """IM answers 400 to all that goes wrong, capacity included; only its words tell."""
+        """Classify an error by its message, because IM answers 400 to most failures, including missing capacity."""
         words = reason(_message(response))
         text = f"{what}: {response.status_code} {words}"
         if response.status_code >= 500:
@@ -114,12 +114,12 @@ class ImClient:
 
 
 def is_no_room(words: str) -> bool:
-    """Whether a cloud's words mean that it has no capacity or no quota."""
+    """Return whether a cloud's message means that it has no capacity or no quota."""
     return _NO_ROOM.search(words) is not None
 
 
 def _message(response: httpx.Response) -> str:
-    """The sentence in an error's body, which has one of two forms."""
+    """Return the message in an error's body, which has one of two forms."""
     try:
         body = response.json()
     except (ValueError, RecursionError):
@@ -128,5 +128,5 @@ def _message(response: httpx.Response) -> str:
 
 
 def _kind(error: httpx.HTTPError) -> str:
-    """The error in words; never the request, whose header holds the credentials."""
+    """Describe the error without the request, whose header holds the credentials."""
     return str(error) or type(error).__name__

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Access tokens of an OpenID Connect provider such as EGI Check-in, refreshed in time.
+"""Access tokens of an OpenID Connect provider such as EGI Check-in, renewed in time.
 
-Where a token comes from: a file that something else keeps fresh (oidc-agent, a cron job), a refresh token (RFC 6749
-section 6), or a service account (client credentials, section 4.4). That a token is about to end and no new one can be
-had is said early, while machines can still be asked for and, above all, removed.
+A token comes from a file that another program keeps up to date (oidc-agent, a cron job), from a refresh token (RFC 6749
+section 6), or from a service account (client credentials, section 4.4). If a token is about to expire and cannot be
+renewed, an error is logged early, while machines can still be requested and, above all, removed.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from oscar_fedcloud.autoscaler.clouds.protocol import CloudError, CloudUnavailab
 log = structlog.get_logger(__name__)
 
 _REMIND = 300.0  # s between two alarms
-_RETRY = 10.0  # s after a failed renewal, while the old token is still good
-_LIFETIME = 300.0  # s; assumed where neither the answer nor the token says it
+_RETRY = 10.0  # s after a failed renewal while the old token is still valid
+_LIFETIME = 300.0  # s; assumed if neither the answer nor the token states it
 
 
 class OidcConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """Where access tokens come from: ``token_file``, or ``token_endpoint`` with a client."""
+    """The source of access tokens: ``token_file``, or ``token_endpoint`` with a client."""
 
-    token_file: str = ""  # a token that others keep fresh
+    token_file: str = ""  # a token that another program keeps up to date
     token_endpoint: str = ""  # e.g. https://aai.egi.eu/auth/realms/egi/protocol/openid-connect/token
     client_id: str = ""
     client_secret_file: str = ""  # public clients have none
-    refresh_token_file: str = ""  # "" = client credentials; written back when the provider hands out another one
+    refresh_token_file: str = ""  # empty means client credentials; a new one from the provider is written back
     scope: str = ""
-    refresh_before: float = 600.0  # s before its end at which a token is renewed; at the latest at half its life
-    alarm_before: float = 300.0  # s before its end from which on it is an error that it could not be renewed
-    ca_file: str = ""  # authorities for the endpoint; "" = the system's
+    refresh_before: float = 600.0  # s before its expiry at which a token is renewed; at the latest at half its lifetime
+    alarm_before: float = 300.0  # s before its expiry from which a failed renewal is logged as an error
+    ca_file: str = ""  # CA bundle for the endpoint; empty means the system's
 
     def problems(self) -> list[str]:
-        """What is wrong with it, in sentences."""
+        """Return the problems of these settings, one sentence each."""
         if bool(self.token_file) == bool(self.token_endpoint):
             return ["oidc: give either token_file or token_endpoint"]
         if self.token_endpoint and not self.client_id:
@@ -56,7 +56,7 @@ class OidcConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froze
 
 
 class TokenSource:
-    """Hands out a token that is still valid. One for each cloud; calls may overlap."""
+    """Provides a valid token. There is one for each cloud; calls may overlap."""
 
     def __init__(self, name: str, config: OidcConfig, clock: Callable[[], float] = time.time) -> None:
         self._name = name
@@ -64,18 +64,18 @@ class TokenSource:
         self._clock = clock
         self._token = ""
         self._expires: float | None = None
-        self._lifetime = 0.0  # that the token had when it came
+        self._lifetime = 0.0  # of the token when it was received
         self._retry_at = 0.0
-        self._refresh_token = ""  # one that the provider gave and that could not be written back
+        self._refresh_token = ""  # a new one that could not be written back
         self._renewing = asyncio.Lock()
         self._alarmed = float("-inf")
 
     def expires(self) -> float | None:
-        """When the token in use ends; None = none fetched yet, or it does not say."""
+        """Return when the current token expires, or None if there is none yet or it does not state its expiry."""
         return self._expires
 
     async def token(self) -> str:
-        """A valid access token. Raises CloudError when it cannot be had for good, CloudUnavailable for now."""
+        """Return a valid access token. Raises CloudUnavailable if there is none now, else CloudError."""
         async with self._renewing:
             if self._config.token_file:
                 self._take(secrets.read(self._config.token_file), None)
@@ -98,7 +98,7 @@ class TokenSource:
             self._lifetime = self._left()
 
     async def _renew(self) -> None:
-        """Fetch a new token; a failure counts only once the old one has ended."""
+        """Fetch a new token. A failure is raised only if the old one has expired."""
         if self._left() > 0 and self._clock() < self._retry_at:
             return
         try:
@@ -139,10 +139,10 @@ class TokenSource:
         try:
             return msgspec.json.decode(response.content, type=_Answer)
         except msgspec.DecodeError as error:
-            raise CloudUnavailable(f"{self._name}: what {where} answered is no token: {error}") from error
+            raise CloudUnavailable(f"{self._name}: the answer of {where} is not a token: {error}") from error
 
     def _keep(self, refresh_token: str) -> None:
-        """Providers may end a refresh token by its use, so the next one must outlive us."""
+        """Store a new refresh token, which replaces the used one and must survive a restart."""
         path = self._config.refresh_token_file
         if refresh_token == (self._refresh_token or secrets.read(path)):
             return
@@ -154,12 +154,12 @@ class TokenSource:
             log.warning("new refresh token not written", cloud=self._name, file=path, reason=error.strerror)
 
     def _watch(self) -> None:
-        """Raise the alarm, now and then, while the end is near."""
+        """Log an error periodically while the expiry is near."""
         left, now = self._left(), self._clock()
         if left < min(self._config.alarm_before, self._lifetime / 4) and now - self._alarmed >= _REMIND:
             self._alarmed = now
             log.error(
-                "the credentials of a cloud end soon and are not renewed: from then on machines can be neither added "
+                "the credentials of a cloud expire soon and are not renewed: from then on machines can be neither added "
                 "nor removed; renew the refresh token or the token file",
                 cloud=self._name,
                 seconds_left=max(0, round(left)),
@@ -167,7 +167,7 @@ class TokenSource:
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """What a token endpoint answers; more of it is of no use here."""
+    """The used fields of a token endpoint's answer."""
 
     access_token: str
     expires_in: float | None = None
@@ -175,7 +175,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 def expiry(token: str) -> float | None:
-    """The claim ``exp`` of a JWT, whose signature is not for us to check; None when there is none."""
+    """Return the claim ``exp`` of a JWT without checking its signature, or None if there is none."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -185,5 +185,5 @@ def expiry(token: str) -> float | None:
 
 
 def trust(ca_file: str) -> ssl.SSLContext:
-    """Whom an HTTP client trusts: a bundle of authorities, or the system's."""
+    """Return the TLS settings of an HTTP client that trusts this CA bundle, or the system's."""
     return ssl.create_default_context(cafile=ca_file or None)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cloud ``openstack``: servers of Nova in one project, by openstacksdk, which works in threads.
+"""The cloud ``openstack``: Nova servers in one project, through openstacksdk, which runs in threads.
 
-A server is ours by its metadata ``oscar-cluster`` and ``oscar-pool``. Each has user data of its own, so each is one
-request; a batch is sent at once. Nova answers when it has taken a server up, not when it runs.
+The metadata ``oscar-cluster`` and ``oscar-pool`` identify the autoscaler's servers. Each server has its own user data
+and therefore needs its own request; the requests of a batch are sent concurrently. Nova answers when it has accepted a
+server, not when it runs.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from oscar_fedcloud.runtime.threads import Threads
 
 T = TypeVar("T")
 
-_AT_ONCE = 8  # requests to Nova, which limits their rate at many sites
+_AT_ONCE = 8  # concurrent requests to Nova, which limits their rate at many sites
 
 
 class OpenStackConfig(
     msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, tag_field="type", tag="openstack"
 ):
-    """A project at a site. Log in by an application credential or, where the site has none, by EGI Check-in (oidc)."""
+    """A project at a site, with an application credential or, if the site has none, EGI Check-in (oidc)."""
 
     auth_url: str  # Keystone, e.g. https://keystone.example.org:5000/v3
     region: str = ""
@@ -45,11 +46,11 @@ class OpenStackConfig(
     project_id: str = ""  # with oidc; an application credential has its own
     identity_provider: str = "egi.eu"  # as the site's Keystone calls it
     protocol: str = "openid"
-    ca_file: str = ""  # authorities for the site; "" = the system's
+    ca_file: str = ""  # CA bundle for the site; empty means the system's
     timeout: float = 60.0  # s that one request may take
 
     def problems(self) -> list[str]:
-        """What is wrong with it, in sentences."""
+        """Return the problems of these settings, one sentence each."""
         found = []
         if not self.auth_url.startswith(("http://", "https://")):
             found.append(f"auth_url is {self.auth_url!r}, it must be an http URL")
@@ -62,12 +63,12 @@ class OpenStackConfig(
         return found + (self.oidc.problems() if self.oidc else [])
 
     def make(self, name: str, cluster: str) -> OpenStackCloud:
-        """The cloud of this configuration."""
+        """Create the cloud."""
         return OpenStackCloud(name, self, cluster)
 
 
 class OpenStackCloud:
-    """One project; servers of others in it are left alone."""
+    """One project. Other servers in it are not touched."""
 
     can_stop = True
 
@@ -82,7 +83,7 @@ class OpenStackCloud:
         self._opening = asyncio.Lock()
 
     def check(self, template: Mapping[str, Any]) -> list[str]:
-        """See ``OpenStackTemplate`` for what is right. Names are looked up when machines are created."""
+        """Check the template against ``OpenStackTemplate``. Names are resolved when machines are created."""
         try:
             read = msgspec.convert(template, OpenStackTemplate)
         except msgspec.ValidationError as error:
@@ -94,21 +95,21 @@ class OpenStackCloud:
         await self._run(Project.log_in)
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         if self._project:
             await self._threads.run(self._project.close)
         self._threads.close()
 
     def expires(self) -> float | None:
-        """When the token of Check-in ends."""
+        """Return when the token of Check-in expires."""
         return self._tokens.expires() if self._tokens else None
 
     async def machines(self) -> list[CloudMachine]:
-        """One request, or some more where Nova answers in pages."""
+        """Return the machines, by one request or several if Nova paginates."""
         return await self._run(Project.machines)
 
     async def create(self, requests: Sequence[MachineRequest]) -> dict[str, str]:
-        """One request each. After the first that finds no room, those that were not sent yet are not sent."""
+        """Send one request for each machine. Once one finds no capacity, the remaining requests are not sent."""
         there = {machine.name for machine in await self.machines()}
         new = [each for each in requests if each.name not in there]
         if not new:
@@ -126,28 +127,28 @@ class OpenStackCloud:
             except CloudError as error:
                 errors[request.name] = error
 
-        await _gently(one, new)
+        await _bounded(one, new)
         _raise_if_none_was_made(errors, len(new))
         return {name: str(error) for name, error in errors.items()}
 
     async def delete(self, ids: Collection[str]) -> None:
-        """One request each, at once."""
+        """Delete servers by concurrent requests."""
         await self._each(Project.delete, ids)
 
     async def stop(self, ids: Collection[str]) -> None:
-        """One request each, at once."""
+        """Stop servers by concurrent requests."""
         await self._each(Project.stop, ids)
 
     async def start(self, ids: Collection[str]) -> None:
-        """One request each, at once."""
+        """Start servers by concurrent requests."""
         await self._each(Project.start, ids)
 
     async def headroom(self, template: Mapping[str, Any]) -> Headroom:
-        """What the limits of Nova, and for boot volumes those of Cinder, leave."""
+        """Return what the limits of Nova, and of Cinder for boot volumes, allow."""
         return await self._run(Project.headroom, msgspec.convert(template, OpenStackTemplate))
 
     async def _each(self, call: Callable[[Project, str], None], ids: Collection[str]) -> None:
-        """Do it for all; the first error is raised when all have been tried."""
+        """Call it for all servers, then raise the first error."""
         errors: list[CloudError] = []
 
         async def one(server_id: str) -> None:
@@ -156,7 +157,7 @@ class OpenStackCloud:
             except CloudError as error:
                 errors.append(error)
 
-        await _gently(one, sorted(ids))
+        await _bounded(one, sorted(ids))
         if errors:
             raise errors[0]
 
@@ -164,7 +165,7 @@ class OpenStackCloud:
         return await self._threads.run(call, await self._opened(), *args)
 
     async def _opened(self) -> Project:
-        """The project, opened anew when there is another secret or token."""
+        """Return the project, reopened if the secret or token has changed."""
         async with self._opening:
             config = self._config
             if self._tokens:
@@ -197,8 +198,8 @@ class OpenStackCloud:
         }
 
 
-async def _gently(call: Callable[[Any], Any], items: Sequence[Any]) -> None:
-    """``call`` for all items, some at once."""
+async def _bounded(call: Callable[[Any], Any], items: Sequence[Any]) -> None:
+    """Call ``call`` for all items with limited concurrency."""
     places = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: Any) -> None:
@@ -209,7 +210,7 @@ async def _gently(call: Callable[[Any], Any], items: Sequence[Any]) -> None:
 
 
 def _raise_if_none_was_made(errors: Mapping[str, CloudError], asked: int) -> None:
-    """When nobody knows of one, nobody knows of the batch; when all were refused, so was the batch."""
+    """Raise CloudUnavailable if the outcome of any request is unknown, or the reason if all were refused."""
     for error in errors.values():
         if isinstance(error, CloudUnavailable):
             raise error

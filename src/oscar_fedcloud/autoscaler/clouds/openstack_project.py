@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One project of an OpenStack cloud, by openstacksdk. All calls block; ``openstack.py`` runs them in threads."""
+"""One project of an OpenStack cloud, through openstacksdk. All calls block; ``openstack.py`` runs them in threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from oscar_fedcloud.autoscaler.clouds.protocol import (
 )
 from oscar_fedcloud.autoscaler.clouds.quota import Quota, headroom_in
 
-_CLUSTER, _POOL = "oscar-cluster", "oscar-pool"  # metadata of our servers
+_CLUSTER, _POOL = "oscar-cluster", "oscar-pool"  # metadata of the autoscaler's servers
 
 _STATES: Mapping[str, MachineState] = {
     "BUILD": "creating",
@@ -37,18 +37,18 @@ _STATES: Mapping[str, MachineState] = {
     "SHELVED_OFFLOADED": "stopped",
     "DELETED": "deleting",
     "SOFT_DELETED": "deleting",
-}  # all others are on the way from running to running, such as REBOOT and MIGRATING
+}  # all others, such as REBOOT and MIGRATING, are transitions from running to running
 
 
 class BootVolume(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """A root disk in Cinder; it is deleted with its server."""
+    """A root disk in Cinder, deleted with its server."""
 
     size: int  # GiB
     type: str = ""
 
 
 class OpenStackTemplate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """Servers of one kind. Names or ids, except where it says otherwise."""
+    """Servers of one kind. Resources are given by name or id."""
 
     image: str
     flavor: str
@@ -62,7 +62,7 @@ class OpenStackTemplate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     metadata: dict[str, str] = {}
 
     def problems(self) -> list[str]:
-        """What is wrong with it, in sentences."""
+        """Return the problems of this template, one sentence each."""
         found = []
         if not self.networks:
             found.append("template.networks is empty, it must name a network")
@@ -72,38 +72,38 @@ class OpenStackTemplate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
 
 
 class Project:
-    """A connection with its credentials, and what names meant when they were looked up."""
+    """A connection with its credentials, and the resolved names of templates."""
 
     def __init__(self, cloud: str, cluster: str, options: Mapping[str, Any]) -> None:
         try:
             import openstack  # heavy, and needed by this cloud only
         except ImportError as error:
             raise CloudError(f"{cloud}: openstacksdk is not installed: install oscar-fedcloud[openstack]") from error
-        logging.getLogger("keystoneauth").setLevel(logging.INFO)  # below that it logs user data
+        logging.getLogger("keystoneauth").setLevel(logging.INFO)  # at DEBUG it logs user data
         self._cloud = cloud
         self._cluster = cluster
         self._conn = openstack.connect(
             load_yaml_config=False, load_envvars=False, app_name="oscar-autoscaler", **options
         )
-        self._resolved: dict[bytes, Mapping[str, Any]] = {}  # by the template in JSON
+        self._resolved: dict[bytes, Mapping[str, Any]] = {}  # by template in JSON
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._conn.close()
 
     def log_in(self) -> None:
-        """Raises CloudError when the credentials are wrong."""
+        """Log in. Raises CloudError if the credentials are wrong."""
         with self._errors("log in"):
             self._conn.authorize()
 
     def machines(self) -> list[CloudMachine]:
-        """Our servers of this cluster; Nova narrows by name, the metadata decides."""
+        """Return the servers of this cluster. Nova filters by name; the metadata decides."""
         with self._errors("list servers"):
             found = list(self._conn.compute.servers(name=f"^{self._cluster}-"))
         return [self._machine(server) for server in found if (server.metadata or {}).get(_CLUSTER) == self._cluster]
 
     def create(self, request: MachineRequest, template: OpenStackTemplate) -> None:
-        """Ask for one server."""
+        """Request a server."""
         attributes = {
             **self.resolve(template),
             "name": request.name,
@@ -114,22 +114,22 @@ class Project:
             self._conn.compute.create_server(**attributes)
 
     def delete(self, server_id: str) -> None:
-        """Delete a server, if it is still there."""
+        """Delete a server if it still exists."""
         with self._errors(f"delete server {server_id}"):
             self._conn.compute.delete_server(server_id, ignore_missing=True)
 
     def stop(self, server_id: str) -> None:
-        """Switch a server off; its disk stays."""
+        """Stop a server and keep its disk."""
         with self._errors(f"stop server {server_id}"):
             self._conn.compute.stop_server(server_id)
 
     def start(self, server_id: str) -> None:
-        """Switch a server on."""
+        """Start a server."""
         with self._errors(f"start server {server_id}"):
             self._conn.compute.start_server(server_id)
 
     def headroom(self, template: OpenStackTemplate) -> Headroom:
-        """How many servers the limits leave."""
+        """Return how many servers the limits allow."""
         with self._errors("read the limits"):
             flavor = self._flavor(template.flavor)
             nova = self._conn.compute.get_limits().absolute
@@ -147,7 +147,7 @@ class Project:
         return headroom_in(quotas, machine)
 
     def resolve(self, template: OpenStackTemplate) -> Mapping[str, Any]:
-        """The part of a request that is the same for all servers of a template, with ids for names; looked up once."""
+        """Return the part of a request common to all servers of a template, with names resolved to ids, cached."""
         key = msgspec.json.encode(template)
         if key not in self._resolved:
             with self._errors("look up what the template names"):
@@ -204,7 +204,7 @@ class Project:
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
-        """Say what the SDK's exceptions mean."""
+        """Translate the SDK's exceptions."""
         from keystoneauth1 import exceptions as keystone
         from openstack import exceptions as sdk
 
@@ -220,7 +220,7 @@ class Project:
             raise CloudUnavailable(f"{self._cloud}: {what}: {reason(str(error))}") from error
 
     def _meaning(self, what: str, status: int, words: str) -> CloudError:
-        """403 is Nova's answer to a quota that is used up, too; 413 that of old ones; 409 that of no port or volume."""
+        """Classify an error. An exhausted quota is 403 in Nova, 413 in old versions, and 409 for ports and volumes."""
         text = f"{self._cloud}: {what}: {status} {reason(words)}"
         if status == 413 or (status in (400, 403, 409) and "quota" in words.lower()):
             return NoRoom(text)
@@ -242,11 +242,11 @@ def _boot_disk(image_id: str, volume: BootVolume) -> dict[str, Any]:
 
 
 def _address(addresses: Mapping[str, Any]) -> str:
-    """The first fixed address."""
+    """Return the first fixed address."""
     entries = [entry for network in addresses.values() for entry in network]
     return next((str(entry["addr"]) for entry in entries if entry.get("OS-EXT-IPS:type", "fixed") == "fixed"), "")
 
 
 def _seconds(text: str | None) -> float:
-    """An ISO time of Nova as seconds since the epoch; 0.0 = not told."""
+    """Convert an ISO time of Nova to seconds since the epoch; 0.0 if missing."""
     return datetime.fromisoformat(text).timestamp() if text else 0.0

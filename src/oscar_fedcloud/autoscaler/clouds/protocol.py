@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a cloud does for the autoscaler. A further cloud is one class in one file of this folder.
+"""The interface of a cloud. Each cloud is one class in one file of this folder.
 
-A machine is known by its name, which we choose before we ask for it and which is also the name of its Kubernetes node:
-so nothing is doubled or forgotten when an answer gets lost.
+A machine is identified by its name, which the autoscaler chooses before requesting it and which is also the name of its
+Kubernetes node. So nothing is duplicated or lost if an answer is lost.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ MachineState = Literal["creating", "running", "stopped", "failed", "deleting"]
 
 
 class CloudError(Exception):
-    """The cloud refused; the message says what and why. Nothing of the request was carried out."""
+    """The cloud refused a request; nothing of it was executed. The message says what and why."""
 
 
 class NoRoom(CloudError):
-    """The cloud has no capacity or no quota for this now; another pool may have."""
+    """The cloud has no capacity or no quota for this now. Another pool may have."""
 
 
 class CloudUnavailable(CloudError):
-    """No answer, or none that says whether the request was carried out: ``machines`` tells."""
+    """The cloud did not answer, or it is unknown whether the request was executed; ``machines`` shows it."""
 
 
 def provider_id(cluster: str, name: str) -> str:
-    """What the kubelet of a machine is told to be its ``spec.providerID``, before the cloud has given an id."""
+    """Return the ``spec.providerID`` of a machine's node, which is set before the cloud has assigned an id."""
     return f"oscar://{cluster}/{name}"
 
 
@@ -35,9 +35,11 @@ def provider_id(cluster: str, name: str) -> str:
 class MachineRequest:
     """One machine to create.
 
-    user_data: a whole ``#cloud-config`` document (IM merges its own key into it, so no script and no multipart);
-    it holds a bootstrap token and is never logged. again: it was asked for before and nobody knows what came of it; a
-    cloud that may still be at work on that waits (CloudUnavailable), so that no machine is made twice.
+    Attributes:
+        user_data: a complete ``#cloud-config`` document, neither a script nor multipart, because IM merges its own key
+            into it. It holds a bootstrap token and is never logged.
+        again: the machine was requested before with an unknown outcome. A cloud that may still be executing the former
+            request raises CloudUnavailable, so that no machine is created twice.
     """
 
     name: str
@@ -49,67 +51,66 @@ class MachineRequest:
 
 @dataclass(frozen=True, slots=True)
 class CloudMachine:
-    """One machine as its cloud sees it.
+    """A machine as its cloud reports it.
 
-    id: the cloud's own. pool: as it was created with. provider_id: what ``spec.providerID`` of its node is. reason: why
-    it failed, for people. created: seconds since the epoch; 0.0 = not told. Two machines of one name can only come from
-    a request whose answer got lost; all but the one whose node joined are to be deleted.
+    Two machines of one name can only result from a request whose answer was lost. All but the one whose node joined are
+    to be deleted.
     """
 
-    id: str
+    id: str  # assigned by the cloud
     name: str
-    pool: str
+    pool: str  # with which it was created
     state: MachineState
-    provider_id: str = ""
+    provider_id: str = ""  # ``spec.providerID`` of its node
     address: str = ""
-    reason: str = ""
-    created: float = 0.0
+    reason: str = ""  # why it failed, for people
+    created: float = 0.0  # seconds since the epoch; 0.0 if unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """How many more machines of one template the quota lets; None = the cloud cannot tell."""
+    """How many more machines of one template the quota allows; None if the cloud cannot tell."""
 
     machines: int | None
-    reason: str = ""  # what is short, e.g. "cores: 38 of 40 used"
+    reason: str = ""  # the limiting resource, e.g. "cores: 38 of 40 used"
 
 
 class Cloud(Protocol):
-    """One account at one place. Methods are called from one event loop, several at a time."""
+    """An account at a cloud. Methods are called from one event loop, several concurrently."""
 
     name: str
     can_stop: bool
 
     def check(self, template: Mapping[str, Any]) -> list[str]:
-        """What is wrong with a pool's template, each a sentence that names the field, the value and what is right."""
+        """Return the problems of a pool's template, each a sentence naming the field, the value and the remedy."""
 
     async def open(self) -> None:
-        """Connect. Raises CloudError when the credentials or the place are wrong."""
+        """Connect. Raises CloudError if the credentials or the address are wrong."""
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
 
     async def machines(self) -> list[CloudMachine]:
-        """All machines of this cluster, consistent with all that was answered before. Raises CloudError."""
+        """Return all machines of this cluster, consistent with all previous answers. Raises CloudError."""
 
     async def create(self, requests: Sequence[MachineRequest]) -> dict[str, str]:
-        """Ask for machines of one pool in one batch; name -> error of those that the cloud refused.
+        """Request machines of one pool in one batch. Returns name -> error of those that the cloud refused.
 
-        Returns when the cloud has taken the requests up, not when machines run. A name that exists already is no
-        error and creates nothing. Raises NoRoom, CloudError (none was created) or CloudUnavailable (nobody knows).
+        Returns when the cloud has accepted the requests, not when the machines run. An existing name is no error and
+        creates nothing. Raises NoRoom or CloudError (none was created), or CloudUnavailable (the outcome is unknown).
         """
 
     async def delete(self, ids: Collection[str]) -> None:
-        """Delete machines, in one batch; those that are gone are no error. Raises CloudError, CloudUnavailable."""
+        """Delete machines in one batch. Unknown ids are no error. Raises CloudError, CloudUnavailable."""
 
     async def stop(self, ids: Collection[str]) -> None:
-        """Stop machines so that ``start`` brings them back. Only where ``can_stop``."""
+        """Stop machines so that ``start`` can start them again. Only if ``can_stop``."""
 
     async def start(self, ids: Collection[str]) -> None:
         """Start stopped machines."""
 
     async def headroom(self, template: Mapping[str, Any]) -> Headroom:
-        """What the quota lets. Raises CloudError."""
+        """Return what the quota allows. Raises CloudError."""
 
     def expires(self) -> float | None:
-        """When the credentials in use end, seconds since the epoch; None = never, or not known."""
+        """Return when the credentials expire (s since the epoch), or None for never or unknown."""

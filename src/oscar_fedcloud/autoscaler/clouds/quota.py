@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many machines fit into what a quota leaves."""
+"""Compute how many machines fit into the rest of a quota."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from oscar_fedcloud.autoscaler.clouds.protocol import Headroom
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """Of one resource, in the unit of that resource; a negative limit means none."""
+    """The quota of one resource, in the unit of that resource. A negative limit means unlimited."""
 
     used: float
     limit: float
 
 
 def headroom_in(quotas: Mapping[str, Quota], machine: Mapping[str, float]) -> Headroom:
-    """Room for machines that each take ``machine`` of the quotas; what a quota does not name is not limited."""
+    """Return the headroom for machines that each use ``machine``. Resources without a quota are unlimited."""
     tightest: tuple[int, str] | None = None
     for name, amount in machine.items():
         quota = quotas.get(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Credentials in files. They are read anew each time, since somebody may renew them while we run."""
+"""Credentials in files. They are read on each use, because they may be renewed while the daemon runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oscar_fedcloud.config import ConfigError, read_secret
 
 
 def read(path: str) -> str:
-    """The text of a file; a relative path is that of a credential which systemd hands over. Raises CloudError."""
+    """Return the text of a file. A relative path names a credential passed by systemd. Raises CloudError."""
     try:
         text = read_secret(path)
     except ConfigError as error:
@@ -22,7 +22,7 @@ def read(path: str) -> str:
 
 
 def replace(path: str, text: str) -> None:
-    """Put a renewed secret into its file, whole or not at all, with the rights the file had. Raises OSError."""
+    """Write a renewed secret to its file atomically, with the file's permissions. Raises OSError."""
     target = Path(path)
     draft = target.with_name(f".{target.name}.new")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

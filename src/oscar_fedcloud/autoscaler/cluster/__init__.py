@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster as it is: nodes, Pods, and what waits."""
+"""The observed cluster: nodes, Pods, and pending work."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The invoker's backlog: Jobs that it would start now if there were room, by shape. Nothing depends on its answer."""
+"""The invoker's backlog: Jobs that it would start now if there were room, by shape. Optional for decisions."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _PATIENCE = 5.0  # s
 
 
 class BacklogUnavailable(Exception):
-    """The invoker did not say what waits."""
+    """The invoker's backlog could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class InvokerBacklogRow:
-    """Jobs of one shape that would start now; how many of each service."""
+    """Jobs of one shape that would start now, as counts by service."""
 
     shape: SchedulingGroup
     services: Mapping[str, int]
 
 
 class InvokerBacklog(Protocol):
-    """Where the backlog is asked for."""
+    """A source of the backlog."""
 
     async def rows(self) -> list[InvokerBacklogRow]:
-        """What would start now if there were room. Raises BacklogUnavailable."""
+        """Return what would start now if there were room. Raises BacklogUnavailable."""
 
 
 class _Row(msgspec.Struct):
@@ -51,7 +51,12 @@ class _Answer(msgspec.Struct):
 
 
 class InvokerAnswer:
-    """The invoker's API. authorization: the header, made for each request. verify: as httpx takes it."""
+    """Reads the backlog from the invoker's API.
+
+    Args:
+        authorization: returns the Authorization header of each request
+        verify: as in httpx
+    """
 
     def __init__(self, url: str, authorization: Callable[[], str], verify: bool | str = True) -> None:
         self._url = f"{url.rstrip('/')}/v2/backlog"
@@ -59,7 +64,7 @@ class InvokerAnswer:
         self._client = httpx.AsyncClient(timeout=_PATIENCE, verify=_tls(verify))
 
     async def rows(self) -> list[InvokerBacklogRow]:
-        """What would start now if there were room. Raises BacklogUnavailable."""
+        """Return what would start now if there were room. Raises BacklogUnavailable."""
         try:
             answer = await self._client.get(self._url, headers={"Authorization": self._authorization()})
             answer.raise_for_status()
@@ -73,7 +78,7 @@ class InvokerAnswer:
 
 
 def parse(body: bytes) -> list[InvokerBacklogRow]:
-    """The rows of an answer. Raises ValueError."""
+    """Return the rows of an answer. Raises ValueError."""
     return [_row(row) for row in msgspec.json.decode(body, type=_Answer).backlog]
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs on a node, read from the API server and not from a watch, and how it leaves.
+"""List the Pods on a node, by a consistent read rather than from a watch, and drain them.
 
-The first rule of all: a node on which work runs is not touched. Which Pods are work is said in ``pods``, for decisions
-and for this last look alike. The others leave through the Eviction API, which honours PodDisruptionBudgets, and have
-their own grace period.
+A node on which work runs is never touched. The module ``pods`` defines which Pods are work, both for decisions and for
+this last check. Other Pods leave through the Eviction API, which honours PodDisruptionBudgets and their grace periods.
 """
 
 from __future__ import annotations
@@ -16,25 +15,25 @@ from oscar_fedcloud.autoscaler.cluster.pods import Pod
 from oscar_fedcloud.autoscaler.names import PODS
 from oscar_fedcloud.kube import KubeClient, KubeError, ResourceType
 
-_PAUSE = 1.0  # s between looks at Pods that are leaving
+_PAUSE = 1.0  # s between checks of Pods that are leaving
 _WHY = {"job": "of a Job has not ended", "non_evictable": "must not be evicted"}
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The Pods of a node that matter. blockers: why it must stay, a sentence each. evictable: ``namespace/name``."""
+    """The Pods of a node that matter for its removal."""
 
-    blockers: tuple[str, ...]
-    evictable: tuple[str, ...]
+    blockers: tuple[str, ...]  # why the node must stay, one sentence each
+    evictable: tuple[str, ...]  # ``namespace/name``
 
     @property
     def empty(self) -> bool:
-        """Whether nothing would be lost with the node."""
+        """Return whether nothing would be lost with the node."""
         return not self.blockers and not self.evictable
 
 
 def contents(pods: Sequence[Pod]) -> Contents:
-    """What the Pods of one node mean for its removal."""
+    """Return what the Pods of one node mean for its removal."""
     alive = [pod for pod in pods if not pod.ended]
     return Contents(
         tuple(f"Pod {pod.key} {_WHY[pod.role]}" for pod in alive if pod.role in _WHY),
@@ -43,15 +42,15 @@ def contents(pods: Sequence[Pod]) -> Contents:
 
 
 async def pods_on(client: KubeClient, node: str) -> Contents:
-    """What is on the node now: a consistent read. Raises KubeError."""
+    """Return what is on the node now, by a consistent read. Raises KubeError."""
     pods, _ = await client.list_versioned(PODS, Pod, fields=f"spec.nodeName={node}")
     return contents(pods)
 
 
 async def drain(client: KubeClient, node: str, limit: float) -> Contents:
-    """Evict what may leave and wait until it has left, for ``limit`` seconds; what is there in the end.
+    """Evict the evictable Pods and wait up to ``limit`` seconds until they have left. Returns what is left then.
 
-    It ends at once when a blocker shows up. Raises KubeError.
+    Stops as soon as a blocker appears. Raises KubeError.
     """
     found = await pods_on(client, node)
     asked: set[str] = set()
@@ -69,7 +68,7 @@ async def drain(client: KubeClient, node: str, limit: float) -> Contents:
 
 
 async def _evict(client: KubeClient, pod: str) -> bool:
-    """Ask for the eviction of a Pod; False when a PodDisruptionBudget forbids it for now."""
+    """Request the eviction of a Pod. Returns False if a PodDisruptionBudget forbids it for now."""
     namespace, _, name = pod.partition("/")
     body = {
         "apiVersion": "policy/v1",

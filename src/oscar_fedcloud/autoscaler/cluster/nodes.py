@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One node with the Pods on it, kept up to date Pod by Pod; its view for decisions is made anew only after changes."""
+"""A node with its Pods, updated Pod by Pod. Its view for decisions is rebuilt only after changes."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from oscar_fedcloud.autoscaler.planning.fits import LabelSet
 from oscar_fedcloud.autoscaler.quantities import add, offered
 
 _PROTECTED = {"cluster-autoscaler.kubernetes.io/scale-down-disabled": "true", "karpenter.sh/do-not-disrupt": "true"}
-_STANDING = frozenset(f"node.kubernetes.io/{key}" for key in ("not-ready", "unreachable", "unschedulable"))
+_CONDITION_TAINTS = frozenset(f"node.kubernetes.io/{key}" for key in ("not-ready", "unreachable", "unschedulable"))
 
 
 @dataclass(slots=True)
 class NodeState:
-    """A node, or what is known of it before it was seen. taken: what its Pods ask for. roles: how many have each."""
+    """A node and its Pods. The Pods may be seen before the node."""
 
-    view: NodeView | None = None  # as of the node's object; free and Pods are filled in by ``current_view``
+    view: NodeView | None = None  # from the node's object; ``current_view`` adds free amounts and Pods
     allocatable: dict[str, int] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
-    taken: dict[str, int] = field(default_factory=dict)
-    roles: Counter[str] = field(default_factory=Counter)
+    requested: dict[str, int] = field(default_factory=dict)  # by its Pods
+    roles: Counter[str] = field(default_factory=Counter)  # how many Pods have each role
     idle_since: float | None = None
-    cached_view: NodeView | None = None  # the last view made, None = it is out of date
-    cached_usage: dict[str, int] | None = None  # the same of ``usage``
+    cached_view: NodeView | None = None  # the last view; None if it is outdated
+    cached_usage: dict[str, int] | None = None  # the same for ``usage``
 
     def set_node(self, node: Node, now: float) -> bool:
-        """Take over the node's object; True if where Pods may go changed."""
+        """Update the node's object. Returns whether it changed where Pods may go."""
         before, self.view = self.view, view_of(node)
         self.allocatable = offered(node.status.allocatable or {})
         self._changed(now)
         return before is None or (before.ready, before.schedulable) != (self.view.ready, self.view.schedulable)
 
     def put(self, pod: Pod, now: float) -> None:
-        """A Pod is here, or is not any more as it was."""
+        """Add or update a Pod."""
         before = self.pods.get(pod.key)
         self.pods[pod.key] = pod
         if before is None or (before.shape, before.role, before.labels) != (pod.shape, pod.role, pod.labels):
@@ -50,14 +50,14 @@ class NodeState:
             self._changed(now)
 
     def remove(self, key: str, now: float) -> None:
-        """A Pod is gone."""
+        """Remove a Pod."""
         pod = self.pods.pop(key, None)
         if pod is not None:
             self._count(pod, -1)
             self._changed(now)
 
     def _count(self, pod: Pod, times: int) -> None:
-        add(self.taken, pod.shape.requests, times)
+        add(self.requested, pod.shape.requests, times)
         self.roles[pod.role] += times
 
     def _changed(self, now: float) -> None:
@@ -68,11 +68,11 @@ class NodeState:
             self.idle_since = now
 
     def invalidate(self) -> None:
-        """What was cached_view is not true any more."""
+        """Discard the cached views."""
         self.cached_view = self.cached_usage = None
 
     def current_view(self, keys: Set[str]) -> NodeView | None:
-        """The view of the node; None = it does not exist. keys: of the labels that anti-affinity looks at."""
+        """Return the view of the node, or None if it does not exist. keys: label keys that anti-affinity matches."""
         if self.view is None:
             return None
         if self.cached_view is None:
@@ -80,7 +80,7 @@ class NodeState:
         return self.cached_view
 
     def usage(self) -> dict[str, int]:
-        """Service -> millicores that its Pods ask for; "" = Pods of no service, without those of DaemonSets."""
+        """Return the millicores requested by service, "" for Pods of no service. Pods of DaemonSets are not counted."""
         if self.cached_usage is None:
             found: Counter[str] = Counter()
             for pod in self.pods.values():
@@ -92,7 +92,7 @@ class NodeState:
     def _make(self, view: NodeView, keys: Set[str]) -> NodeView:
         made = replace(
             view,
-            free={name: value - self.taken.get(name, 0) for name, value in self.allocatable.items()},
+            free={name: value - self.requested.get(name, 0) for name, value in self.allocatable.items()},
             jobs=self.roles["job"],
             non_evictable=self.roles["non_evictable"],
             idle_since=self.idle_since,
@@ -111,22 +111,22 @@ class NodeState:
 
 
 def looked_at(labels: LabelSet, keys: Set[str]) -> LabelSet:
-    """Of a Pod's labels those that somebody's anti-affinity looks at, and its namespace; () = none."""
+    """Return the labels that some Pod's anti-affinity matches, and the namespace, or () if there is none."""
     return tuple(pair for pair in labels if pair[0] in keys or pair[0] == NAMESPACE) if keys else ()
 
 
 def with_labels(pod: Pod, keys: Set[str]) -> SchedulingGroup:
-    """A Pod's whole shape."""
+    """Return the Pod's shape with its labels."""
     labels = looked_at(pod.labels, keys)
     return intern(replace(pod.shape, labels=labels)) if labels else pod.shape
 
 
 def view_of(node: Node) -> NodeView:
-    """What a node's object says."""
+    """Return the view of a node's object."""
     metadata, annotations = node.metadata, node.metadata.annotations or {}
     labels = metadata.labels or {}
     forbidding = [key for key, value in _PROTECTED.items() if annotations.get(key) == value]
-    taints = (each for each in node.spec.taints or () if each.key not in _STANDING)
+    taints = (each for each in node.spec.taints or () if each.key not in _CONDITION_TAINTS)
     return NodeView(
         name=metadata.name,
         pool=labels.get(POOL_LABEL, ""),

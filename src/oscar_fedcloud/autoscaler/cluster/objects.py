@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the autoscaler reads of Kubernetes objects; all else is skipped while decoding."""
+"""The fields of Kubernetes objects that the autoscaler reads. All others are skipped while decoding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Owner(msgspec.Struct, gc=False):
 
 
 class Metadata(msgspec.Struct, rename="camel"):
-    """Of any object."""
+    """Metadata of any object."""
 
     name: str = ""
     namespace: str = ""
@@ -32,12 +32,12 @@ class Metadata(msgspec.Struct, rename="camel"):
 
     @property
     def key(self) -> str:
-        """``namespace/name``."""
+        """Return ``namespace/name``."""
         return f"{self.namespace}/{self.name}"
 
     @property
     def created(self) -> float:
-        """Seconds since the epoch; 0.0 = not known."""
+        """Return the creation time in seconds since the epoch; 0.0 if unknown."""
         return self.creation_timestamp.timestamp() if self.creation_timestamp else 0.0
 
 
@@ -48,7 +48,7 @@ class ResourceNeeds(msgspec.Struct):
     limits: Quantities | None = None
 
     def asked(self) -> Quantities:
-        """The requests; what only has a limit asks for that."""
+        """Return the requests. A resource with a limit only requests that limit."""
         return {**(self.limits or {}), **(self.requests or {})}
 
 
@@ -59,7 +59,7 @@ class Port(msgspec.Struct, rename="camel", gc=False):
 
 
 class Container(msgspec.Struct, rename="camel"):
-    """A container; restart_policy is ``Always`` for an init container that runs beside the others."""
+    """A container. ``restart_policy`` is ``Always`` for a sidecar, an init container that keeps running."""
 
     resources: ResourceNeeds | None = None
     restart_policy: str = ""
@@ -75,7 +75,7 @@ class Expression(msgspec.Struct):
 
 
 class NodeTerm(msgspec.Struct, rename="camel"):
-    """One of the terms of required node affinity."""
+    """A term of required node affinity."""
 
     match_expressions: list[Expression] | None = None
     match_fields: list[Expression] | None = None
@@ -88,7 +88,7 @@ class NodeTerms(msgspec.Struct, rename="camel"):
 
 
 class NodeAffinity(msgspec.Struct):
-    """What of node affinity binds the scheduler."""
+    """The part of node affinity that binds the scheduler."""
 
     required: NodeTerms | None = msgspec.field(name="requiredDuringSchedulingIgnoredDuringExecution", default=None)
 
@@ -112,13 +112,13 @@ class PodTerm(msgspec.Struct, rename="camel"):
 
 
 class PodAffinity(msgspec.Struct):
-    """What of affinity between Pods binds the scheduler."""
+    """The part of affinity between Pods that binds the scheduler."""
 
     required: list[PodTerm] | None = msgspec.field(name="requiredDuringSchedulingIgnoredDuringExecution", default=None)
 
 
 class Affinity(msgspec.Struct, rename="camel"):
-    """Where a Pod wants to be, or not."""
+    """Affinity and anti-affinity of a Pod."""
 
     node_affinity: NodeAffinity | None = None
     pod_affinity: PodAffinity | None = None
@@ -142,18 +142,18 @@ class Spread(msgspec.Struct, rename="camel", gc=False):
 
 
 class Present(msgspec.Struct, gc=False):
-    """Something that is there, whatever it holds."""
+    """Something of which only the presence matters."""
 
 
 class Volume(msgspec.Struct, rename="camel"):
-    """A volume; only what ties data to the node."""
+    """A volume, reduced to the types that tie data to the node."""
 
     empty_dir: Present | None = None
     host_path: Present | None = None
 
 
 class PodSpec(msgspec.Struct, rename="camel"):
-    """What decides where a Pod may go."""
+    """The fields that decide where a Pod may go."""
 
     node_name: str = ""
     containers: list[Container] = []
@@ -170,7 +170,7 @@ class PodSpec(msgspec.Struct, rename="camel"):
 
 
 class Condition(msgspec.Struct, rename="camel"):
-    """One thing that holds for an object, or does not."""
+    """A condition of an object."""
 
     type: str
     status: str = ""
@@ -180,7 +180,7 @@ class Condition(msgspec.Struct, rename="camel"):
 
 
 class PodStatus(msgspec.Struct, rename="camel"):
-    """How a Pod stands."""
+    """The status of a Pod."""
 
     phase: str = ""
     conditions: list[Condition] | None = None
@@ -188,14 +188,14 @@ class PodStatus(msgspec.Struct, rename="camel"):
 
 
 class Template(msgspec.Struct):
-    """What Pods are made from."""
+    """A Pod template."""
 
     metadata: Metadata = msgspec.field(default_factory=Metadata)
     spec: PodSpec = msgspec.field(default_factory=PodSpec)
 
 
 class JobSpec(msgspec.Struct):
-    """What of a Job says how many Pods it wants."""
+    """The fields that decide how many Pods a Job wants."""
 
     template: Template
     parallelism: int = 1
@@ -204,7 +204,7 @@ class JobSpec(msgspec.Struct):
 
 
 class JobStatus(msgspec.Struct):
-    """How many Pods a Job has had."""
+    """The status of a Job, with counts of its Pods."""
 
     active: int = 0
     succeeded: int = 0
@@ -221,7 +221,7 @@ class Job(msgspec.Struct):
 
 
 class DaemonSetSpec(msgspec.Struct):
-    """What every node gets."""
+    """The specification of a DaemonSet."""
 
     template: Template
 
@@ -242,7 +242,7 @@ class TaintSpec(msgspec.Struct, gc=False):
 
 
 class NodeSpec(msgspec.Struct, rename="camel"):
-    """What a node is set to be."""
+    """The specification of a node."""
 
     provider_id: str = msgspec.field(name="providerID", default="")
     unschedulable: bool = False
@@ -250,7 +250,7 @@ class NodeSpec(msgspec.Struct, rename="camel"):
 
 
 class NodeStatus(msgspec.Struct):
-    """What a node has, and how it is."""
+    """The status of a node."""
 
     allocatable: Quantities | None = None
     conditions: list[Condition] | None = None

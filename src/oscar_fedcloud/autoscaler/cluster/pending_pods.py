@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pods and Jobs that wait for a node, by shape; and what the invoker would start."""
+"""Pending Pods and Jobs by shape, and the Jobs that the invoker would start."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from oscar_fedcloud.autoscaler.cluster.pods import SERVICE_LABEL, Pod
 from oscar_fedcloud.autoscaler.cluster.scheduling_groups import shape_of
 from oscar_fedcloud.autoscaler.model import Demand, SchedulingGroup
 
-_YOUNG = 60.0  # s in which a Job without Pods counts; later, something else keeps them from being made
-_OVERLAP = 0.5  # s before the backlog is asked for, in which the invoker may not know yet that a Job is there
+_YOUNG = 60.0  # s during which a Job without Pods counts; later, something else prevents its Pods
+_OVERLAP = 0.5  # s before a backlog request during which the invoker may not yet know of a new Job
 
-Group = tuple[SchedulingGroup, bool]  # of waiting Pods: their shape, and whether they trigger new nodes
+Group = tuple[SchedulingGroup, bool]  # shape of pending Pods, and whether they trigger new nodes
 
 
 class PendingPods:
-    """Pods that have no node, grouped by shape; what has not changed is not sorted again."""
+    """Pods without a node, grouped by shape. Unchanged groups are not sorted again."""
 
     def __init__(self) -> None:
         self.pods: dict[str, Pod] = {}
@@ -29,7 +29,7 @@ class PendingPods:
         self._group_of: dict[str, Group] = {}
 
     def put(self, pod: Pod, keys: Set[str]) -> bool:
-        """A Pod waits. True if it did not before, or has become due."""
+        """Add or update a pending Pod. Returns whether it now triggers new nodes and did not before."""
         group = (with_labels(pod, keys), pod.waiting == "due")
         before = self._group_of.get(pod.key)
         self.pods[pod.key] = pod
@@ -43,7 +43,7 @@ class PendingPods:
         return group[1]
 
     def remove(self, key: str) -> None:
-        """A Pod does not wait any more."""
+        """Remove a Pod that is no longer pending."""
         self.pods.pop(key, None)
         group = self._group_of.pop(key, None)
         if group is not None:
@@ -53,14 +53,14 @@ class PendingPods:
                 del self._groups[group]
 
     def regroup(self, keys: Set[str]) -> None:
-        """Other labels matter now."""
+        """Group all Pods again, because other label keys matter now."""
         pods = list(self.pods.values())
         for pod in pods:
             self.remove(pod.key)
             self.put(pod, keys)
 
     def demand(self) -> Iterator[Demand]:
-        """What waits, by shape."""
+        """Yield the pending Pods by shape."""
         for group, members in self._groups.items():
             if group not in self._made:
                 shape, triggers = group
@@ -69,17 +69,19 @@ class PendingPods:
 
 
 class PendingJobs:
-    """Pods that young Jobs have not got yet, and the invoker's backlog without what became a Job since."""
+    """Pods that young Jobs still lack, and the invoker's backlog without what has become a Job since."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, tuple[SchedulingGroup, int, float]] = {}
         self._seen: dict[str, set[str]] = {}  # Job -> its Pods so far
         self._backlog: Sequence[InvokerBacklogRow] = ()
-        self._made: list[tuple[float, str]] = []  # Jobs that the backlog in use may count: when they came, service
-        self._asked = 0.0  # when the backlog was asked for; 0.0 = never
+        self._made: list[
+            tuple[float, str]
+        ] = []  # Jobs that the current backlog may still count: (when they appeared, service)
+        self._asked = 0.0  # when the backlog was requested; 0.0 means never
 
     def put(self, job: Job, is_new: bool, now: float) -> None:
-        """A Job as it stands now."""
+        """Add or update a Job."""
         service = (job.metadata.labels or {}).get(SERVICE_LABEL)
         if is_new and service and self._asked:
             self._made.append((now, service))
@@ -93,27 +95,27 @@ class PendingJobs:
             self._jobs[job.metadata.key] = (shape, count, job.metadata.created)
 
     def has_pod(self, key: str, pod: str) -> None:
-        """A Pod of a Job was seen, maybe before the Job was. It counts by itself from now on."""
+        """Record that a Pod of a Job exists and counts by itself. It may be seen before its Job."""
         self._seen.setdefault(key, set()).add(pod)
 
     def remove(self, key: str) -> None:
-        """A Job is gone."""
+        """Remove a Job."""
         self._jobs.pop(key, None)
         self._seen.pop(key, None)
 
     def ask(self, now: float) -> None:
-        """The backlog is about to be asked for."""
+        """Record that the backlog is about to be requested."""
         self._asked = now
 
     def answer(self, rows: Sequence[InvokerBacklogRow]) -> bool:
-        """The backlog as it was answered. True if it grew."""
+        """Set the backlog. Returns whether it grew."""
         before = sum(demand.count for demand in self._of_backlog())
         self._backlog = rows
         self._made = [each for each in self._made if each[0] > self._asked - _OVERLAP]
         return sum(demand.count for demand in self._of_backlog()) > before
 
     def demand(self, now: float) -> Iterator[Demand]:
-        """Pods that will be there in a moment."""
+        """Yield the Pods that are expected soon."""
         young: Counter[SchedulingGroup] = Counter()
         for key, (shape, count, created) in self._jobs.items():
             if now - created < _YOUNG:

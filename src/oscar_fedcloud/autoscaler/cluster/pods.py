@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Pod as the autoscaler keeps it: a few words, whatever its specification holds, for there are tens of thousands."""
+"""Pods as the autoscaler keeps them: reduced to a few fields, because there may be tens of thousands."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from oscar_fedcloud.autoscaler.planning.fits import LabelSet
 
 SERVICE_LABEL = "oscar.fedcloud.eu/service"
 
-# daemon: comes with every node. job: runs to its end, never evicted. held: must not be evicted. evictable: may be.
+# daemon: runs on every node. job: runs to its end and is never evicted. The others may be evicted or not.
 Role = Literal["daemon", "job", "non_evictable", "evictable"]
-# due: the scheduler found no node. new: it has not looked yet.
+# due: the scheduler found no node. new: the scheduler has not judged it yet.
 Waiting = Literal["", "due", "new"]
 
 _SAFE = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 _DISTURB = "karpenter.sh/do-not-disrupt"
 _MIRROR = "kubernetes.io/config.mirror"
 _REPLICATED = frozenset({"ReplicaSet", "ReplicationController", "StatefulSet"})
-_UNIQUE = frozenset(  # labels of which each Pod has its own; nothing selects by them
+_UNIQUE = frozenset(  # labels with a value of their own for each Pod; nothing selects by them
     {
         "batch.kubernetes.io/controller-uid",
         "batch.kubernetes.io/job-name",
@@ -40,26 +40,22 @@ _NO_METADATA, _NO_SPEC, _NO_STATUS = Metadata(), PodSpec(), PodStatus()
 
 
 class Pod(msgspec.Struct, gc=False):
-    """A Pod; its JSON is reduced to the second group of fields as it is decoded.
-
-    key: ``namespace/name``. job: key of the Job that it belongs to. shape: without labels. labels: those that several
-    Pods may share, and NAMESPACE. since: when it began to wait (s).
-    """
+    """A Pod. Decoding reduces the first group of fields, its JSON, to the second group."""
 
     metadata: Metadata = msgspec.field(default_factory=Metadata)
     spec: PodSpec = msgspec.field(default_factory=PodSpec)
     status: PodStatus = msgspec.field(default_factory=PodStatus)
 
-    key: str = ""
+    key: str = ""  # ``namespace/name``
     uid: str = ""
-    job: str = ""
+    job: str = ""  # key of the Job that owns it
     node: str = ""
-    shape: SchedulingGroup = SchedulingGroup(())
-    labels: LabelSet = ()
+    shape: SchedulingGroup = SchedulingGroup(())  # without labels
+    labels: LabelSet = ()  # labels that several Pods may share, and NAMESPACE
     role: Role = "non_evictable"
     waiting: Waiting = ""
-    why: str = ""  # it waits, in the scheduler's words
-    since: float = 0.0
+    why: str = ""  # the scheduler's message about why it is pending
+    since: float = 0.0  # since when it is pending (s)
     ended: bool = False
 
     def __post_init__(self) -> None:
@@ -75,7 +71,7 @@ class Pod(msgspec.Struct, gc=False):
         self.metadata, self.spec, self.status = _NO_METADATA, _NO_SPEC, _NO_STATUS
 
     def _judge(self, metadata: Metadata, spec: PodSpec, status: PodStatus) -> None:
-        """Whether it waits for a node."""
+        """Set whether and since when the Pod waits for a node."""
         bound = spec.node_name or status.nominated_node_name
         if bound or self.ended or metadata.deletion_timestamp or spec.scheduling_gates or self.role == "daemon":
             return
@@ -89,7 +85,7 @@ class Pod(msgspec.Struct, gc=False):
 
     @property
     def service(self) -> str:
-        """The service whose Job it belongs to, "" = none."""
+        """Return the service whose Job owns the Pod, or ""."""
         return next((value for key, value in self.labels if key == SERVICE_LABEL), "")
 
 
@@ -98,7 +94,7 @@ def _waits_for_volume(scheduled: Condition) -> bool:
 
 
 def role_of(metadata: Metadata, spec: PodSpec, controller: str) -> Role:
-    """What a Pod means for the node that it is on. controller: the kind of its owner, "" = none."""
+    """Return the Pod's role in the removal of its node. controller: kind of its owner, or ""."""
     annotations = metadata.annotations or {}
     if controller in ("DaemonSet", "Node") or _MIRROR in annotations:
         return "daemon"
@@ -113,7 +109,7 @@ def role_of(metadata: Metadata, spec: PodSpec, controller: str) -> Role:
 
 
 def safe(annotations: Mapping[str, str]) -> bool:
-    """Whether no annotation forbids to evict the Pod."""
+    """Return whether no annotation forbids evicting the Pod."""
     return annotations.get(_SAFE) != "false" and annotations.get(_DISTURB) != "true"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the specification of a Pod to its shape: all that decides where it fits."""
+"""Derive the shape of a Pod from its specification: everything that decides where it fits."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from oscar_fedcloud.autoscaler.quantities import add, requested
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
 
 _HOSTNAME = "kubernetes.io/hostname"
-# Every Pod tolerates these for a while, by admission; nodes that have them are not counted as ready anyway.
+# Admission makes every Pod tolerate these for a while. Nodes with these taints do not count as ready anyway.
 _OUT_OF_ORDER = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
-# What the DaemonSet controller lets its Pods tolerate.
+# Tolerations that the DaemonSet controller adds to its Pods.
 _DAEMON_TOLERATIONS = tuple(
     Toleration(f"node.kubernetes.io/{key}", "Exists", effect="NoSchedule")
     for key in ("disk-pressure", "memory-pressure", "pid-pressure", "unschedulable", "network-unavailable")
@@ -34,7 +34,7 @@ _known: dict[SchedulingGroup, SchedulingGroup] = {}
 
 
 def shape_of(spec: PodSpec, namespace: str) -> SchedulingGroup:
-    """The shape of a Pod, without its labels; equal shapes are one object."""
+    """Return the shape of a Pod without its labels. Equal shapes are the same object."""
     affinity = spec.affinity or Affinity()
     anti_affinity, unsupported = _anti_affinity(affinity, namespace)
     unsupported += _unsupported(spec, affinity)
@@ -51,33 +51,33 @@ def shape_of(spec: PodSpec, namespace: str) -> SchedulingGroup:
 
 
 def daemon_shape(spec: PodSpec, namespace: str) -> SchedulingGroup:
-    """The shape of a DaemonSet's Pods."""
+    """Return the shape of a DaemonSet's Pods."""
     tolerations = (*tolerations_of(spec.tolerations or ()), *_DAEMON_TOLERATIONS)
     made = shape_of(spec, namespace)
     return intern(SchedulingGroup(made.requests, made.node_selector, made.terms, tolerations))
 
 
 def intern(shape: SchedulingGroup) -> SchedulingGroup:
-    """The one object of all equal shapes, so that tens of thousands of Pods share a few."""
+    """Return the shared object for all equal shapes, so that tens of thousands of Pods share a few objects."""
     return _known.setdefault(shape, shape)
 
 
 def requests_of(spec: PodSpec) -> dict[str, int]:
-    """What a Pod asks of a node, as the scheduler counts it, and one of ``pods``.
+    """Return what a Pod requests of a node as the scheduler counts it, and one of ``pods``.
 
-    That is the sum over its containers or, where it is more, what an init container needs at its time; instead of these
-    what is stated for the whole Pod; and its overhead.
+    This is the sum over its containers, or the peak need of an init container if that is larger. Requests of the whole
+    Pod replace these. The Pod's overhead is added.
     """
     total = _sum(spec.containers)
-    beside: dict[str, int] = {}  # init containers that go on running
+    sidecars: dict[str, int] = {}
     peak: dict[str, int] = {}
     for container in spec.init_containers or ():
         own = _asked(container)
         if container.restart_policy == "Always":
-            add(beside, own.items())
+            add(sidecars, own.items())
             add(total, own.items())
-        for name in {*own, *beside}:
-            needs = beside.get(name, 0) + (0 if container.restart_policy == "Always" else own.get(name, 0))
+        for name in {*own, *sidecars}:
+            needs = sidecars.get(name, 0) + (0 if container.restart_policy == "Always" else own.get(name, 0))
             peak[name] = max(peak.get(name, 0), needs)
     for name, value in peak.items():
         total[name] = max(total.get(name, 0), value)
@@ -99,7 +99,7 @@ def _asked(container: Container) -> dict[str, int]:
 
 
 def tolerations_of(specs: Iterable[TolerationSpec]) -> tuple[Toleration, ...]:
-    """Tolerations, in a fixed order, without those of nodes that are out of order."""
+    """Return tolerations in a fixed order, without those of nodes that are not ready."""
     kept = {
         (each.key, each.operator or "Equal", each.value, each.effect)
         for each in specs
@@ -121,7 +121,7 @@ def _requirement(expression: Expression, key: str) -> Requirement:
 
 
 def _anti_affinity(affinity: Affinity, namespace: str) -> tuple[tuple[LabelSet, ...], list[str]]:
-    """Label sets of Pods that a Pod does not share its node with, and what of its anti-affinity is more than that."""
+    """Return the label sets of Pods that must not share the node, and the unsupported parts of the anti-affinity."""
     sets, unsupported = [], []
     for term in (affinity.pod_anti_affinity.required if affinity.pod_anti_affinity else None) or ():
         if term.label_selector is None:
@@ -135,7 +135,7 @@ def _anti_affinity(affinity: Affinity, namespace: str) -> tuple[tuple[LabelSet, 
 
 
 def _label_set(term: PodTerm, selector: Selector) -> Mapping[str, str] | None:
-    """The labels that a term looks for on Pods of the same node and namespace; None = it is another kind of term."""
+    """Return the labels that a term matches on Pods of the same node and namespace, or None for any other term."""
     further = term.namespaces or term.namespace_selector or term.match_label_keys or term.mismatch_label_keys
     if term.topology_key != _HOSTNAME or further:
         return None
@@ -148,7 +148,7 @@ def _label_set(term: PodTerm, selector: Selector) -> Mapping[str, str] | None:
 
 
 def _unsupported(spec: PodSpec, affinity: Affinity) -> list[str]:
-    """Features that the scheduler obeys and that we do not simulate."""
+    """Return the features that the scheduler honours but that are not simulated here."""
     found = []
     if affinity.pod_affinity and affinity.pod_affinity.required:
         found.append("required podAffinity")

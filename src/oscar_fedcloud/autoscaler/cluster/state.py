@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was seen of the cluster, kept up to date object by object. No I/O."""
+"""The observed state of the cluster, updated object by object. No I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 
 class State:
-    """All that was seen of the cluster. ``changed`` is set by what a decision should look at soon."""
+    """The observed state of the cluster. ``changed`` is set by changes that call for a decision."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
@@ -31,15 +31,13 @@ class State:
         self._job_keys: set[str] = set()
         self._pods: dict[str, Pod] = {}
         self._daemons: dict[str, SchedulingGroup] = {}
-        self._anti_affinity: Counter[SchedulingGroup] = (
-            Counter()
-        )  # shapes with anti-affinity, and how many Pods have each
-        self._keys: frozenset[str] = frozenset()  # of labels that anti-affinity looks at
+        self._anti_affinity: Counter[SchedulingGroup] = Counter()  # shapes with anti-affinity -> number of Pods
+        self._keys: frozenset[str] = frozenset()  # keys of the labels that anti-affinity matches
 
-    # -- what is seen ------------------------------------------------------------------------------------------------
+    # -- updates -----------------------------------------------------------------------------------------------------
 
     def node(self, change: ChangeType, node: Node) -> None:
-        """A node came, changed or went."""
+        """Apply a change of a node."""
         name = node.metadata.name
         state = self.nodes.setdefault(name, NodeState())
         if change != "DELETED":
@@ -53,10 +51,10 @@ class State:
         self.changed.set()
 
     def pod(self, change: ChangeType, pod: Pod) -> None:
-        """A Pod came, changed or went."""
+        """Apply a change of a Pod."""
         before = self._pods.pop(pod.key, None)
         gone = change == "DELETED" or pod.ended
-        if before is None and pod.job and not gone:  # what has ended may be told after its Job went
+        if before is None and pod.job and not gone:  # the end of a Pod may be reported after its Job was deleted
             self.jobs.has_pod(pod.job, pod.key)
         if before and before.node and (gone or before.node != pod.node):
             self._leave(before)
@@ -77,7 +75,7 @@ class State:
             del self.nodes[pod.node]
 
     def _track_anti_affinity(self, before: Pod | None, after: Pod | None) -> None:
-        """Keep to hand which labels anti-affinity looks at; when these become other ones, all views are out of date."""
+        """Track the label keys that anti-affinity matches. When they change, all cached views are discarded."""
         for pod, change in ((before, -1), (after, 1)):
             if pod and pod.shape.anti_affinity:
                 self._anti_affinity[pod.shape] += change
@@ -92,7 +90,7 @@ class State:
                 state.invalidate()
 
     def job(self, change: ChangeType, job: Job) -> None:
-        """A Job came, changed or went."""
+        """Apply a change of a Job."""
         key = job.metadata.key
         if change == "DELETED":
             self._job_keys.discard(key)
@@ -102,7 +100,7 @@ class State:
             self._job_keys.add(key)
 
     def daemon_set(self, change: ChangeType, daemon_set: DaemonSet) -> None:
-        """A DaemonSet came, changed or went."""
+        """Apply a change of a DaemonSet."""
         key = daemon_set.metadata.key
         if change == "DELETED":
             self._daemons.pop(key, None)
@@ -110,7 +108,7 @@ class State:
             self._daemons[key] = daemon_shape(daemon_set.spec.template.spec, daemon_set.metadata.namespace)
 
     def keep_only(self, kind: str, keys: set[str]) -> None:
-        """After a new list: what is not in it was deleted meanwhile."""
+        """Remove all objects that are not in a new list: they were deleted meanwhile."""
         known = {"pods": self._pods, "jobs": self._job_keys, "daemonsets": self._daemons, "nodes": self.nodes}[kind]
         for key in [key for key in known if key not in keys]:
             self._forget(kind, key)
@@ -128,14 +126,14 @@ class State:
         else:
             self.node("DELETED", Node(Metadata(name=name, namespace=namespace)))
 
-    # -- what is shown -----------------------------------------------------------------------------------------------
+    # -- views -------------------------------------------------------------------------------------------------------
 
     def views(self) -> dict[str, NodeView]:
-        """All nodes that exist, by name."""
+        """Return all existing nodes by name."""
         return {name: view for name, state in self.nodes.items() if (view := state.current_view(self._keys))}
 
     def find_node(self, name: str) -> NodeView | None:
-        """A node, if it exists."""
+        """Return a node, or None if it does not exist."""
         state = self.nodes.get(name)
         return state.current_view(self._keys) if state else None
 
@@ -148,7 +146,7 @@ class State:
         clouds_away: frozenset[str] = frozenset(),
         trustworthy: bool = True,
     ) -> ClusterSnapshot:
-        """All that a decision is made from."""
+        """Return the input of a decision."""
         return ClusterSnapshot(
             now=now,
             demand=(*self.waiting.demand(), *self.jobs.demand(now)),
@@ -161,9 +159,9 @@ class State:
         )
 
     def find_pod(self, key: str) -> Pod | None:
-        """A Pod by ``namespace/name``, as long as it has not ended."""
+        """Return a Pod by ``namespace/name``, or None if there is none or it has ended."""
         return self._pods.get(key)
 
     def usage(self) -> dict[str, dict[str, int]]:
-        """Node -> service -> millicores that its Pods ask for; "" = Pods of no service, without those of DaemonSets."""
+        """Return the millicores requested by node and service ("": Pods of no service), without DaemonSets."""
         return {name: state.usage() for name, state in self.nodes.items()}

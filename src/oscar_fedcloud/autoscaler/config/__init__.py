@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``autoscaler.yml``: its settings, checked whole, and taken up while running."""
+"""``autoscaler.yml``: its settings and their validation."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The autoscaler's configuration, ``autoscaler.yml``: checked whole before anything starts.
+"""The autoscaler's configuration, ``autoscaler.yml``, which is validated completely before anything starts.
 
-Secrets stand in files of their own (``…_file``), as in the invoker's configuration. Times are seconds.
+Secrets are in separate files (``…_file``), as in the invoker's configuration. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from oscar_fedcloud.autoscaler.model import Pool, Rules, SiteLimits, Taint
 from oscar_fedcloud.autoscaler.quantities import available, parse_quantity
 from oscar_fedcloud.config import read_secret
 
-_PODS = 110  # that a kubelet takes unless told otherwise
+_PODS = 110  # default limit of a kubelet
 
 
 class _Struct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -23,7 +23,7 @@ class _Struct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=T
 
 
 class InvokerConfig(_Struct, kw_only=True, frozen=True):
-    """Where the backlog is asked for, and with which secret: the monitor token, or a user's password."""
+    """The URL of the invoker, and the secret for its backlog: the monitor token, or a user's password."""
 
     url: str
     token_file: str = ""
@@ -32,7 +32,7 @@ class InvokerConfig(_Struct, kw_only=True, frozen=True):
     verify: bool | str = True  # False, True or the path of a CA bundle
 
     def authorization(self) -> str:
-        """Return the header of that name; the secret is read each time, as it may be rotated. Raises ConfigError."""
+        """Return the Authorization header. The secret is read each time, as it may be rotated. Raises ConfigError."""
         if self.token_file:
             return f"Bearer {read_secret(self.token_file)}"
         pair = f"{self.user}:{read_secret(self.password_file)}"
@@ -40,7 +40,7 @@ class InvokerConfig(_Struct, kw_only=True, frozen=True):
 
 
 class LimitsConfig(_Struct, kw_only=True, frozen=True):
-    """Of all our nodes together; nothing given = no limit."""
+    """Limits of all managed nodes together. An omitted one is unlimited."""
 
     nodes: int | None = None
     cpu: str | int | float | None = None
@@ -48,7 +48,7 @@ class LimitsConfig(_Struct, kw_only=True, frozen=True):
 
 
 class TaintConfig(_Struct, kw_only=True, frozen=True):
-    """A taint that the nodes of a pool have."""
+    """A taint of a pool's nodes."""
 
     key: str
     value: str = ""
@@ -56,19 +56,19 @@ class TaintConfig(_Struct, kw_only=True, frozen=True):
 
 
 class MinimumConfig(_Struct, kw_only=True, frozen=True):
-    """At the times of a cron line, the smallest number of machines becomes ``min``."""
+    """From the times of a cron expression on, the pool's minimum is ``min``."""
 
     cron: str
     min: int
 
 
 class PoolConfig(_Struct, kw_only=True, frozen=True):
-    """Machines of one kind. capacity: what Pods get of one node, as the kubelet reports it (``allocatable``)."""
+    """A pool of machines of one kind."""
 
     name: str
     cloud: str
     template: dict[str, Any]
-    capacity: dict[str, str | int | float]
+    capacity: dict[str, str | int | float]  # of one node, as the kubelet reports it (``allocatable``)
     labels: dict[str, str] = {}
     taints: tuple[TaintConfig, ...] = ()
     min: int = 0
@@ -82,70 +82,68 @@ class PoolConfig(_Struct, kw_only=True, frozen=True):
     idle: float = 300.0
     startup_timeout: float = 900.0
     stop_instead: bool = False
-    packages: tuple[str, ...] | None = None  # instead of join.packages
-    files: dict[str, str] = {}  # added to join.files, or instead of one of them
+    packages: tuple[str, ...] | None = None  # replaces join.packages
+    files: dict[str, str] = {}  # added to join.files, replacing those of the same path
 
 
 class JoinConfig(_Struct, kw_only=True, frozen=True):
-    """What a new machine is told to become a node. The cluster's own kubelet settings come from the cluster."""
+    """How a new machine becomes a node. The kubelet's settings come from the cluster."""
 
-    server: str = ""  # HOST:PORT of the API server for machines; "" = that of the kubeconfig
-    ca_hashes: tuple[str, ...] = ()  # sha256:… of the CA's public key; () = from the CA of the kubeconfig
-    packages: tuple[str, ...] = ()  # for apt, e.g. kubelet=1.36.4-*; () = the image holds everything
-    files: dict[str, str] = {}  # path -> content; anyone who may read a machine's user data sees them
+    server: str = ""  # HOST:PORT of the API server for machines; empty means that of the kubeconfig
+    ca_hashes: tuple[str, ...] = ()  # sha256:… of the CA's public key; empty means the CA of the kubeconfig
+    packages: tuple[str, ...] = ()  # for apt, e.g. kubelet=1.36.4-*; empty if the image contains everything
+    files: dict[str, str] = {}  # path -> content; readable by anyone who may read a machine's user data
     commands: tuple[str, ...] = ()  # shell commands before kubeadm
     ignore_preflight_errors: tuple[str, ...] = ()
     kubelet_args: dict[str, str] = {}
     cri_socket: str = "unix:///run/containerd/containerd.sock"
-    provider_id: bool = True  # whether nodes get one of ours; false where a cloud controller manager sets it
+    provider_id: bool = True  # whether to set it on nodes; false if a cloud controller manager sets it
 
 
 class AutoscalerConfig(_Struct, kw_only=True, frozen=True):
     """All settings of ``oscar-autoscaler``."""
 
-    cluster: str  # machines are called <cluster>-<pool>-xxxxx
+    cluster: str  # machines are named <cluster>-<pool>-xxxxx
     pools: tuple[PoolConfig, ...]
     clouds: dict[str, dict[str, Any]]
     data_dir: str = "/var/lib/oscar-autoscaler"
-    kubeconfig: str = ""  # "" = the access of the Pod around us
+    kubeconfig: str = ""  # empty means the service account of the Pod
     listen: str = "127.0.0.1:8090"
     namespace: str = "oscar"  # of the Lease
     invoker: InvokerConfig | None = None
-    external: dict[str, Any] | None = (
-        None  # serve Cluster Autoscaler, which decides then: external.server.ExternalConfig
-    )
+    external: dict[str, Any] | None = None  # external.server.ExternalConfig; if set, Cluster Autoscaler decides
     limits: LimitsConfig = LimitsConfig()
     join: JoinConfig = JoinConfig()
     scan_interval: float = 10.0  # between decisions when nothing changes
-    batch_window: float = 0.05  # in which changes are collected before a decision
-    cloud_interval: float = 15.0  # between looks at what the clouds have
-    cordon_pause: float = 5.0  # between cordon and the last look at a node
+    batch_window: float = 0.05  # during which changes are collected before a decision
+    cloud_interval: float = 15.0  # between reconciliations with the clouds
+    cordon_pause: float = 5.0  # between cordon and the final check of a node
     drain_timeout: float = 600.0  # that Pods may take to leave a node
     unready_share: float = 0.45  # of nodes not ready, above which nothing is removed
-    missing_timeout: float = 300.0  # that a node or a VM must be missing before its machine counts as lost
+    missing_timeout: float = 300.0  # after which a machine without a node or VM counts as lost
     lease_duration: float = 15.0  # after which another autoscaler may take over
-    report_days: float = 90.0  # that the history of the report goes back
+    report_days: float = 90.0  # of history for the report
 
     @property
     def host(self) -> str:
-        """Address to listen on."""
+        """Return the address to listen on."""
         return self.listen.rpartition(":")[0].strip("[]")
 
     @property
     def port(self) -> int:
-        """Port to listen on."""
+        """Return the port to listen on."""
         return int(self.listen.rpartition(":")[2])
 
     def pool(self, name: str) -> PoolConfig | None:
-        """The pool of this name."""
+        """Return the pool of this name, or None."""
         return next((pool for pool in self.pools if pool.name == name), None)
 
     def model_pools(self) -> tuple[Pool, ...]:
-        """The pools as decisions take them."""
+        """Return the pools for decisions."""
         return tuple(model_pool(pool) for pool in self.pools)
 
     def rules(self) -> Rules:
-        """What decisions follow for all pools together."""
+        """Return the settings that apply to all pools."""
         cpu, memory = self.limits.cpu, self.limits.memory
         limits = SiteLimits(
             nodes=self.limits.nodes,
@@ -156,7 +154,7 @@ class AutoscalerConfig(_Struct, kw_only=True, frozen=True):
 
 
 def model_pool(pool: PoolConfig) -> Pool:
-    """A pool as decisions take it."""
+    """Return a pool for decisions."""
     return Pool(
         name=pool.name,
         cloud=pool.cloud,

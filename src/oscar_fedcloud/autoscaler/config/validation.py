@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a configuration whose types are right: a sentence for each problem."""
+"""Validate a configuration whose types are correct. Each problem is one sentence."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _SERVER = re.compile(r"(\[[0-9a-f:]+\]|[^:/\s]+):[0-9]{1,5}")
 _LISTEN = re.compile(r".+:[0-9]{1,5}")
-# Labels that a kubelet may give itself, of those in Kubernetes' own names (NodeRestriction).
+# Labels in Kubernetes' own namespaces that a kubelet may set on its node (NodeRestriction).
 _OWN_LABELS = re.compile(r"([^/]+\.)?(kubernetes|k8s)\.io/")
 _KUBELET_LABELS = re.compile(r"(kubelet|node)\.kubernetes\.io/")
 _POSITIVE = ("scan_interval", "cloud_interval", "drain_timeout", "missing_timeout", "lease_duration", "report_days")
 
 
 def problems(config: AutoscalerConfig) -> list[str]:
-    """All that is wrong, each sentence naming the field, its value and what would be right."""
+    """Return all problems, each a sentence naming the field, its value and the remedy."""
     pools = (each for pool in config.pools for each in _pool(pool))
     return [*_whole(config), *_invoker(config), *_join(config), *_clouds(config), *_external(config), *pools]
 
@@ -107,7 +107,7 @@ def _external(config: AutoscalerConfig) -> Iterator[str]:
 
 
 def external_config(settings: Mapping[str, Any]) -> ExternalConfig:
-    """The settings of the server for Cluster Autoscaler. Raises ConfigError."""
+    """Return the settings of the server for Cluster Autoscaler. Raises ConfigError."""
     try:
         from oscar_fedcloud.autoscaler.external.server import ExternalConfig
     except ImportError as error:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server for Cluster Autoscaler's cloud provider ``externalgrpc``: it decides, we look after the machines."""
+"""The server for Cluster Autoscaler's cloud provider ``externalgrpc``: it decides, this autoscaler manages machines."""

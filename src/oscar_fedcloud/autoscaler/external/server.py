@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serving Cluster Autoscaler: over mutual TLS, or without any on loopback and in a trusted network."""
+"""The gRPC server for Cluster Autoscaler, with mutual TLS, or without TLS on loopback."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
 
 
 class ExternalConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """Where and for whom it serves. Whoever may call it adds and deletes machines."""
+    """Settings of the server. Its clients may add and delete machines."""
 
     listen: str = "127.0.0.1:8086"
     certificate: str = ""  # PEM files, as in --cloud-config of Cluster Autoscaler: cert, key and cacert
     key_file: str = ""
-    client_ca: str = ""  # authority of the clients that are let in
+    client_ca: str = ""  # CA of the accepted clients
 
     def check(self) -> None:
-        """Raises ConfigError."""
+        """Raise ConfigError if the settings do not fit together."""
         given = [bool(self.certificate), bool(self.key_file), bool(self.client_ca)]
         if any(given) and not all(given):
             raise ConfigError("external: certificate, key_file and client_ca are needed together")
@@ -35,7 +35,7 @@ class ExternalConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
 
 
 async def serve(fleet: Fleet, config: ExternalConfig) -> grpc.aio.Server:
-    """Start to serve; ``stop(grace)`` of the result ends it. Raises ConfigError, CloudError for unreadable files."""
+    """Start the server; call ``stop(grace)`` to end it. Raises ConfigError, and CloudError for unreadable files."""
     config.check()
     server = grpc.aio.server()
     add_CloudProviderServicer_to_server(CloudProvider(fleet), server)  # type: ignore[no-untyped-call]

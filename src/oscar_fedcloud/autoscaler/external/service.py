@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls of Cluster Autoscaler, answered out of a fleet. A node group is a pool.
+"""The gRPC service for Cluster Autoscaler, backed by a fleet. A node group is a pool.
 
-An instance's id is the ``spec.providerID`` of its node, which we choose before the machine exists, so Cluster
-Autoscaler can match the two, and name a machine that never became a node.
+An instance's id is the ``spec.providerID`` of its node, which is chosen before the machine exists. Thus Cluster
+Autoscaler can match the two, and can name a machine that never became a node.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ log = structlog.get_logger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext
 
-GPU_LABEL = "nvidia.com/gpu.product"  # of a pool with GPUs: their type
+GPU_LABEL = "nvidia.com/gpu.product"  # label with the GPU type of a pool
 
 _COUNTED = frozenset({"asked", "starting", "joined", "draining", "failed"})
 _YOUNG = ("asked", "starting")  # not a node yet
 _STATES = {
     "asked": messages.InstanceStatus.instanceCreating,
     "starting": messages.InstanceStatus.instanceCreating,
-    "failed": messages.InstanceStatus.instanceCreating,  # with the error, so that it backs off from the group
+    "failed": messages.InstanceStatus.instanceCreating,  # with the error, so that the group backs off
     "joined": messages.InstanceStatus.instanceRunning,
     "draining": messages.InstanceStatus.instanceRunning,
     "removing": messages.InstanceStatus.instanceDeleting,
 }
 _OTHER_ERROR = 99  # class of an error that is not "out of resources"
-_ONLY_EMPTY = 1e-6  # share of a node's requests: whatever asks for a thousandth of a core keeps a node
+_ONLY_EMPTY = 1e-6  # share of a node's requests; any Pod with a request keeps its node
 
 
 class CloudProvider(CloudProviderServicer):
-    """The fifteen calls. Increases return when they are written down; the cloud may take minutes."""
+    """The fifteen calls. Increases return once the machines are recorded; the cloud may take minutes."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -72,7 +72,7 @@ class CloudProvider(CloudProviderServicer):
         if request.delta < 1 or size + request.delta > pool.max:
             words = f"delta is {request.delta}, pool {pool.name} has {size} machines and may have {pool.max}"
             await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, words)
-        log.info("cluster autoscaler asks for machines", pool=pool.name, count=request.delta)
+        log.info("cluster autoscaler requests machines", pool=pool.name, count=request.delta)
         try:
             await self._fleet.launch(pool.name, request.delta)
         except CloudError as error:
@@ -96,7 +96,7 @@ class CloudProvider(CloudProviderServicer):
     async def NodeGroupDecreaseTargetSize(
         self, request: messages.NodeGroupDecreaseTargetSizeRequest, context: Context
     ) -> messages.NodeGroupDecreaseTargetSizeResponse:
-        """Only machines that are no nodes yet may go, those first that the cloud does not have."""
+        """Remove machines that are not nodes yet, first those that the cloud does not have."""
         pool = await self._pool(request.id, context)
         young = [machine for machine in self._counted(pool) if machine.phase in _YOUNG]
         young.sort(key=lambda machine: (_YOUNG.index(machine.phase), -machine.asked))
@@ -122,7 +122,7 @@ class CloudProvider(CloudProviderServicer):
     async def NodeGroupGetOptions(
         self, request: messages.NodeGroupAutoscalingOptionsRequest, context: Context
     ) -> messages.NodeGroupAutoscalingOptionsResponse:
-        """Only empty nodes are removed, after the pool's idle time: a Job is never moved."""
+        """Allow the removal of empty nodes only, after the pool's idle time: Jobs are never moved."""
         pool = await self._pool(request.id, context)
         options = messages.NodeGroupAutoscalingOptions()
         options.CopyFrom(request.defaults)
@@ -157,11 +157,11 @@ class CloudProvider(CloudProviderServicer):
         return messages.GetAvailableGPUTypesResponse(gpuTypes={each: AnyMessage() for each in types})
 
     async def Refresh(self, request: messages.RefreshRequest, context: Context) -> messages.RefreshResponse:
-        """The fleet is up to date by itself."""
+        """Do nothing: the fleet is always up to date."""
         return messages.RefreshResponse()
 
     async def Cleanup(self, request: messages.CleanupRequest, context: Context) -> messages.CleanupResponse:
-        """Nothing is held for a client."""
+        """Do nothing: no state is kept for a client."""
         return messages.CleanupResponse()
 
     async def _pool(self, name: str, context: Context) -> Pool:
@@ -175,7 +175,7 @@ class CloudProvider(CloudProviderServicer):
         return [each for each in machines if each.pool == pool.name and each.phase in _COUNTED]
 
     def _machine(self, node: messages.ExternalGrpcNode) -> MachineView | None:
-        """The machine of a node, by its provider id; a node without one is known by its name."""
+        """Return the machine of a node, by its provider id, or by its name if it has none."""
         prefix = provider_id(self._fleet.cluster, "")
         return self._fleet.machines().get(node.providerID.removeprefix(prefix) or node.name)
 

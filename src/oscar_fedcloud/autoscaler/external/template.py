@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an empty node of a pool looks like, as a v1.Node in protobuf."""
+"""Build the template of an empty node of a pool, as a v1.Node in protobuf."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oscar_fedcloud.autoscaler.names import POOL_LABEL
 
 
 def template_node(pool: Pool) -> bytes:
-    """A node as if it had just become Ready; Cluster Autoscaler tries Pods on it."""
+    """Return a node that has just become Ready, on which Cluster Autoscaler simulates Pods."""
     name = f"{pool.name}-template"
     labels = {
         "kubernetes.io/arch": "amd64",

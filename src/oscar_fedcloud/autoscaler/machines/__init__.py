@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done: machines asked for, joined, drained and removed."""
+"""Actions on machines: request, join, drain and remove."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all actions need: the cluster, the clouds, the machines as they stand, and whether we may act."""
+"""The context of all actions: the cluster, the clouds, the machines, and whether this process may act."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ log = structlog.get_logger(__name__)
 
 
 class NotLeading(Exception):
-    """We may not act any more: the lease could not be renewed."""
+    """This process may not act: it does not hold the lease."""
 
 
 @dataclass(eq=False)
 class ActionContext:
-    """Shared by launches, removals and the comparison with the clouds.
+    """Shared by launches, removals and the reconciliation with the clouds.
 
-    may_act: whether we lead. busy: machines that an action has in hand; no other one touches them. away: clouds that
-    did not answer last. unopened: those that never did. sync_soon: set to have the clouds looked at before their time.
-    wake: have a decision made soon.
+    Attributes:
+        may_act: returns whether this process holds the lease
+        wake: triggers a decision soon
+        busy: machines that an action works on; no other action touches them
+        away: clouds that did not answer last
+        unopened: clouds that have never answered
+        sync_soon: set to reconcile the clouds before the interval ends
     """
 
     client: KubeClient
@@ -54,20 +58,20 @@ class ActionContext:
     sync_soon: asyncio.Event = field(default_factory=asyncio.Event)
 
     def check_lead(self) -> None:
-        """Raises NotLeading: called last before anything that cannot be undone."""
+        """Raise NotLeading unless this process may act. Called immediately before anything that cannot be undone."""
         if not self.may_act():
-            raise NotLeading("the lease is not ours any more")
+            raise NotLeading("the lease is no longer held")
 
     def pool(self, name: str) -> PoolConfig | None:
-        """A pool of the configuration as it is now."""
+        """Return a pool of the current configuration, or None."""
         return self.config.pool(name)
 
     def cloud_of(self, machine: str) -> Cloud | None:
-        """The cloud that holds a machine; None when the configuration does not have it any more."""
+        """Return the cloud of a machine, or None if it is no longer configured."""
         return self.clouds.get(self.machines.cloud_of(machine))
 
     async def listing(self, cloud: Cloud) -> list[CloudMachine]:
-        """What a cloud has now. Raises CloudError; what cannot be listed is not touched."""
+        """Return the machines that a cloud has now. Raises CloudError; nothing is changed that cannot be listed."""
         try:
             if cloud.name in self.unopened:
                 await cloud.open()
@@ -80,7 +84,7 @@ class ActionContext:
         return found
 
     async def open_clouds(self) -> None:
-        """Connect to all clouds; one that does not answer is tried again later. Raises CloudError when one refuses."""
+        """Connect to all clouds. One that does not answer is tried again later. Raises CloudError if one refuses."""
         for name, cloud in self.clouds.items():
             try:
                 await cloud.open()
@@ -92,6 +96,6 @@ class ActionContext:
                 raise CloudError(f"cloud {name}: {error}") from error
 
     async def close_clouds(self) -> None:
-        """Let go of all connections to clouds."""
+        """Close all connections to clouds."""
         for cloud in self.clouds.values():
             await cloud.close()

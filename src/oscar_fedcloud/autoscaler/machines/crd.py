@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CustomResourceDefinition of ``OscarMachine``: one object for each machine that was asked for."""
+"""The CustomResourceDefinition of ``OscarMachine``, one object for each requested machine."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ _STATUS: Schema = {
 
 
 def manifest() -> str:
-    """The definition as YAML, roles/autoscaler/files/kubernetes/crd.yaml."""
+    """Return the definition as YAML, for roles/autoscaler/files/kubernetes/crd.yaml."""
     return _HEADER + to_yaml(definition())
 
 
 def definition() -> Schema:
-    """The definition as plain data."""
+    """Return the definition as plain data."""
     schema = {
         "type": "object",
         "description": "A machine of the node autoscaler. Its name is that of its node.",

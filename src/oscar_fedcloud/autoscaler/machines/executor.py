@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carrying a decision out. Each action is a task of its own, so a slow cloud or drain holds nothing else up."""
+"""Execute decisions. Each action is a task of its own, so a slow cloud or drain delays nothing else."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ log = structlog.get_logger(__name__)
 
 
 class Executor:
-    """Turns decisions into actions, and nodes that became Ready into joined machines."""
+    """Turns decisions into actions, and marks machines as joined when their nodes become Ready."""
 
     def __init__(self, context: ActionContext) -> None:
         self.context = context
         self._tasks: set[asyncio.Task[None]] = set()
 
     def execute(self, decision: Decision, noticed: float | None = None) -> None:
-        """Start all that a decision says. noticed: when what led to it was, s since the epoch.
+        """Start all actions of a decision. noticed: when its cause was observed (s since the epoch).
 
-        When it returns, every machine is counted and every one in hand is marked, so that the next decision can come.
+        On return, all requested machines are counted and all affected ones are marked busy, so that the next decision
+        may follow.
         """
         for order in decision.launches:
             self.launch(order, noticed)
@@ -37,14 +38,14 @@ class Executor:
             self._refuse(refusal)
 
     def launch(self, order: Launch, noticed: float | None = None) -> bool:
-        """Count machines from now on and start asking for them; False when their pool or cloud is not there."""
+        """Count machines from now on and start requesting them. Returns False if their pool or cloud does not exist."""
         batch = launch.prepare(self.context, order, noticed)
         if batch is not None:
             self._task(launch.execute(self.context, batch), f"launch {order.pool}")
         return batch is not None
 
     def mark_joined(self, nodes: Mapping[str, NodeView]) -> None:
-        """Note machines whose nodes are Ready for the first time."""
+        """Mark machines as joined whose nodes are Ready for the first time."""
         for view in self.context.machines.views().values():
             node = nodes.get(view.name)
             if view.phase in ("asked", "starting") and node is not None and node.ready:
@@ -69,7 +70,7 @@ class Executor:
             self.start(names, removal.remove(self.context, names, reason), f"remove {len(names)}")
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Say on the Pods why no pool can take them."""
+        """Post events on Pods that no pool can serve."""
         why = (
             "; ".join(f"{pool}: {reason}" for pool, reason in sorted(refusal.reasons.items()))
             or "there is no pool of machines"
@@ -78,7 +79,7 @@ class Executor:
             self.context.events.post(Event("Pod", pod, "Normal", "NotTriggerScaleUp", why))
 
     def start(self, names: Iterable[str], work: Coroutine[Any, Any, None], title: str) -> None:
-        """Start an action that has these machines in hand."""
+        """Start an action and mark its machines busy until it ends. Machines that are busy already are skipped."""
         taken = [name for name in names if name not in self.context.busy]
         if not taken:
             work.close()
@@ -98,7 +99,7 @@ class Executor:
         self.context.wake()
 
     async def stop(self, patience: float) -> None:
-        """Let actions end; what takes longer is cut off and taken up again after the restart."""
+        """Wait for actions to end, and cancel those that take longer; the next process resumes them."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
         for task in self._tasks:
@@ -107,7 +108,7 @@ class Executor:
 
 
 async def _guarded(work: Coroutine[Any, Any, None], title: str) -> None:
-    """What an action met with is said, and the next decision or look at the cloud tries again."""
+    """Log the failure of an action. The next decision or reconciliation tries again."""
     try:
         await work
     except removal.FAILURES as error:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asking clouds for machines.
+"""Request machines from clouds.
 
-Each machine is written down before its cloud is told, so whatever happens between the two, the next look at the cloud
-(``sync``) finds out what became of it: a restart forgets nothing, and since names are ours and unique, doubles nothing.
+Each machine is recorded before its cloud is called. If anything fails in between, the next reconciliation with the
+cloud determines the outcome: a restart loses nothing, and since names are unique and chosen here, duplicates nothing.
 """
 
 from __future__ import annotations
@@ -25,29 +25,25 @@ from oscar_fedcloud.kube import KubeError
 
 log = structlog.get_logger(__name__)
 
-_TOKEN_MARGIN = 120.0  # s that a token is valid beyond the time that a start may take
+_TOKEN_MARGIN = 120.0  # s that a token is valid beyond the startup timeout
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Machines of one pool that are asked for together. resumed: stopped ones of ours that are started again.
-
-    again: they were asked for before, and nobody knows whether that was heard. noticed: when what led to
-    it was, s since the epoch.
-    """
+    """Machines of one pool that are requested together."""
 
     pool: PoolConfig
     cloud: Cloud
     names: tuple[str, ...]
-    resumed: tuple[str, ...] = ()
+    resumed: tuple[str, ...] = ()  # stopped machines that are started again
     reason: str = ""
     pods: tuple[str, ...] = ()
-    again: bool = False
-    noticed: float | None = None
+    again: bool = False  # whether they were requested before with an unknown outcome
+    noticed: float | None = None  # when the cause was observed (s since the epoch)
 
 
 def prepare(context: ActionContext, launch: Launch, noticed: float | None = None) -> Batch | None:
-    """Count the machines of a launch from now on. None = its pool or cloud is not there any more."""
+    """Count the machines of a launch from now on. Returns None if its pool or cloud no longer exists."""
     pool = context.pool(launch.pool)
     cloud = context.clouds.get(pool.cloud) if pool else None
     if pool is None or cloud is None:
@@ -65,7 +61,7 @@ def prepare(context: ActionContext, launch: Launch, noticed: float | None = None
 
 
 async def execute(context: ActionContext, batch: Batch) -> None:
-    """Write the machines of a batch down and ask its cloud for them, in one request."""
+    """Record the machines of a batch and request them from its cloud, in one call."""
     try:
         await asyncio.gather(_create(context, batch), _resume(context, batch))
     finally:
@@ -73,10 +69,10 @@ async def execute(context: ActionContext, batch: Batch) -> None:
 
 
 async def ask_again(context: ActionContext, pool: PoolConfig, cloud: Cloud, names: Sequence[str]) -> None:
-    """Ask for machines that are written down but that the cloud does not have."""
+    """Request machines again that are recorded but that the cloud does not have."""
     context.busy.update(names)
     try:
-        reason = "the cloud does not have what it was asked for"
+        reason = "the cloud does not have the requested machine"
         given = await asyncio.gather(*(_token(context, pool, name) for name in names))
         batch = Batch(pool, cloud, tuple(names), reason=reason, again=True)
         await _ask(context, batch, dict(zip(names, given, strict=True)))
@@ -91,17 +87,17 @@ async def _create(context: ActionContext, batch: Batch) -> None:
 
 
 async def _write_down(context: ActionContext, pool: PoolConfig, machine: str) -> str:
-    """Write a machine's object and its token, both at once; "" = it is not asked for now."""
+    """Write a machine's object and its token concurrently. Returns "" if the machine is not to be requested now."""
     try:
         token, _ = await asyncio.gather(_token(context, pool, machine), context.machines.create(machine))
     except KubeError as error:
-        log.warning("machine not asked for: it could not be written down", machine=machine, error=error.message)
+        log.warning("machine not requested: it could not be recorded", machine=machine, error=error.message)
         return ""
     return token
 
 
 async def _ask(context: ActionContext, batch: Batch, given: Mapping[str, str]) -> None:
-    """Ask for those of the batch that are written down and have a token."""
+    """Request the machines of the batch that are recorded and have a token."""
     requests = [_request(context, batch, name, token) for name, token in given.items() if token]
     if not requests:
         return
@@ -114,17 +110,17 @@ async def _ask(context: ActionContext, batch: Batch, given: Mapping[str, str]) -
         )
         refused = await batch.cloud.create(requests)
     except NotLeading as error:
-        log.warning("machines not asked for", pool=batch.pool.name, error=str(error))
+        log.warning("machines not requested", pool=batch.pool.name, error=str(error))
         return
     except CloudUnavailable as error:
         _count_error(context, batch, "create", error)
         context.away.add(batch.cloud.name)
-        context.sync_soon.set()  # it tells what became of them
+        context.sync_soon.set()  # reconciliation determines the outcome
         return
     except CloudError as error:
         _count_error(context, batch, "create", error)
         refused = {each.name: str(error) for each in requests}
-    await _take_note(context, batch, [each.name for each in requests], refused)
+    await _record_answer(context, batch, [each.name for each in requests], refused)
 
 
 def _request(context: ActionContext, batch: Batch, machine: str, token: str) -> MachineRequest:
@@ -133,35 +129,37 @@ def _request(context: ActionContext, batch: Batch, machine: str, token: str) -> 
 
 
 async def _token(context: ActionContext, pool: PoolConfig, machine: str) -> str:
-    """A token for the machine; "" = the API server did not answer, and the machine stays asked for."""
+    """Return a token for the machine, or "" if the API server did not answer; the machine stays recorded."""
     try:
         return await tokens.issue(context.client, machine, context.clock() + pool.startup_timeout + _TOKEN_MARGIN)
     except KubeError as error:
-        log.warning("machine not asked for: no token could be made", machine=machine, error=error.message)
+        log.warning("machine not requested: no token could be made", machine=machine, error=error.message)
         return ""
 
 
-async def _take_note(context: ActionContext, batch: Batch, names: Sequence[str], refused: Mapping[str, str]) -> None:
-    """Write down what the cloud said: taken up, or refused."""
+async def _record_answer(
+    context: ActionContext, batch: Batch, names: Sequence[str], refused: Mapping[str, str]
+) -> None:
+    """Record which machines the cloud accepted and which it refused."""
     pool, taken = batch.pool.name, [name for name in names if name not in refused]
     context.metrics.launched.labels(pool).inc(len(taken))
     if refused:
         context.metrics.refused.labels(pool).inc(len(refused))
         context.health.failed(pool, context.clock(), next(iter(refused.values())))
     if taken:
-        message = f"pool {pool}: {len(taken)} machine(s) asked for: {batch.reason}"
+        message = f"pool {pool}: {len(taken)} machine(s) requested: {batch.reason}"
         for pod in batch.pods:
             context.events.post(Event("Pod", pod, "Normal", "TriggeredScaleUp", message))
     now = context.clock()
     changes = [context.machines.set_phase(name, "starting", now) for name in taken]
     changes += [drop(context, name) for name in refused]
     for error in await asyncio.gather(*changes, return_exceptions=True):
-        if error is not None:  # the next look at the cloud repairs it
-            log.warning("what became of a machine could not be written down", error=str(error))
+        if error is not None:  # the next reconciliation repairs it
+            log.warning("the outcome of a machine's request could not be recorded", error=str(error))
 
 
 async def drop(context: ActionContext, machine: str) -> None:
-    """Take away what we wrote down about a machine that its cloud does not have. Raises KubeError."""
+    """Remove the records of a machine that its cloud does not have. Raises KubeError."""
     await tokens.revoke(context.client, machine)
     await context.machines.delete(machine)
 

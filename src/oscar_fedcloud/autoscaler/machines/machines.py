@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machines that we asked for, written down as OscarMachine objects before a cloud is told.
+"""The requested machines, recorded as OscarMachine objects before a cloud is called.
 
-The leader is their only writer, so it holds them in memory as well: a decision sees what the decision before it asked
-for, however far a watch lags behind.
+The leader is their only writer and also keeps them in memory: each decision sees what the previous one requested,
+however far a watch lags behind.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from oscar_fedcloud.autoscaler.model import MachinePhase, MachineView
 from oscar_fedcloud.autoscaler.names import API_VERSION, KIND, MACHINES, POOL_LABEL
 from oscar_fedcloud.kube import KubeClient, KubeError
 
-_REASON = 1000  # characters of a reason that are kept
+_REASON = 1000  # characters of a reason that are stored
 
 
 class MachineStore:
-    """All OscarMachine objects, in memory as they stand in the cluster."""
+    """All OscarMachine objects, kept in memory as they are in the cluster."""
 
     def __init__(self, client: KubeClient) -> None:
         self.client = client
@@ -28,27 +28,27 @@ class MachineStore:
         self._clouds: dict[str, str] = {}
 
     def views(self) -> Mapping[str, MachineView]:
-        """The machines by name, as of now; a copy."""
+        """Return a copy of the current machines by name."""
         return dict(self._views)
 
     def get(self, name: str) -> MachineView | None:
-        """One machine."""
+        """Return a machine, or None."""
         return self._views.get(name)
 
     def cloud_of(self, name: str) -> str:
-        """The cloud that a machine was asked from, which its pool may have left since."""
+        """Return the cloud from which a machine was requested. Its pool may have moved to another one since."""
         return self._clouds.get(name, "")
 
     async def load(self) -> None:
-        """Read all objects, consistently. Raises KubeError, then nothing has changed."""
+        """Read all objects consistently. Raises KubeError and changes nothing then."""
         objects = await self.client.list_objects(MACHINES)
         self._views = {view.name: view for view in map(view_of, objects)}
         self._clouds = {each["metadata"]["name"]: each["spec"]["cloud"] for each in objects}
 
     async def refresh(self, busy: Collection[str]) -> None:
-        """Take up what is there and not known, and forget what somebody deleted; not those in hand. Raises KubeError.
+        """Add unknown objects, and drop machines whose objects were deleted, except busy ones. Raises KubeError.
 
-        An object that was written while the answer got lost comes back so.
+        This recovers objects whose creation succeeded although the answer was lost.
         """
         known = set(self._views) - set(busy)
         objects = {each["metadata"]["name"]: each for each in await self.client.list_objects(MACHINES)}
@@ -58,24 +58,24 @@ class MachineStore:
             self.expect(view_of(objects[name]), objects[name]["spec"]["cloud"])
 
     def expect(self, view: MachineView, cloud: str) -> None:
-        """Count a machine from now on, whose object is being written."""
+        """Count a machine from now on while its object is being written."""
         self._views[view.name] = view
         self._clouds[view.name] = cloud
 
     async def create(self, name: str) -> None:
-        """Write the object of an expected machine. Raises KubeError; then the machine is not expected any more."""
+        """Write the object of an expected machine. Raises KubeError; the machine is no longer expected then."""
         view = self._views[name]
         try:
             await self.client.create(MACHINES, body_of(view, self._clouds[name]))
         except KubeError as error:
-            if error.status != 409:  # it is there already: a repetition
+            if error.status != 409:  # it exists already: a repetition
                 self.forget(name)
                 raise
 
     async def set_phase(
         self, name: str, phase: MachinePhase, now: float, *, reason: str = "", cloud_id: str | None = None
     ) -> None:
-        """Write a machine's phase. Raises KubeError; then its phase is what it was."""
+        """Write a machine's phase. Raises KubeError; its phase is unchanged then."""
         view = self._views[name]
         changed = replace(
             view,
@@ -87,7 +87,7 @@ class MachineStore:
         await self._write_status(changed)
 
     async def set_cloud_id(self, name: str, cloud_id: str) -> None:
-        """Write down what the cloud calls a machine. Raises KubeError."""
+        """Record the cloud's id of a machine. Raises KubeError."""
         await self._write_status(replace(self._views[name], cloud_id=cloud_id))
 
     async def _write_status(self, view: MachineView) -> None:
@@ -106,13 +106,13 @@ class MachineStore:
         self.forget(name)
 
     def forget(self, name: str) -> None:
-        """Do not count a machine any more."""
+        """Stop counting a machine."""
         self._views.pop(name, None)
         self._clouds.pop(name, None)
 
 
 def body_of(view: MachineView, cloud: str) -> dict[str, Any]:
-    """The object of a machine that is asked for."""
+    """Return the object of a requested machine."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -122,7 +122,7 @@ def body_of(view: MachineView, cloud: str) -> dict[str, Any]:
 
 
 def view_of(document: Mapping[str, Any]) -> MachineView:
-    """The machine that an object describes."""
+    """Return the machine that an object describes."""
     metadata, spec, status = document["metadata"], document["spec"], document.get("status") or {}
     asked = _read(metadata["creationTimestamp"], 0.0)
     return MachineView(
@@ -141,7 +141,7 @@ def _written(moment: float) -> str:
 
 
 def _read(text: str, default: float) -> float:
-    """Return a time. What somebody wrote that is none in Python, such as one of the year 0, is the default."""
+    """Parse a time. Text that Python cannot represent, such as a date in the year 0, gives the default."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):

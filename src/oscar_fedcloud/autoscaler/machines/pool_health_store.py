@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The health of pools, kept in a ConfigMap that people can read, so that a restart does not forget a failure."""
+"""The health of pools, stored in a readable ConfigMap so that failures survive a restart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEY = "pools"
 
 
 class PoolHealthStore:
-    """The health of each pool. Changes are in memory at once and written by ``save``."""
+    """The health of each pool. Changes apply in memory immediately and are written by ``save``."""
 
     def __init__(self, client: KubeClient, namespace: str) -> None:
         self.client = client
@@ -29,34 +29,34 @@ class PoolHealthStore:
         self._saved: dict[str, PoolHealth] | None = None
 
     def views(self) -> Mapping[str, PoolHealth]:
-        """The pools' health by name; a copy."""
+        """Return a copy of the health by pool name."""
         return dict(self._pools)
 
     def get(self, pool: str) -> PoolHealth:
-        """The health of one pool."""
+        """Return the health of a pool."""
         return self._pools.get(pool, PoolHealth())
 
     def failed(self, pool: str, now: float, reason: str) -> None:
-        """A launch failed: the pool rests for a while, longer each time."""
+        """Record a failed launch: the pool backs off, longer after each failure."""
         self._pools[pool] = health.failed(self.get(pool), now, reason)
-        log.warning("pool rests", pool=pool, until=self.get(pool).closed_until, reason=reason)
+        log.warning("pool backs off", pool=pool, until=self.get(pool).closed_until, reason=reason)
 
     def succeeded(self, pool: str) -> None:
-        """A machine of the pool joined."""
+        """Record that a machine of the pool joined."""
         self._pools[pool] = health.succeeded(self.get(pool))
 
     def set_headroom(self, pool: str, machines: int | None, reason: str = "") -> None:
-        """What the cloud's quota lets."""
+        """Set how many machines the cloud's quota allows."""
         self._pools[pool] = health.with_headroom(self.get(pool), machines, reason)
 
     def consume_headroom(self, pools: Iterable[str], count: int) -> None:
-        """So many machines were asked for: of the quota's word so much is used up."""
+        """Subtract requested machines from the headroom of these pools."""
         for pool in pools:
             if (headroom := self.get(pool).headroom) is not None:
                 self._pools[pool] = health.with_headroom(self.get(pool), max(0, headroom - count))
 
     async def load(self) -> None:
-        """Read what was saved. Raises KubeError."""
+        """Read the saved health. Raises KubeError."""
         try:
             found = await self.client.get(self._resource, MANAGER)
         except KubeError as error:
@@ -67,12 +67,12 @@ class PoolHealthStore:
             text = (found.get("data") or {}).get(_KEY, "{}")
             self._pools = msgspec.json.decode(text, type=dict[str, PoolHealth])
         except (ValueError, RecursionError) as error:
-            log.warning("saved health of pools not understood, all pools count as well", error=str(error))
-        self._saved = self._lasting()
+            log.warning("saved health of pools cannot be read, all pools count as healthy", error=str(error))
+        self._saved = self._persistent()
 
     async def save(self) -> None:
-        """Write what has changed. Raises KubeError."""
-        wanted = self._lasting()
+        """Write changes, if any. Raises KubeError."""
+        wanted = self._persistent()
         if wanted == (self._saved or {}):
             return
         text = msgspec.json.format(msgspec.json.encode(wanted), indent=2).decode()
@@ -85,6 +85,6 @@ class PoolHealthStore:
             await self.client.create(self._resource, body)
         self._saved = wanted
 
-    def _lasting(self) -> dict[str, PoolHealth]:
-        """What outlives us: failures. The room is asked for anew."""
+    def _persistent(self) -> dict[str, PoolHealth]:
+        """Return what is saved: failures. The headroom is requested again after a restart."""
         return {name: replace(each, headroom=None) for name, each in sorted(self._pools.items()) if each.failures}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comparing what we wrote down with what the clouds have.
+"""Reconcile the recorded machines with those that the clouds have.
 
-Here everything that was cut off is finished: requests whose answer got lost, machines that failed or vanished,
-deletions that did not happen, machines that nobody remembers. What becomes of one machine is a pure function,
+This completes everything that was interrupted: requests whose answer was lost, machines that failed or vanished,
+deletions that did not happen, and machines without a record. The step for one machine is chosen by a pure function,
 ``next_step``.
 """
 
@@ -24,9 +24,9 @@ from oscar_fedcloud.autoscaler.names import NODES, SUFFIX
 
 log = structlog.get_logger(__name__)
 
-_RETRY = 30.0  # s after which a deletion that did not happen is asked for again
-_ROOM = 60.0  # s between questions for the quota, unless a machine went
-_SETTLE = 60.0  # s that a cloud may take to list what it has accepted
+_RETRY = 30.0  # s after which a deletion that did not happen is requested again
+_ROOM = 60.0  # s between requests of the quota, unless a machine was removed
+_SETTLE = 60.0  # s that a cloud may take to list an accepted machine
 
 Step = Literal["nothing", "accepted", "ask_again", "fail", "gone", "remove_again"]
 
@@ -42,7 +42,7 @@ class MachineStep:
 def next_step(
     view: MachineView, found: CloudMachine | None, now: float, absent: float, missing_timeout: float
 ) -> MachineStep:
-    """What becomes of a machine. found: as its cloud lists it. absent: s that its node or VM is missing."""
+    """Return the step for a machine. found: as its cloud lists it. absent: s that its node or VM has been missing."""
     age = now - view.since
     if view.phase == "asked":
         return MachineStep("accepted") if found else MachineStep("ask_again")
@@ -57,12 +57,10 @@ def next_step(
     if view.phase == "stopped":
         return MachineStep("nothing") if found else MachineStep("gone")
     if found and found.state == "failed" and view.phase == "starting":
-        return MachineStep("fail", found.reason or "the cloud says that it failed")
+        return MachineStep("fail", found.reason or "the cloud reports that it failed")
     if view.phase == "starting":
         return (
-            MachineStep("fail", "the cloud does not have it any more")
-            if not found and age > _SETTLE
-            else MachineStep("nothing")
+            MachineStep("fail", "the cloud no longer has it") if not found and age > _SETTLE else MachineStep("nothing")
         )
     if absent > missing_timeout:
         return MachineStep("fail", f"its {'node' if found else 'VM'} is missing for {absent:.0f} s")
@@ -70,16 +68,16 @@ def next_step(
 
 
 class CloudReconciler:
-    """Looks at one cloud now and then."""
+    """Reconciles the machines of one cloud periodically."""
 
     def __init__(self, context: ActionContext, cloud: Cloud) -> None:
         self.context = context
         self.cloud = cloud
-        self._absent: dict[str, float] = {}  # since when a node or VM is missing
+        self._absent: dict[str, float] = {}  # machine -> since when its node or VM is missing
         self._headroom_asked = 0.0
 
     async def run(self, nodes: Mapping[str, bool]) -> None:
-        """Compare once. nodes: those that exist, and whether they are Ready. Raises KubeError, CloudError."""
+        """Reconcile once. nodes: existing nodes -> whether they are Ready. Raises KubeError, CloudError."""
         views = self.context.machines.views().values()
         mine = [view for view in views if self._is_mine(view.name) and view.name not in self.context.busy]
         listing = await self.context.listing(self.cloud)
@@ -87,7 +85,7 @@ class CloudReconciler:
         again: dict[str, list[str]] = defaultdict(list)
         for view in mine:
             if self.context.machines.get(view.name) != view or view.name in self.context.busy:
-                continue  # somebody had it in hand meanwhile
+                continue  # another action changed it meanwhile
             what = next_step(
                 view,
                 found.get(view.name),
@@ -103,7 +101,7 @@ class CloudReconciler:
         await self._adopt(found.values())
 
     async def refresh_headroom(self) -> None:
-        """Ask now and then what the quota lets for each pool, in between we count. Raises CloudError."""
+        """Read periodically what the quota allows for each pool; in between it is counted. Raises CloudError."""
         now = self.context.clock()
         if now - self._headroom_asked < _ROOM:
             return
@@ -117,7 +115,7 @@ class CloudReconciler:
         return self.context.machines.cloud_of(machine) == self.cloud.name
 
     def _absence(self, view: MachineView, found: Mapping[str, CloudMachine], nodes: Mapping[str, bool]) -> float:
-        """How long a joined machine's VM is missing while its node is not Ready, or its node while the VM is there."""
+        """Return for how long a joined machine has had no node, or neither a VM nor a Ready node."""
         missing = view.name not in nodes or (view.name not in found and not nodes[view.name])
         if view.phase not in ("joined", "draining") or not missing:
             self._absent.pop(view.name, None)
@@ -126,7 +124,7 @@ class CloudReconciler:
         return now - self._absent.setdefault(view.name, now)
 
     async def _without_duplicates(self, listing: Sequence[CloudMachine]) -> dict[str, CloudMachine]:
-        """The machines by name. Two of one name come of a lost answer; one of them stays."""
+        """Return the machines by name, and delete duplicates, which result from lost answers."""
         by_name: dict[str, list[CloudMachine]] = defaultdict(list)
         for machine in sorted(listing, key=lambda each: (each.state != "deleting", each.created, each.id)):
             by_name[machine.name].append(machine)
@@ -138,7 +136,7 @@ class CloudReconciler:
                 surplus += duplicates_to_delete(living, None if node is None else addresses_of(node))
         if surplus:
             self.context.check_lead()
-            log.warning("deleting second machines of one name", machines=[each.name for each in surplus])
+            log.warning("deleting duplicate machines", machines=[each.name for each in surplus])
             await self.cloud.delete([each.id for each in surplus])
         return {name: machines[-1] for name, machines in by_name.items()}
 
@@ -162,7 +160,7 @@ class CloudReconciler:
             await context.machines.set_cloud_id(name, found.id)
 
     async def _forget(self, view: MachineView) -> None:
-        """Take away what is left of a machine that the cloud does not have, unless its node is well after all."""
+        """Remove the records of a machine that the cloud does not have, unless its node is Ready after all."""
         node = await removal.node_of(self.context, view.name)
         if view.phase == "failed" and node is not None and removal.is_ready(node):
             await removal.recover(self.context, view.name, node)
@@ -173,7 +171,7 @@ class CloudReconciler:
         log.info("machine is gone", machine=view.name, reason=view.reason)
 
     async def _ask_again(self, names: Mapping[str, list[str]]) -> None:
-        """Ask again for machines that are written down and not there: a request was cut off or got lost."""
+        """Request recorded machines again that do not exist because a request was interrupted or lost."""
         for pool_name, machines in names.items():
             pool = self.context.pool(pool_name)
             if pool is not None and pool.cloud == self.cloud.name:
@@ -182,14 +180,14 @@ class CloudReconciler:
                 await asyncio.gather(*(launch.drop(self.context, name) for name in machines))
 
     async def _adopt(self, found: Iterable[CloudMachine]) -> None:
-        """Write down machines that are ours by their name and that nobody remembers, so that they are looked after."""
+        """Record machines that belong to this cluster by their name but have no record, so that they are managed."""
         for machine in found:
             if machine.state == "deleting" or self.context.machines.get(machine.name):
                 continue
             if not is_ours(machine, self.context.cluster.name):
                 continue
             now = self.context.clock()
-            log.warning("adopting a machine that nobody remembers", machine=machine.name, cloud=self.cloud.name)
+            log.warning("adopting a machine without a record", machine=machine.name, cloud=self.cloud.name)
             view = MachineView(machine.name, machine.pool, "asked", now, now, machine.id)
             self.context.machines.expect(view, self.cloud.name)
             await self.context.machines.create(machine.name)
@@ -201,10 +199,10 @@ class CloudReconciler:
 def duplicates_to_delete(
     machines: Sequence[CloudMachine], node_addresses: Collection[str] | None
 ) -> list[CloudMachine]:
-    """Which of several living machines of one name, oldest first, may be deleted.
+    """Return which of several live machines of one name, oldest first, are to be deleted.
 
-    Without a node the newest stays, whose token is the valid one. With a node the one that is the node stays; when
-    nobody knows which that is, all stay.
+    Without a node the newest machine stays, because its token is the valid one. With a node, the machine that is the
+    node stays; if it cannot be identified, all stay.
     """
     if node_addresses is None:
         return list(machines[:-1])
@@ -213,12 +211,12 @@ def duplicates_to_delete(
 
 
 def addresses_of(node: Mapping[str, Any]) -> frozenset[str]:
-    """The addresses that a node tells."""
+    """Return the addresses in a node's status."""
     return frozenset(each["address"] for each in node.get("status", {}).get("addresses", []))
 
 
 def is_ours(machine: CloudMachine, cluster: str) -> bool:
-    """Whether we gave a machine its name."""
+    """Return whether the autoscaler of this cluster gave the machine its name."""
     return machine.name.startswith(f"{cluster}-{machine.pool}-") and len(machine.name) == (
         len(cluster) + len(machine.pool) + SUFFIX + 2
     )
@@ -227,7 +225,7 @@ def is_ours(machine: CloudMachine, cluster: str) -> bool:
 async def reconcile_all(
     context: ActionContext, syncs: Mapping[str, CloudReconciler], nodes: Mapping[str, bool]
 ) -> None:
-    """Compare all clouds once, each apart from the others; what fails is tried again the next time."""
+    """Reconcile all clouds once, independently of each other. Failures are retried the next time."""
     await asyncio.gather(*(_sync_one(context, sync, nodes) for sync in syncs.values()))
 
 
@@ -237,4 +235,4 @@ async def _sync_one(context: ActionContext, sync: CloudReconciler, nodes: Mappin
         await sync.refresh_headroom()
     except removal.FAILURES as error:
         context.metrics.cloud_errors.labels(sync.cloud.name, "compare").inc()
-        log.warning("cloud not compared", cloud=sync.cloud.name, error=str(error))
+        log.warning("cloud not reconciled", cloud=sync.cloud.name, error=str(error))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking machines away: cordon, last look, drain, delete.
+"""Remove machines: cordon, final check, drain, delete.
 
-No order of this file removes a node on which work runs, and none removes anything while the API server or the cloud
-does not answer: every step before ``cloud.delete`` raises then, and the machine stays as it is.
+No function here removes a node on which work runs, and none removes anything while the API server or the cloud does
+not answer: every step before ``cloud.delete`` raises then, and the machine stays as it is.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from oscar_fedcloud.kube import KubeError
 
 log = structlog.get_logger(__name__)
 
-FAILURES = (KubeError, CloudError, NotLeading)  # after which a machine stays as it is, to be tried again
+FAILURES = (KubeError, CloudError, NotLeading)  # after these a machine stays as it is and the action is retried
 
 
 async def cordon(context: ActionContext, machine: str, reason: str) -> None:
-    """Keep new Pods from a node. Raises KubeError."""
+    """Make a node unschedulable. Raises KubeError."""
     await _schedulable(context, machine, False, reason)
     await context.machines.set_phase(machine, "draining", context.clock(), reason=reason)
     log.info("node cordoned", node=machine, reason=reason)
 
 
 async def uncordon(context: ActionContext, machine: str, reason: str) -> None:
-    """Let Pods onto a node again that we cordoned. Raises KubeError."""
+    """Make a node schedulable again that the autoscaler cordoned. Raises KubeError."""
     await _schedulable(context, machine, True, reason)
     await context.machines.set_phase(machine, "joined", context.clock(), reason=reason)
     log.info("node uncordoned", node=machine, reason=reason)
@@ -52,7 +52,7 @@ async def _schedulable(context: ActionContext, machine: str, schedulable: bool, 
 
 
 async def remove(context: ActionContext, machines: Sequence[str], reason: str) -> None:
-    """Remove machines whose nodes are cordoned: those that are still empty, or can be emptied, together."""
+    """Remove the machines whose cordoned nodes are empty or can be drained, in one batch for each cloud."""
     fit = await asyncio.gather(*(_emptied(context, machine) for machine in machines))
     by_cloud: dict[str, list[str]] = {}
     for machine, empty in zip(machines, fit, strict=True):
@@ -62,11 +62,11 @@ async def remove(context: ActionContext, machines: Sequence[str], reason: str) -
 
 
 async def _emptied(context: ActionContext, machine: str) -> bool:
-    """Whether a node is cordoned and holds nothing that counts, after what may leave has left."""
+    """Drain a cordoned node. Returns whether nothing is left on it that would prevent its removal."""
     try:
         node = await node_of(context, machine)
         if node is not None and is_ready(node) and not node["spec"].get("unschedulable"):
-            await _keep(context, machine, "somebody uncordoned the node")
+            await _keep(context, machine, "the node was uncordoned")
             return False
         if node is not None and (why := view_of(msgspec.convert(node, Node)).protected):
             await _keep(context, machine, why)
@@ -81,22 +81,22 @@ async def _emptied(context: ActionContext, machine: str) -> bool:
 
 
 def why_kept(found: drain.Contents) -> str:
-    """Why a node cannot go, in words."""
+    """Return why a node cannot be removed."""
     return found.blockers[0] if found.blockers else f"{len(found.evictable)} Pod(s) did not leave in time"
 
 
 async def _keep(context: ActionContext, machine: str, why: str) -> None:
-    """Call a removal off."""
+    """Cancel a removal."""
     view = context.machines.get(machine)
     context.metrics.kept.labels(view.pool if view else "").inc()
     await uncordon(context, machine, f"kept: {why}")
 
 
 async def _remove_from(context: ActionContext, cloud_name: str, machines: Sequence[str], reason: str) -> None:
-    """Delete or stop empty machines of one cloud in one request, after the last look at each of them."""
+    """Delete or stop empty machines of one cloud in one request, after a final check of each."""
     cloud = context.clouds.get(cloud_name)
     if cloud is None:
-        log.warning("machines not removed: the configuration does not have their cloud", cloud=cloud_name)
+        log.warning("machines not removed: their cloud is not configured", cloud=cloud_name)
         return
     try:
         listed = await context.listing(cloud)
@@ -123,7 +123,7 @@ def _stops(context: ActionContext, machine: str) -> bool:
 
 
 def ids_of(listed: Sequence[CloudMachine], names: Collection[str]) -> list[str]:
-    """The cloud's own names of those machines that it has."""
+    """Return the cloud's ids of the named machines that it has."""
     return [each.id for each in listed if each.name in names and each.state != "deleting"]
 
 
@@ -133,9 +133,9 @@ async def _tell(cloud: Cloud, ids: Sequence[str], *, stop: bool) -> None:
 
 
 async def _gone(context: ActionContext, machine: str, reason: str, *, stopped: bool) -> None:
-    """The cloud took the order: take the node away; a stopped machine makes it anew when it starts.
+    """Delete the node after the cloud accepted the request. A stopped machine registers it again when it starts.
 
-    The object of a deleted machine stays until the cloud does not list it any more.
+    The object of a deleted machine stays until the cloud no longer lists the machine.
     """
     await context.client.delete(NODES, machine)
     if stopped:
@@ -146,7 +146,7 @@ async def _gone(context: ActionContext, machine: str, reason: str, *, stopped: b
 
 
 async def give_up(context: ActionContext, machine: str, reason: str, *, blames_pool: bool) -> None:
-    """Delete a machine that did not become a node in time, unless it did meanwhile. Raises what FAILURES names."""
+    """Delete a machine that did not become a node in time, unless it did meanwhile. Raises the errors in FAILURES."""
     view, cloud = context.machines.get(machine), context.cloud_of(machine)
     if view is None or cloud is None:
         return
@@ -171,7 +171,7 @@ async def give_up(context: ActionContext, machine: str, reason: str, *, blames_p
 
 
 async def recover(context: ActionContext, machine: str, node: dict[str, Any]) -> None:
-    """A machine that was to be given up is a Ready node after all. Raises KubeError."""
+    """Keep a machine that was to be given up, because its node is Ready after all. Raises KubeError."""
     if CORDONED in node["metadata"].get("annotations", {}):
         await uncordon(context, machine, "Ready again")
     else:
@@ -179,7 +179,7 @@ async def recover(context: ActionContext, machine: str, node: dict[str, Any]) ->
 
 
 async def joined(context: ActionContext, machine: str) -> None:
-    """A machine's node is Ready for the first time: its token is not needed any more. Raises KubeError."""
+    """Record that a machine's node is Ready for the first time, and revoke its token. Raises KubeError."""
     view = context.machines.get(machine)
     if view is None:
         return
@@ -190,13 +190,13 @@ async def joined(context: ActionContext, machine: str) -> None:
     context.metrics.joined.labels(view.pool).inc()
     context.metrics.started.labels(view.pool).observe(took)
     context.history.started(now, view.pool, took)
-    context.events.post(Event("Node", machine, "Normal", "Joined", f"Ready {took:.0f} s after it was asked for"))
+    context.events.post(Event("Node", machine, "Normal", "Joined", f"Ready {took:.0f} s after it was requested"))
     log.info("machine joined", machine=machine, pool=view.pool, seconds=round(took, 1))
     await tokens.revoke(context.client, machine)
 
 
 async def node_of(context: ActionContext, machine: str) -> dict[str, Any] | None:
-    """The machine's node now, None = there is none. Raises KubeError."""
+    """Return the machine's node, or None if there is none. Raises KubeError."""
     try:
         return await context.client.get(NODES, machine)
     except KubeError as error:
@@ -206,6 +206,6 @@ async def node_of(context: ActionContext, machine: str) -> dict[str, Any] | None
 
 
 def is_ready(node: dict[str, Any]) -> bool:
-    """Whether a node's kubelet says that it takes Pods."""
+    """Return whether the node's Ready condition is true."""
     conditions = node.get("status", {}).get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bootstrap tokens: one for each machine, valid as long as its start may take, deleted when it has joined.
+"""Bootstrap tokens, one for each machine. They expire after the startup timeout and are deleted once it has joined.
 
 https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/: a Secret of a fixed form in ``kube-system``.
 """
@@ -14,13 +14,13 @@ from oscar_fedcloud.autoscaler.names import MANAGER, TOKENS, token_id
 from oscar_fedcloud.kube import KubeClient, KubeError
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-_GROUP = "system:bootstrappers:kubeadm:default-node-token"  # which kubeadm lets ask for a kubelet's certificate
+_GROUP = "system:bootstrappers:kubeadm:default-node-token"  # kubeadm allows it to request a kubelet's certificate
 
 
 async def issue(client: KubeClient, machine: str, expires: float) -> str:
-    """A new token with which this machine can join until ``expires`` (s since the epoch). Raises KubeError.
+    """Create a token with which this machine can join until ``expires`` (s since the epoch). Raises KubeError.
 
-    One that the machine had before is no longer valid then.
+    A former token of the machine becomes invalid.
     """
     token = "".join(secrets.choice(_ALPHABET) for _ in range(16))
     body = _secret(machine, token, expires)
@@ -35,7 +35,7 @@ async def issue(client: KubeClient, machine: str, expires: float) -> str:
 
 
 async def revoke(client: KubeClient, machine: str) -> None:
-    """Make the machine's token invalid; none is no error. Raises KubeError."""
+    """Delete the machine's token, if there is one. Raises KubeError."""
     await client.delete(TOKENS, _name(machine))
 
 

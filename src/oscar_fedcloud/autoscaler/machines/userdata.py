@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cloud-init user data by which a new machine becomes a node, with nothing but the network.
+"""The cloud-init user data that turns a new machine into a node.
 
-The files that the role ``kubernetes`` writes on a worker come along (``join.files``); the kubelet's settings are those
-that the cluster holds and kubeadm fetches. An image that holds the packages already only runs ``kubeadm join``: its
-``oscar-join.path`` starts that as soon as cloud-init has written the last file, long before cloud-init runs commands.
+It includes the files that the role ``kubernetes`` writes on a worker (``join.files``). kubeadm fetches the kubelet's
+settings from the cluster. An image that already holds the packages only runs ``kubeadm join``: its ``oscar-join.path``
+starts that as soon as cloud-init has written the last file, long before cloud-init runs commands.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _UNIT_FILE = "/etc/systemd/system/oscar-join.service"
 
 @dataclass(frozen=True, slots=True)
 class JoinTarget:
-    """Where and how machines find the cluster. ca_hashes: ``sha256:…`` of the public keys of its authorities."""
+    """How machines find the cluster."""
 
     name: str
     server: str  # HOST:PORT
-    ca_hashes: tuple[str, ...]
+    ca_hashes: tuple[str, ...]  # ``sha256:…`` of the public keys of its certificate authorities
 
 
 async def find_cluster(config: AutoscalerConfig) -> JoinTarget:
-    """The cluster as the configuration and, where that is silent, the kubeconfig say. Raises ConfigError."""
+    """Return the cluster from the configuration, with defaults from the kubeconfig. Raises ConfigError."""
     join = config.join
     server, hashes = join.server, join.ca_hashes
     if not server or not hashes:
@@ -52,7 +52,7 @@ async def find_cluster(config: AutoscalerConfig) -> JoinTarget:
 
 
 def server_of(url: str) -> str:
-    """HOST:PORT of the API server's URL, as machines may reach it. Raises ConfigError."""
+    """Return HOST:PORT of the API server's URL. Raises ConfigError if machines cannot reach it."""
     parts = urlsplit(url)
     if not parts.hostname or parts.hostname in ("localhost", "127.0.0.1", "::1"):
         raise ConfigError(
@@ -63,7 +63,7 @@ def server_of(url: str) -> str:
 
 
 def ca_hashes(path: str) -> tuple[str, ...]:
-    """The hashes of the public keys of a file of certificates, as kubeadm takes them. Raises ConfigError."""
+    """Return the hashes of the public keys in a file of certificates, in kubeadm's form. Raises ConfigError."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -77,12 +77,12 @@ def ca_hashes(path: str) -> tuple[str, ...]:
 
 
 def user_data(cluster: JoinTarget, join: JoinConfig, pool: PoolConfig, machine: str, token: str) -> str:
-    """The whole ``#cloud-config`` document of one machine. It holds the token: never log it."""
+    """Return the ``#cloud-config`` document of one machine. It holds the token: never log it."""
     packages = join.packages if pool.packages is None else pool.packages
     files = {**join.files, **pool.files} if packages else dict(pool.files)
     files[_UNIT_FILE] = _UNIT
     files[_SCRIPT_FILE] = _script(join.commands, packages)
-    files[JOIN_FILE] = join_configuration(cluster, join, pool, machine, token)  # the last one: it starts the join
+    files[JOIN_FILE] = join_configuration(cluster, join, pool, machine, token)  # must be last: it starts the join
     document = {
         "hostname": machine,
         "preserve_hostname": False,
@@ -94,7 +94,7 @@ def user_data(cluster: JoinTarget, join: JoinConfig, pool: PoolConfig, machine: 
 
 
 def join_configuration(cluster: JoinTarget, join: JoinConfig, pool: PoolConfig, machine: str, token: str) -> str:
-    """The file for ``kubeadm join --config``."""
+    """Return the file for ``kubeadm join --config``."""
     arguments = dict(join.kubelet_args)
     if join.provider_id:
         arguments["provider-id"] = provider_id(cluster.name, machine)
@@ -122,7 +122,7 @@ def join_configuration(cluster: JoinTarget, join: JoinConfig, pool: PoolConfig, 
 
 
 def node_labels(pool: PoolConfig) -> Mapping[str, str]:
-    """The labels that the nodes of a pool get."""
+    """Return the labels of the nodes of a pool."""
     return {POOL_LABEL: pool.name, **pool.labels}
 
 
@@ -130,7 +130,7 @@ def _mode(path: str) -> str:
     return "0600" if path.startswith(f"{FOLDER}/") else "0644"
 
 
-# kubeadm leaves kubelet.conf behind when it is through; a join that was cut off is undone and done again.
+# kubeadm leaves kubelet.conf behind when it has finished. An interrupted join is reset and repeated.
 _UNIT = f"""\
 # SPDX-License-Identifier: Apache-2.0
 [Unit]
@@ -178,7 +178,7 @@ _PREPARE = (
 
 
 def shown(document: str) -> dict[str, Any]:
-    """User data without the join configuration, which holds the token; to be shown to people."""
+    """Return the user data without the join configuration, which holds the token, for display."""
     data: dict[str, Any] = yaml.safe_load(document)
     data["write_files"] = [each for each in data["write_files"] if each["path"] != JOIN_FILE]
     return data

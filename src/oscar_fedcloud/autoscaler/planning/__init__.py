@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to do about it: pure functions of a snapshot."""
+"""Decisions: pure functions of a snapshot."""

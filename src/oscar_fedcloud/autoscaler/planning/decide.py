@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The autoscaler's decision as a pure function: a snapshot in, what to do out. The same snapshot, the same decision."""
+"""The autoscaler's decision as a pure function: the same snapshot always gives the same decision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oscar_fedcloud.autoscaler.planning.scale_up import launches, refusals
 
 
 def decide(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules | None = None) -> Decision:
-    """Which machines to ask for and which steps to take with those that are not needed."""
+    """Return the machines to request and the next removal steps of machines that are not needed."""
     rules = rules or Rules()
     plan = make_plan(snapshot, pools, rules)
     return Decision(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a Pod triggers new machines or does not, and why a node stays or goes: the decision's own reasons, in words."""
+"""Explain why a Pod triggers new machines or not, and why a node stays or is removed, by the decision's own reasons."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from oscar_fedcloud.autoscaler.planning.scale_down import ScaleDown, removals
 from oscar_fedcloud.autoscaler.planning.scale_up import why_not
 from oscar_fedcloud.autoscaler.quantities import show_all
 
-_EXAMPLES = 3  # nodes that are named for one reason
+_EXAMPLES = 3  # nodes named for one reason
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """subject: what was asked about. outcome: one sentence. details: what led to it. known: False = nothing like it."""
+    """The explanation of what happens to a Pod, a node or a machine."""
 
     subject: str
-    outcome: str
-    details: tuple[str, ...] = ()
-    known: bool = True
+    outcome: str  # one sentence
+    details: tuple[str, ...] = ()  # the facts that led to the outcome
+    known: bool = True  # False if there is no such Pod, node or machine
 
     def text(self) -> str:
-        """For people."""
+        """Return the explanation as text for people."""
         return "\n".join([f"{self.subject}: {self.outcome}", *(f"  {line}" for line in self.details)])
 
 
 def explain(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, subject: str) -> Explanation:
-    """What a decision now would do about a Pod (``namespace/name``), a node or a machine, and why."""
+    """Explain what a decision now would do about a Pod (``namespace/name``), a node or a machine."""
     plan = make_plan(snapshot, pools, rules)
     demand = next((each for each in snapshot.demand if subject in each.pods), None)
     if demand is not None:
@@ -41,8 +41,8 @@ def explain(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, subj
         return _explain_node(subject, snapshot, pools, rules, plan)
     return Explanation(
         subject,
-        "it is neither a Pod that waits for a node nor a node nor a machine",
-        ("a Pod that is bound, gated, ended, or that waits for a volume asks for no machine",),
+        "it is neither a pending Pod, nor a node, nor a machine",
+        ("a Pod that is bound, gated or ended, or that waits for a volume, requests no machine",),
         known=False,
     )
 
@@ -61,20 +61,20 @@ def _outcome(placement: Placement | None, demand: Demand) -> str:
     if placement is None and not demand.triggers:
         return "the scheduler has not judged it yet"
     if placement is None:
-        return "it triggers no machine, for no pool can serve it now"
+        return "it triggers no machine, because no pool can serve it now"
     match placement.kind:
         case "new":
             return f"it triggers a machine of pool {placement.where}"
         case "coming":
-            return f"it waits for machine {placement.where}, which is on its way"
+            return f"it waits for machine {placement.where}, which is starting"
         case "draining":
-            return f"node {placement.where} was about to go and is taken back for it"
+            return f"node {placement.where} was about to be removed and is kept for it"
         case _:
             return f"node {placement.where} has room for it; the scheduler should bind it there"
 
 
 def _nodes(shape: SchedulingGroup, snapshot: ClusterSnapshot) -> Iterator[str]:
-    """Why the nodes there are do not take it, by reason."""
+    """Yield why the existing nodes do not take the Pod, grouped by reason."""
     reasons: dict[str, list[str]] = {}
     for name, node in sorted(snapshot.nodes.items()):
         place = NodeSlot(name, "node", node.free, node.labels, node.taints, node.anti_affinity_on_node, node.pod_labels)
@@ -94,7 +94,7 @@ def _why_not_there(shape: SchedulingGroup, place: NodeSlot) -> str:
     if reason := kept_away(shape, place.labels, place.taints, place.name) or too_large(shape, place.free):
         return reason
     apart = repelled(shape, place.pod_labels, place.anti_affinity_on_node)
-    return "anti-affinity with a Pod that is there" if apart else ""
+    return "anti-affinity with a Pod on it" if apart else ""
 
 
 def _pools(shape: SchedulingGroup, plan: PlacementPlan) -> Iterator[str]:
@@ -112,18 +112,18 @@ def _explain_node(
 ) -> Explanation:
     machine, node = snapshot.machines.get(name), snapshot.nodes.get(name)
     if machine is None:
-        return Explanation(name, "it stays, for it is not a machine of ours")
+        return Explanation(name, "it stays, because the autoscaler does not manage it")
     details = [f"machine of pool {machine.pool}, {machine.phase} for {snapshot.now - machine.since:.0f} s"]
     if machine.reason:
         details.append(machine.reason)
     planned = [each for each in plan.placements if each.where == name and each.kind != "new"]
     if planned:
-        details.append(f"room for {sum(each.count for each in planned)} Pods that wait")
+        details.append(f"room for {sum(each.count for each in planned)} pending Pods")
     step = next((each for each in removals(snapshot, pools, rules, plan) if each.machine == name), None)
     if step is not None:
         return Explanation(name, f"{step.step.replace('_', ' ')}: {step.reason}", tuple(details))
     if node is None:
-        return Explanation(name, "it is on its way, or has gone", tuple(details))
+        return Explanation(name, "it is starting, or has been removed", tuple(details))
     details += [
         f"{count} {what}"
         for what, count in (("jobs", node.jobs), ("Pods that must not be evicted", node.non_evictable))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether Pods of a shape fit on a node, by the rules of Kubernetes' scheduler as far as we simulate them."""
+"""Check whether Pods of a shape fit on a node, by the simulated subset of the Kubernetes scheduler's rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LabelSet = tuple[tuple[str, str], ...]
 
 
 def count_fit(free: Resources, requests: Iterable[tuple[str, int]]) -> int:
-    """How many Pods with these requests the free amounts hold; a shape asks for at least ``pods`` 1."""
+    """Return how many Pods with these requests fit into the free amounts. Every shape requests ``pods`` 1."""
     fewest = -1
     for name, value in requests:
         if value:
@@ -25,7 +25,7 @@ def count_fit(free: Resources, requests: Iterable[tuple[str, int]]) -> int:
 
 
 def untolerated(shape: SchedulingGroup, taints: Iterable[Taint]) -> Taint | None:
-    """The first taint that keeps the shape away. PreferNoSchedule keeps nothing away."""
+    """Return the first taint that repels the shape. PreferNoSchedule repels nothing."""
     for taint in taints:
         if taint.effect != "PreferNoSchedule" and not any(_tolerates(each, taint) for each in shape.tolerations):
             return taint
@@ -41,7 +41,7 @@ def _tolerates(toleration: Toleration, taint: Taint) -> bool:
 
 
 def unselected(shape: SchedulingGroup, labels: Mapping[str, str], name: str = "") -> str:
-    """Why nodeSelector or node affinity keep the shape from a node with these labels; "" = they do not."""
+    """Return why nodeSelector or node affinity excludes a node with these labels, or "" if it does not."""
     for key, value in shape.node_selector:
         if labels.get(key) != value:
             return f"the node has no label {key}={value}"
@@ -78,7 +78,7 @@ def _show_term(term: tuple[Requirement, ...]) -> str:
 
 
 def kept_away(shape: SchedulingGroup, labels: Mapping[str, str], taints: Iterable[Taint], name: str = "") -> str:
-    """Why the shape may not go to a node however much is free there; "" = it may."""
+    """Return why the node is excluded whatever its free amounts, or "" if it is not."""
     if reason := unselected(shape, labels, name):
         return reason
     taint = untolerated(shape, taints)
@@ -86,7 +86,7 @@ def kept_away(shape: SchedulingGroup, labels: Mapping[str, str], taints: Iterabl
 
 
 def too_large(shape: SchedulingGroup, free: Resources) -> str:
-    """What of the requests the free amounts do not hold, e.g. "cpu 4 asked, 1.5 there"; "" = they hold it."""
+    """Return which requests exceed the free amounts, e.g. "cpu 4 asked, 1.5 there", or "" if none does."""
     short = [
         f"{show(name, value)} asked, {show(name, max(0, free.get(name, 0))).rpartition(' ')[2]} there"
         for name, value in shape.requests
@@ -96,17 +96,17 @@ def too_large(shape: SchedulingGroup, free: Resources) -> str:
 
 
 def carries(labels: LabelSet, wanted: LabelSet) -> bool:
-    """Whether labels hold all that is wanted."""
+    """Return whether the labels include all wanted ones."""
     return all(pair in labels for pair in wanted)
 
 
 def apart_from_own(shape: SchedulingGroup) -> bool:
-    """Whether two Pods of the shape must not share a node."""
+    """Return whether two Pods of the shape must not share a node."""
     return any(carries(shape.labels, wanted) for wanted in shape.anti_affinity)
 
 
 def repelled(shape: SchedulingGroup, pod_labels: Iterable[LabelSet], anti_affinity_on_node: Iterable[LabelSet]) -> bool:
-    """Whether anti-affinity keeps the shape from a node whose Pods carry and refuse these labels."""
+    """Return whether anti-affinity excludes a node with Pods that carry or reject these labels."""
     if shape.anti_affinity and any(carries(labels, wanted) for labels in pod_labels for wanted in shape.anti_affinity):
         return True
     return any(carries(shape.labels, wanted) for wanted in anti_affinity_on_node)

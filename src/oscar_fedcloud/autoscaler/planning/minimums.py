@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The least number of machines of a pool, which may follow a schedule."""
+"""The minimum number of machines of a pool, which may follow a schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oscar_fedcloud.autoscaler.model import Pool
 
 
 def minimum(pool: Pool, now: float) -> int:
-    """The pool's least number of machines now: that of the schedule's entry whose time came last, else ``min``."""
+    """Return the pool's minimum now: that of the schedule entry whose time came last, else ``min``."""
     moment = now // 60 * 60
     last = max(
         ((_last_time(cron, pool.timezone, moment), -index) for index, (cron, _) in enumerate(pool.minimums)),
@@ -24,7 +24,7 @@ def minimum(pool: Pool, now: float) -> int:
 
 @lru_cache(maxsize=256)
 def _last_time(cron: str, zone: str, now: float) -> float:
-    """When the expression's time came last, now included; 0.0 = never."""
+    """Return the last time that the expression names, including now; 0.0 if there is none."""
     begin = datetime.fromtimestamp(now + 60, ZoneInfo(zone))
     try:
         return next(CronSim(cron, begin, reverse=True)).timestamp()
@@ -33,7 +33,7 @@ def _last_time(cron: str, zone: str, now: float) -> float:
 
 
 def problem(cron: str, zone: str = "UTC") -> str:
-    """What is wrong with a schedule's expression or its time zone; "" = nothing."""
+    """Return what is wrong with a schedule's expression or its time zone, or ""."""
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError):

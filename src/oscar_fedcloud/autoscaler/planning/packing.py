@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Placing Pods: on nodes that exist or are on their way, and into as few new ones as can be found.
+"""Place Pods on nodes that exist or are starting, and estimate how few new nodes hold the rest.
 
-Pods of one shape are placed by number, not one by one, so that the work grows with shapes and nodes, not with Pods.
+Pods of one shape are placed by count, not one by one, so the work grows with shapes and nodes, not with Pods.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Literal
 from oscar_fedcloud.autoscaler.model import Demand, Resources, SchedulingGroup, Taint
 from oscar_fedcloud.autoscaler.planning.fits import LabelSet, apart_from_own, count_fit, kept_away, repelled
 
-# node: ready. draining: cordoned by us, could be taken back. coming: asked for, not there yet.
+# node: ready. draining: cordoned by the autoscaler, may be uncordoned. coming: requested, not a node yet.
 Kind = Literal["node", "draining", "coming"]
 
 
 @dataclass(slots=True)
 class NodeSlot:
-    """Room for Pods on one node, used up while they are placed. ``free`` is copied before it is changed."""
+    """The room for Pods on one node, which shrinks as they are placed. ``free`` is copied before it is changed."""
 
     name: str
     kind: Kind
@@ -31,7 +31,7 @@ class NodeSlot:
     used: bool = False
 
     def fits(self, shape: SchedulingGroup) -> int:
-        """How many Pods of the shape there is room for."""
+        """Return how many Pods of the shape fit."""
         most = count_fit(self.free, shape.requests)
         if not most:
             return 0
@@ -46,7 +46,7 @@ class NodeSlot:
         return 1 if shape.anti_affinity and apart_from_own(shape) else most
 
     def place(self, shape: SchedulingGroup, count: int) -> None:
-        """Use up the room of so many Pods."""
+        """Reserve room for ``count`` Pods."""
         free = dict(self.free)
         for name, value in shape.requests:
             free[name] = free.get(name, 0) - value * count
@@ -58,13 +58,13 @@ class NodeSlot:
 
 @dataclass(slots=True)
 class PendingGroup:
-    """Demand of which ``left`` Pods have no place yet."""
+    """Demand of which ``left`` Pods are not placed yet."""
 
     demand: Demand
     left: int
 
     def take(self, count: int) -> tuple[str, ...]:
-        """Give so many Pods a place; which ones, as far as they have names."""
+        """Count Pods as placed, and return their names where known."""
         begin = self.demand.count - self.left
         self.left -= count
         return self.demand.pods[begin : begin + count]
@@ -72,7 +72,7 @@ class PendingGroup:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """So many Pods of a demand have room on a node, on a machine on its way, or (kind "new") on one asked for now."""
+    """``count`` Pods of a demand fit on a node, on a starting machine, or (kind "new") on one requested now."""
 
     demand: Demand
     count: int
@@ -82,7 +82,7 @@ class Placement:
 
 
 def in_order(demand: Iterable[Demand], reference: Resources) -> list[PendingGroup]:
-    """All demand, in the one order in which it is placed: what waits before what is new, large before small."""
+    """Return all demand in the order in which it is placed: unschedulable before unjudged, large before small."""
     sizes: dict[SchedulingGroup, tuple[float, str]] = {}
 
     def rank(each: Demand) -> tuple[bool, float, str, bool, str, tuple[str, ...]]:
@@ -94,7 +94,7 @@ def in_order(demand: Iterable[Demand], reference: Resources) -> list[PendingGrou
 
 
 def fill(waiting: Iterable[PendingGroup], slots: Sequence[NodeSlot]) -> list[Placement]:
-    """Place what has room, first fit; what the scheduler of the cluster would find room for, too."""
+    """Place demand by first fit, including demand that the cluster's scheduler would place by itself."""
     placements = []
     waiting = [item for item in waiting if not item.demand.shape.unsupported]
     least = _least(item.demand.shape for item in waiting)
@@ -110,7 +110,7 @@ def fill(waiting: Iterable[PendingGroup], slots: Sequence[NodeSlot]) -> list[Pla
 
 
 def _least(shapes: Iterable[SchedulingGroup]) -> list[tuple[str, int]]:
-    """What every one of the shapes asks for at least; nodes without that need no further look."""
+    """Return what every shape requests at least. Nodes with less are skipped."""
     least: dict[str, int] | None = None
     for shape in shapes:
         asked = dict(shape.requests)
@@ -123,7 +123,7 @@ def _least(shapes: Iterable[SchedulingGroup]) -> list[tuple[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """So many new nodes hold ``placed[i]`` Pods of the i-th shape."""
+    """``nodes`` new nodes hold ``placed[i]`` Pods of the i-th shape."""
 
     nodes: int
     placed: tuple[int, ...]
@@ -131,7 +131,7 @@ class Estimate:
 
 @dataclass(slots=True)
 class _Filling:
-    """One way to fill new nodes, one after the other."""
+    """Fills new nodes one after the other, trying the shapes in a given order."""
 
     empty: NodeSlot
     order: Sequence[int]
@@ -151,7 +151,7 @@ class _Filling:
         return Estimate(self.nodes, tuple(self.placed))
 
     def _one_node(self) -> dict[int, int]:
-        """What the next node is given: index of a shape -> Pods. So is the one after it, if so many are left."""
+        """Return what the next node holds: shape index -> Pods. Further nodes hold the same while Pods are left."""
         node = replace(self.empty)
         pattern = {}
         for index in self.order:
@@ -162,10 +162,10 @@ class _Filling:
 
 
 def estimate(empty: NodeSlot, shapes: Sequence[SchedulingGroup], counts: Sequence[int], most: int) -> Estimate:
-    """As few new nodes like the empty one as can be found, at most ``most``, for Pods that may all go there.
+    """Estimate how few nodes like the empty one, at most ``most``, hold these Pods, all of which may run there.
 
-    First-fit decreasing, by each of several meanings of "large"; the best of these is within a node of the least
-    number in nearly all cases that occur.
+    Uses first-fit decreasing with several definitions of "large". The best result is within one node of the optimum
+    in nearly all cases that occur.
     """
     best = Estimate(0, tuple(0 for _ in shapes))
     for order in _orders(empty.free, shapes):
@@ -176,7 +176,7 @@ def estimate(empty: NodeSlot, shapes: Sequence[SchedulingGroup], counts: Sequenc
 
 
 def _orders(free: Resources, shapes: Sequence[SchedulingGroup]) -> list[list[int]]:
-    """Orders of the shapes, by index: by the largest share of a node that they ask, by the sum, by each resource."""
+    """Return orders of shape indices: by the largest share of a node, by the sum of the shares, by each resource."""
     names = sorted({name for shape in shapes for name, _ in shape.requests if name != "pods"})
     shares = [_shares(shape, free) for shape in shapes]
     scores = [
@@ -196,10 +196,10 @@ def _shares(shape: SchedulingGroup, free: Resources) -> dict[str, float]:
 
 
 def largest_share(shape: SchedulingGroup, reference: Resources) -> float:
-    """The largest part of a node of this size that the shape asks for."""
+    """Return the largest share of a node of this size that the shape requests."""
     return max(_shares(shape, reference).values(), default=0.0)
 
 
 def size(shape: SchedulingGroup, reference: Resources) -> float:
-    """How much the shape asks for altogether, in nodes of this size."""
+    """Return the sum of the shares of a node of this size that the shape requests."""
     return sum(_shares(shape, reference).values())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one decision rests on: where all demand goes, and which new nodes it takes."""
+"""The placement of all demand, on which a decision is based."""
 
 from __future__ import annotations
 
@@ -15,22 +15,19 @@ from oscar_fedcloud.autoscaler.planning.scale_up import add_machines, place_on_n
 
 @dataclass(frozen=True, slots=True)
 class PlacementPlan:
-    """waiting: all demand, with what has no place left in it. bins: by name, nodes and machines on their way.
+    """Where all demand goes."""
 
-    given_up: machines that did not join. wanted: draining nodes that are taken back, with the reason.
-    """
-
-    waiting: Sequence[PendingGroup]
+    waiting: Sequence[PendingGroup]  # all demand, with the number of Pods that could not be placed
     placements: Sequence[Placement]
-    slots: Mapping[str, NodeSlot]
+    slots: Mapping[str, NodeSlot]  # nodes and starting machines, by name
     candidates: PoolCandidates
-    given_up: Mapping[str, Removal]
-    wanted: Mapping[str, str]
+    given_up: Mapping[str, Removal]  # machines that did not join in time
+    wanted: Mapping[str, str]  # draining nodes to uncordon -> reason
     removals_blocked_by: str
 
 
 def make_plan(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules) -> PlacementPlan:
-    """Place all demand on what is there and on its way, and take new nodes for the rest."""
+    """Place all demand on existing nodes and starting machines, and on new nodes for the rest."""
     removals_blocked_by = why_removals_blocked(snapshot, rules)
     late = [] if removals_blocked_by else sorted(_given_up(snapshot, pools), key=lambda each: each.machine)
     given_up = {each.machine: each for each in late}
@@ -47,7 +44,7 @@ def make_plan(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules) ->
 
 
 def why_removals_blocked(snapshot: ClusterSnapshot, rules: Rules) -> str:
-    """Why nothing may be removed now, whatever it is; "" = it may."""
+    """Return why no machine at all may be removed now, or ""."""
     if not snapshot.trustworthy:
         return "the API server does not answer, or its watches are interrupted"
     expected = [node for node in snapshot.nodes.values() if _should_be_ready(node, snapshot)]
@@ -63,7 +60,7 @@ def _should_be_ready(node: NodeView, snapshot: ClusterSnapshot) -> bool:
 
 
 def _given_up(snapshot: ClusterSnapshot, pools: Sequence[Pool]) -> Iterator[Removal]:
-    """Machines that had their time and did not join."""
+    """Yield the removal of machines that did not join in time."""
     for pool in pools:
         machines = [machine for machine in snapshot.machines.values() if machine.pool == pool.name]
         joined = max((machine.since for machine in machines if machine.phase == "joined"), default=0.0)
@@ -77,7 +74,7 @@ def _given_up(snapshot: ClusterSnapshot, pools: Sequence[Pool]) -> Iterator[Remo
 def _slots(
     snapshot: ClusterSnapshot, candidates: PoolCandidates, given_up: Mapping[str, Removal]
 ) -> Iterator[NodeSlot]:
-    """Where Pods may go: ready nodes, then those that can be taken back, then machines on their way."""
+    """Yield where Pods may go: ready nodes, then draining nodes that can be uncordoned, then starting machines."""
     draining = []
     for name, node in sorted(snapshot.nodes.items()):
         machine = snapshot.machines.get(name)
@@ -100,12 +97,12 @@ def _slots(
             continue
         if (
             machine.phase == "starting" or candidate.pool.cloud not in snapshot.clouds_away
-        ):  # else nobody may have heard it
+        ):  # otherwise the request may not have reached it
             yield candidate.node(name)
 
 
 def _still_to_come(node: NodeView, machine: MachineView | None, candidates: PoolCandidates, now: float) -> Resources:
-    """What a young node will have when its device plugins run, which begin after it is ready: its GPUs."""
+    """Return the GPUs that a young node will have once its device plugins run, which start after it is ready."""
     candidate = candidates.by_name.get(machine.pool) if machine else None
     if candidate is None or machine is None or now - machine.since > candidate.pool.startup_timeout:
         return {}
@@ -113,7 +110,7 @@ def _still_to_come(node: NodeView, machine: MachineView | None, candidates: Pool
 
 
 def _reference(pools: Iterable[Pool]) -> Resources:
-    """The most that a node of any pool has of each resource."""
+    """Return the largest capacity of any pool's node for each resource."""
     most: dict[str, int] = {}
     for pool in pools:
         for name, value in pool.capacity.items():
@@ -128,7 +125,7 @@ def _keep_ready(
     slots: Mapping[str, NodeSlot],
     wanted: dict[str, str],
 ) -> None:
-    """Have the pool's minimum and its spares: take draining nodes back, then ask for new ones."""
+    """Ensure the pool's minimum and spares: uncordon draining nodes first, then request new machines."""
     pool = candidate.pool
     machines = sorted((m for m in snapshot.machines.values() if m.pool == pool.name), key=lambda m: m.name)
     least = minimum(pool, snapshot.now)
@@ -146,7 +143,7 @@ def _keep_ready(
 
 
 def is_spare(machine: MachineView, snapshot: ClusterSnapshot, slots: Mapping[str, NodeSlot]) -> bool:
-    """Whether the machine is, or will be, a node with no work and none in view."""
+    """Return whether the machine is, or will be, a node without work and without planned work."""
     place = slots.get(machine.name)
     if place is None or place.used or place.kind == "draining":
         return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a new node of each pool offers, and how many more of them may be asked for."""
+"""The pools as sources of new nodes: what a node offers, and how many more may be requested."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from oscar_fedcloud.autoscaler.planning.pool_health import backoff_until
 
 ON_THE_WAY = ("asked", "starting")
 ALIVE = ("asked", "starting", "joined")
-EXISTING = (*ALIVE, "draining", "removing")  # count towards what may be there at most
+EXISTING = (*ALIVE, "draining", "removing")  # count towards the maximum
 
-# What every kubelet says of itself; a pool's own labels may say otherwise.
+# Labels that every kubelet sets; a pool's own labels override them.
 _KUBELET_LABELS = {
     "kubernetes.io/os": "linux",
     "kubernetes.io/arch": "amd64",
@@ -36,12 +36,12 @@ _KUBELET_LABELS = {
 
 
 def labels_of(pool: Pool) -> Mapping[str, str]:
-    """The labels that a node of the pool will have."""
+    """Return the labels that a node of the pool will have."""
     return {**_KUBELET_LABELS, **pool.labels, POOL_LABEL: pool.name}
 
 
 def free_on_new_node(pool: Pool, daemons: Iterable[SchedulingGroup]) -> Resources:
-    """What a new node of the pool offers to Pods, when those of DaemonSets have taken theirs."""
+    """Return what a new node of the pool offers to Pods, after the Pods of DaemonSets."""
     free, labels = dict(pool.capacity), labels_of(pool)
     free.setdefault("pods", 110)
     for daemon in daemons:
@@ -53,29 +53,26 @@ def free_on_new_node(pool: Pool, daemons: Iterable[SchedulingGroup]) -> Resource
 
 @dataclass(slots=True)
 class PoolCandidate:
-    """A pool while new nodes are chosen. count: machines that exist. left: how many more may be asked for.
-
-    reason: why there are no more. stopped: machines that would be started again first.
-    """
+    """A pool during the choice of new nodes."""
 
     pool: Pool
-    free: Resources
-    labels: Mapping[str, str]
-    count: int
-    stopped: tuple[str, ...] = ()
-    left: int = 0
-    reason: str = ""
-    new: int = 0
+    free: Resources  # of a new node
+    labels: Mapping[str, str]  # of a new node
+    count: int  # machines that exist, including those requested now
+    stopped: tuple[str, ...] = ()  # machines that are started again before new ones are requested
+    left: int = 0  # how many more machines may be requested
+    reason: str = ""  # why not more
+    new: int = 0  # machines requested now
     pods: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
     def node(self, name: str = "") -> NodeSlot:
-        """An empty node of the pool, which is not there yet."""
+        """Return an empty node of the pool that does not exist yet."""
         return NodeSlot(name, "coming", self.free, self.labels, self.pool.taints)
 
 
 class PoolCandidates:
-    """All pools while new nodes are chosen, within their own limits and those of the cluster."""
+    """All pools during the choice of new nodes, within their own limits and those of the cluster."""
 
     def __init__(
         self, snapshot: ClusterSnapshot, pools: Sequence[Pool], limits: SiteLimits, failing: Mapping[str, str]
@@ -94,7 +91,7 @@ class PoolCandidates:
         return iter(self.by_name.values())
 
     def left(self, candidate: PoolCandidate) -> tuple[int, str]:
-        """How many more machines of the pool may be asked for now, and what sets that bound."""
+        """Return how many more machines of the pool may be requested now, and which limit applies."""
         left, reason = candidate.left, candidate.reason
         for bound, why in self._cluster_bounds(candidate.pool.capacity):
             if bound < left:
@@ -115,7 +112,7 @@ class PoolCandidates:
         )
 
     def take(self, candidate: PoolCandidate, count: int, reason: str, pods: Iterable[str] = ()) -> None:
-        """Ask for so many machines of the pool."""
+        """Request ``count`` machines of the pool."""
         candidate.new += count
         candidate.count += count
         candidate.left -= count
@@ -126,22 +123,22 @@ class PoolCandidates:
 
 
 def _machines(snapshot: ClusterSnapshot, pool: str) -> tuple[int, tuple[str, ...]]:
-    """How many machines of a pool exist, and which are stopped."""
+    """Return how many machines of a pool exist, and which of them are stopped."""
     machines = [machine for machine in snapshot.machines.values() if machine.pool == pool]
     stopped = sorted(machine.name for machine in machines if machine.phase == "stopped")
     return sum(machine.phase in EXISTING for machine in machines), tuple(stopped)
 
 
 def _own_headroom(candidate: PoolCandidate, snapshot: ClusterSnapshot, failing: str) -> tuple[int, str]:
-    """How many more machines of a pool its own settings and its standing allow, and what sets the bound."""
+    """Return how many more machines the pool's own settings and health allow, and which limit applies."""
     pool, health = candidate.pool, snapshot.health.get(candidate.pool.name, PoolHealth())
     if pool.cloud in snapshot.clouds_away:
         return 0, f"cloud {pool.cloud} does not answer"
     if failing:
         return 0, failing
     if opens := backoff_until(health, snapshot.now):
-        until = datetime.fromtimestamp(opens, UTC).strftime("%H:%M:%S")  # the same each time it is told
-        return 0, f"after a failure the pool rests until {until} UTC: {health.reason}"
+        until = datetime.fromtimestamp(opens, UTC).strftime("%H:%M:%S")  # absolute, so that repeated messages are equal
+        return 0, f"after a failed launch the pool is closed until {until} UTC: {health.reason}"
     left = max(0, pool.max - candidate.count)
     if health.headroom is not None and health.headroom < left:
         return max(0, health.headroom), f"the quota allows {max(0, health.headroom)} more: {health.reason}".rstrip(": ")
@@ -149,6 +146,6 @@ def _own_headroom(candidate: PoolCandidate, snapshot: ClusterSnapshot, failing: 
 
 
 def on_the_way(machine: MachineView, snapshot: ClusterSnapshot) -> bool:
-    """Whether a machine will become a node; one whose node is ready has done so."""
+    """Return whether a machine is still to become a node. One whose node is ready has become one."""
     node = snapshot.nodes.get(machine.name)
     return machine.phase in ON_THE_WAY and not (node and node.ready)

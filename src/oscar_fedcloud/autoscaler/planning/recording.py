@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decisions written down with all that they were made from, and made again later: one line of JSON each."""
+"""Record decisions together with their input, one line of JSON each, and replay them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Decision, Launch, P
 from oscar_fedcloud.autoscaler.planning.decide import decide
 
 _VERSION = 2
-# Fields that version 1 called otherwise.
+# Names of fields in version 1 -> current names.
 _FORMER_GROUP_FIELDS = {"apart": "anti_affinity"}
 _FORMER_NODE_FIELDS = {"held": "non_evictable", "movable": "evictable", "pinned": "anti_affinity_on_node"}
 _FORMER_HEALTH_FIELDS = {"room": "headroom"}
@@ -23,7 +23,7 @@ _FORMER_DECISION_FIELDS = {"held_back": "removals_blocked_by"}
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """One decision. Pools are without their templates, which no decision looks at and which belong to the cloud."""
+    """One decision. Pools have no templates here: decisions do not depend on them, and they may hold secrets."""
 
     version: int
     snapshot: ClusterSnapshot
@@ -34,7 +34,7 @@ class DecisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedDecision:
-    """A recorded decision beside what is decided from the same snapshot now."""
+    """A recorded decision, and the decision from the same snapshot now."""
 
     snapshot: ClusterSnapshot
     pools: tuple[Pool, ...]
@@ -44,11 +44,11 @@ class ReplayedDecision:
 
     @property
     def same(self) -> bool:
-        """Whether both decisions are the same."""
+        """Return whether both decisions are equal."""
         return self.recorded == self.decision
 
     def text(self) -> str:
-        """For people."""
+        """Return the comparison as text for people."""
         if self.same:
             return "\n".join(["the same decision:", *_lines(self.decision)])
         then, now = _lines(self.recorded), _lines(self.decision)
@@ -56,13 +56,13 @@ class ReplayedDecision:
 
 
 def record(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, decision: Decision) -> bytes:
-    """One line for a file of records."""
+    """Return the record as one line."""
     bare = tuple(replace(pool, template={}) for pool in pools)
     return msgspec.json.encode(DecisionRecord(_VERSION, snapshot, bare, rules, decision)) + b"\n"
 
 
 def replay(line: bytes) -> ReplayedDecision:
-    """Decide again what a line records. Raises ValueError when it is no such line."""
+    """Decide again from a recorded line. Raises ValueError if the line is not a record."""
     try:
         document = msgspec.json.decode(line)
         if document.get("version") == 1:
@@ -107,17 +107,17 @@ def _lines(decision: Decision) -> list[str]:
 
 
 def show_launch(launch: Launch) -> str:
-    """A launch for people."""
-    resumed = f", {len(launch.resume)} of them stopped ones" if launch.resume else ""
+    """Return a launch as text for people."""
+    resumed = f", {len(launch.resume)} of them stopped" if launch.resume else ""
     return f"pool {launch.pool}: +{launch.count} machine{'s' * (launch.count > 1)}{resumed} ({launch.reason})"
 
 
 def show_removal(removal: Removal) -> str:
-    """A step for people."""
+    """Return a removal step as text for people."""
     return f"machine {removal.machine}: {removal.step.replace('_', ' ')} ({removal.reason})"
 
 
 def show_refusal(refusal: Refusal) -> str:
-    """A refusal for people."""
+    """Return a refusal as text for people."""
     reasons = "; ".join(f"pool {pool}: {reason}" for pool, reason in sorted(refusal.reasons.items()))
-    return f"{refusal.count} Pods ask in vain ({reasons or 'there is no pool'})"
+    return f"{refusal.count} Pods cannot be scheduled ({reasons or 'there is no pool'})"

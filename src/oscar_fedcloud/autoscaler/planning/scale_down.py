@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which nodes go: those that had no work for a while, cordoned first, and removed only if they still have none."""
+"""Choose nodes to remove: those without work for a while are cordoned, and removed if they still have none."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from oscar_fedcloud.autoscaler.planning.pool_candidates import on_the_way
 
 
 def removals(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, plan: PlacementPlan) -> list[Removal]:
-    """All steps on machines' ways out."""
+    """Return all removal steps."""
     shrinking = ScaleDown(snapshot, pools, rules, plan)
     return [*plan.given_up.values(), *shrinking.draining(), *shrinking.idle()]
 
 
 @dataclass(slots=True)
 class Surplus:
-    """How many ready nodes, and how many idle ones among them, a pool has beyond its minimum and its spares."""
+    """How many ready nodes, and how many idle ones among them, a pool has beyond its minimum and spares."""
 
     nodes: int
     spares: int
 
     def can_spare(self, node: NodeView) -> bool:
-        """Whether the pool can do without this node; one with Pods that would move is no spare."""
+        """Return whether the pool can do without this node. A node with Pods that would have to move is no spare."""
         return self.nodes > 0 and (self.spares > 0 or bool(node.evictable))
 
 
 class ScaleDown:
-    """What may go, of what a plan leaves without work."""
+    """Chooses among the nodes that a placement leaves without work."""
 
     def __init__(self, snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, plan: PlacementPlan) -> None:
         self.snapshot = snapshot
@@ -42,11 +42,11 @@ class ScaleDown:
         self.pools = {pool.name: pool for pool in pools}
 
     def pool(self, name: str) -> Pool:
-        """The pool of this name; machines of one that is not configured any more go when they are idle."""
+        """Return the pool. Idle machines of a pool that is no longer configured are removed."""
         return self.pools.get(name) or Pool(name, "", {}, {})
 
     def draining(self) -> Iterator[Removal]:
-        """The next step of each node that we cordoned."""
+        """Yield the next step of each node that the autoscaler cordoned."""
         for name, machine in sorted(self.snapshot.machines.items()):
             node = self.snapshot.nodes.get(name)
             if machine.phase != "draining" or node is None:
@@ -63,13 +63,13 @@ class ScaleDown:
         return self._age(machine) >= self.rules.cordon_pause
 
     def why_none(self, machine: MachineView) -> str:
-        """Why no machine of this pool may be removed now; "" = they may."""
+        """Return why no machine of this pool may be removed now, or ""."""
         cloud = self.pool(machine.pool).cloud
         away = f"cloud {cloud} does not answer" if cloud in self.snapshot.clouds_away else ""
         return self.plan.removals_blocked_by or away
 
     def idle(self) -> Iterator[Removal]:
-        """Nodes to cordon, the longest idle first, as many as the pools' minimums and spares let go."""
+        """Yield nodes to cordon, the longest idle first, as many as the pools' minimums and spares allow."""
         pools = {machine.pool for machine in self.snapshot.machines.values()}
         surplus = {name: self.surplus(name) for name in pools}
         for machine, node in self._by_idleness():
@@ -97,11 +97,11 @@ class ScaleDown:
         return 0.0 if node.idle_since is None else self.snapshot.now - node.idle_since
 
     def why_stays(self, machine: MachineView, node: NodeView) -> str:
-        """Why a node is not cordoned, apart from its pool's minimum and spares; "" = nothing keeps it."""
+        """Return why a node is not cordoned, apart from its pool's minimum and spares, or ""."""
         if machine.phase != "joined":
             return f"its machine is {machine.phase}"
         if not node.schedulable:
-            return "somebody else cordoned it"
+            return "it was not cordoned by the autoscaler"
         if reason := why_busy(node) or self.why_none(machine):
             return reason
         place = self.slots.get(node.name)
@@ -112,7 +112,7 @@ class ScaleDown:
         return "" if idle >= limit else f"idle for {idle:.0f} s, it may go after {limit:g} s"
 
     def surplus(self, name: str) -> Surplus:
-        """What a pool can do without."""
+        """Return how many nodes and spares a pool can do without."""
         pool = self.pool(name)
         machines = [each for each in self.snapshot.machines.values() if each.pool == name]
         places = [each for each in machines if each.name in self.slots and not on_the_way(each, self.snapshot)]
@@ -121,16 +121,16 @@ class ScaleDown:
         return Surplus(there - minimum(pool, self.snapshot.now), spare - pool.spares)
 
     def _move(self, node: NodeView) -> list[str] | None:
-        """Find room elsewhere for the Pods that would have to move; None = there is none.
+        """Find room on other nodes for the Pods that would have to move.
 
-        The nodes that are to take them must stay: named are the pools of those that were idle. Nothing moves to a node
-        that goes.
+        Returns the pools of the idle nodes that take them, which must stay then, or None if there is not enough room.
+        Nothing moves to a node that is to be removed.
         """
         if not node.evictable:
             self.slots.pop(node.name, None)
             return []
         places = [each for each in self.slots.values() if each.kind == "node" and each.name != node.name]
-        found: dict[str, NodeSlot] = {}  # copies, since it may turn out that not all find room
+        found: dict[str, NodeSlot] = {}  # copies, because it may turn out that not all Pods fit
         for shape in node.evictable:
             place = next((slot for each in places if (slot := found.get(each.name, each)).fits(shape)), None)
             if place is None:
@@ -144,7 +144,7 @@ class ScaleDown:
 
 
 def why_busy(node: NodeView) -> str:
-    """What on a node keeps it; "" = nothing."""
+    """Return what on the node prevents its removal, or ""."""
     if node.jobs:
         return f"{node.jobs} Pods of Jobs run on it"
     if node.non_evictable:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which pools new nodes come from: by priority, then price, then least waste; also for minimums and spares."""
+"""Choose the pools of new nodes by priority, then price, then least waste; also for minimums and spares."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oscar_fedcloud.autoscaler.planning.pool_candidates import PoolCandidate, Po
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """New nodes of one pool for some of the demand. rank: the smallest is the best."""
+    """New nodes of one pool for some of the demand. The option with the smallest rank is the best."""
 
     candidate: PoolCandidate
     items: list[PendingGroup]
@@ -23,10 +23,10 @@ class _Option:
 
 
 def place_on_new_nodes(waiting: Sequence[PendingGroup], candidates: PoolCandidates) -> list[Placement]:
-    """Take new nodes for all demand that triggers any and can be served; where its Pods go.
+    """Request new nodes for all demand that triggers them and can be served. Returns where its Pods go.
 
-    Pods that the scheduler has not judged yet are taken along when others of their shape found no room: it will judge
-    them alike, and one request for all of them is better than one for each few that it comes to.
+    Pods that the scheduler has not judged yet are included if others of their shape found no room: the scheduler will
+    judge them alike, and one request for all of them is better than several for a few each.
     """
     triggering = {item.demand.shape for item in waiting if item.left and item.demand.triggers}
     waiting = [item for item in waiting if item.demand.shape in triggering and not item.demand.shape.unsupported]
@@ -45,7 +45,7 @@ def place_on_new_nodes(waiting: Sequence[PendingGroup], candidates: PoolCandidat
 
 
 def _best(waiting: Sequence[PendingGroup], candidates: PoolCandidates) -> _Option | None:
-    """The best option of the highest priority that serves anything at all."""
+    """Return the best option of the highest priority at which any demand can be served."""
     for priority in sorted({candidate.pool.priority for candidate in candidates}, reverse=True):
         options = [
             option
@@ -80,7 +80,7 @@ _UNITS = {"cpu": 1000, "memory": 4 * 2**30, "ephemeral-storage": 100 * 2**30, "p
 
 
 def _waste(free: Resources, shapes: Sequence[SchedulingGroup], found: Estimate) -> float:
-    """The mean share of the new nodes' resources that nobody asked for."""
+    """Return the mean unrequested share of the new nodes' resources."""
     used: dict[str, int] = {}
     for shape, count in zip(shapes, found.placed, strict=True):
         for name, value in shape.requests:
@@ -94,14 +94,14 @@ def _waste(free: Resources, shapes: Sequence[SchedulingGroup], found: Estimate) 
 
 
 def why_not(shape: SchedulingGroup, candidate: PoolCandidate) -> str:
-    """Why the shape fits on no new node of the pool, however many there may be; "" = it does."""
+    """Return why the shape does not fit on a new node of the pool, however many there may be, or ""."""
     if shape.unsupported:
         return f"not simulated: {', '.join(shape.unsupported)}"
     return kept_away(shape, candidate.labels, candidate.pool.taints) or too_large(shape, candidate.free)
 
 
 def refusals(waiting: Sequence[PendingGroup], candidates: PoolCandidates) -> Iterator[Refusal]:
-    """The demand that asks in vain, with each pool's reason."""
+    """Yield the demand that cannot be served, with each pool's reason."""
     for item in waiting:
         if item.left and item.demand.triggers:
             demand = item.demand
@@ -113,14 +113,14 @@ def refusals(waiting: Sequence[PendingGroup], candidates: PoolCandidates) -> Ite
 
 
 def add_machines(candidate: PoolCandidate, candidates: PoolCandidates, wanted: int, reason: str) -> None:
-    """Take so many more machines of a pool, as far as it may have them."""
+    """Request ``wanted`` more machines of a pool, as far as its limits allow."""
     left, _ = candidates.left(candidate)
     if (count := min(wanted, left)) > 0:
         candidates.take(candidate, count, reason)
 
 
 def launches(candidates: PoolCandidates) -> Iterator[Launch]:
-    """One request for each pool."""
+    """Yield one request for each pool."""
     for candidate in candidates:
         if candidate.new:
             resume = candidate.stopped[: candidate.new]

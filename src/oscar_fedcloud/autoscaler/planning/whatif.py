@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What would be asked for if more work came, or if the pools were others: a decision that nobody carries out."""
+"""Simulate a decision with additional demand or other pools, without executing it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from oscar_fedcloud.autoscaler.quantities import parse_quantity
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What would follow. nodes: machines of each pool then. price_per_hour, watts: of all of them, as pools state."""
+    """The simulated outcome."""
 
     launches: tuple[Launch, ...]
     refusals: tuple[Refusal, ...]
-    nodes: Mapping[str, int]
-    price_per_hour: float
+    nodes: Mapping[str, int]  # pool -> machines after the launches
+    price_per_hour: float  # of all these machines, as the pools state it
     watts: float
 
     def text(self) -> str:
-        """For people."""
-        lines = [*map(show_launch, self.launches)] or ["no machine more: there is room for everything that fits at all"]
+        """Return the outcome as text for people."""
+        lines = [*map(show_launch, self.launches)] or [
+            "no further machines: there is room for everything that fits at all"
+        ]
         lines += map(show_refusal, self.refusals)
         lines.append("then: " + ", ".join(f"{count} in pool {pool}" for pool, count in sorted(self.nodes.items())))
         if self.price_per_hour:
@@ -36,7 +38,7 @@ class Outlook:
 
 
 def what_if(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, demand: Sequence[Demand]) -> Outlook:
-    """What would be asked for if this demand came on top of what is there."""
+    """Return what would be requested if this demand were added to the snapshot."""
     decision = decide(replace(snapshot, demand=(*snapshot.demand, *demand)), pools, rules)
     nodes = {pool.name: 0 for pool in pools}
     for machine in snapshot.machines.values():
@@ -54,7 +56,7 @@ def what_if(snapshot: ClusterSnapshot, pools: Sequence[Pool], rules: Rules, dema
 
 
 def parse_demand(text: str) -> Demand:
-    """Demand as people write it, e.g. ``500 x cpu=2,memory=4Gi,nvidia.com/gpu=1``. Raises ValueError."""
+    """Parse demand such as ``500 x cpu=2,memory=4Gi,nvidia.com/gpu=1``. Raises ValueError."""
     number, times, rest = text.partition("x")
     if not times or not number.strip().isdigit() or int(number) < 1:
         raise ValueError(f"{text!r} is not demand, write for example '500 x cpu=2,memory=4Gi'")

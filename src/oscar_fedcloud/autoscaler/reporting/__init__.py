@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people see: metrics, history and the report."""
+"""Metrics, history and the report."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the report is made of, kept in a small SQLite file: states of machines over time, waits, starts, node-hours.
+"""The data of the report in an SQLite file: states of machines over time, waits, starts and node-hours.
 
-Everything is summed up in memory and written now and then from a thread, so nothing waits for the disk.
+Values are aggregated in memory and written periodically from a thread, so nothing waits for the disk.
 """
 
 from __future__ import annotations
@@ -24,27 +24,24 @@ CREATE TABLE IF NOT EXISTS starts (at REAL, pool TEXT, seconds REAL);
 CREATE INDEX IF NOT EXISTS starts_at ON starts (at);
 """
 _ADD = "INSERT INTO {0} VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds"
-_LONGEST = 60.0  # s that one look at the machines may stand for; we do not know what was while we did not run
+_LONGEST = 60.0  # s that one sample may represent; nothing is known about times when the daemon did not run
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What was in a span of time. Times in s, those of states and usage summed over machines.
-
-    states: (start of a minute, pool, state) -> machine seconds. usage: (pool, service) -> node seconds, by the share of
-    a node's CPU that was requested; service "" = the rest. waits: (when it ended, service, s). starts: (pool, s).
-    """
+    """The history of a time span. Times are in seconds."""
 
     since: float
     until: float
-    states: Mapping[tuple[int, str, str], float]
+    states: Mapping[tuple[int, str, str], float]  # (start of a minute, pool, state) -> machine seconds
+    # (pool, service) -> node seconds, by the requested share of a node's CPU; service "" is the unrequested rest
     usage: Mapping[tuple[str, str], float]
-    waits: tuple[tuple[float, str, float], ...]
-    starts: tuple[tuple[str, float], ...]
+    waits: tuple[tuple[float, str, float], ...]  # (end, service, seconds)
+    starts: tuple[tuple[str, float], ...]  # (pool, seconds)
 
 
 class History:
-    """The file, and what is not written to it yet. One event loop adds; ``flush`` and ``read`` may run in threads."""
+    """The file, and values not written to it yet. One event loop adds; ``write`` and ``read`` may run in threads."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = str(path)
@@ -63,7 +60,7 @@ class History:
         return sqlite3.connect(self.path, timeout=10)
 
     def record(self, now: float, states: Mapping[tuple[str, str], int], usage: Mapping[tuple[str, str], float]) -> None:
-        """Note how things stand. states: (pool, state) -> machines. usage: (pool, service) -> nodes, with fractions."""
+        """Add a sample. states: (pool, state) -> machines. usage: (pool, service) -> nodes, with fractions."""
         span = 0.0 if self._last is None else min(_LONGEST, max(0.0, now - self._last))
         self._last = now
         minute, hour = int(now // 60 * 60), int(now // 3600 * 3600)
@@ -73,15 +70,15 @@ class History:
             self._usage[hour, pool, service] += share * span
 
     def waited(self, now: float, service: str, seconds: float) -> None:
-        """A Pod found its node, or went away, after so many seconds."""
+        """Record how long a Pod waited until it got a node or was deleted."""
         self._waits.append((now, service, seconds))
 
     def started(self, now: float, pool: str, seconds: float) -> None:
-        """A machine became a node, so many seconds after it was asked for."""
+        """Record how many seconds after its request a machine became a node."""
         self._starts.append((now, pool, seconds))
 
     def take(self) -> tuple[list[tuple[int, str, str, float]], ...]:
-        """What is to be written, which is forgotten here."""
+        """Return the values to write, and clear them here."""
         states = [(*key, value) for key, value in self._states.items() if value]
         usage = [(*key, value) for key, value in self._usage.items() if value]
         taken = (states, usage, self._waits, self._starts)
@@ -89,7 +86,7 @@ class History:
         return taken  # type: ignore[return-value]
 
     def write(self, taken: tuple[list[tuple[int, str, str, float]], ...], oldest: float) -> None:
-        """Write what was taken, and remove what ended before ``oldest``. Raises sqlite3.Error."""
+        """Write values from ``take``, and remove those that ended before ``oldest``. Raises sqlite3.Error."""
         states, usage, waits, starts = taken
         with closing(self._connect()) as database, database:
             database.executemany(_ADD.format("states"), states)
@@ -100,7 +97,7 @@ class History:
                 database.execute(f"DELETE FROM {table} WHERE {column} < ?", (oldest,))  # noqa: S608  names of ours
 
     def read(self, since: float, until: float) -> Past:
-        """What was written about a span of time. Raises sqlite3.Error."""
+        """Return the history of a time span. Raises sqlite3.Error."""
         span = (since, until)
         with closing(self._connect()) as database:
             states = database.execute("SELECT * FROM states WHERE minute >= ? AND minute < ?", span).fetchall()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report: one page of HTML that needs nothing else, with states of machines over time, waits, node-hours, price."""
+"""The report: a self-contained HTML page with states of machines over time, waits, node-hours and prices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COLUMNS = 300  # points of the chart
 
 
 def page(past: Past, pools: Mapping[str, Pool], cluster: str) -> str:
-    """The whole page."""
+    """Return the page."""
     hours = (past.until - past.since) / 3600
     return _PAGE.format(
         cluster=escape(cluster),
@@ -45,7 +45,7 @@ def page(past: Past, pools: Mapping[str, Pool], cluster: str) -> str:
 
 
 def chart(past: Past) -> str:
-    """Machines by state over time, one upon the other, and Pods that ended their wait as circles."""
+    """Return a stacked chart of machines by state over time, with a circle for each Pod that stopped waiting."""
     step = (past.until - past.since) / _COLUMNS
     columns = [dict.fromkeys(STATES, 0.0) for _ in range(_COLUMNS)]
     for (minute, _, state), seconds in past.states.items():
@@ -69,7 +69,7 @@ def chart(past: Past) -> str:
 def _spread(
     columns: Sequence[dict[Any, float]], since: float, step: float, minute: int, state: str, seconds: float
 ) -> None:
-    """Add what was in one minute to the columns that it lies in, as machines."""
+    """Distribute the machine seconds of one minute over the columns that it overlaps."""
     first, last = int((minute - since) // step), int((minute + 60 - since) // step)
     touched = [index for index in range(first, last + 1) if 0 <= index < len(columns)]
     for index in touched:
@@ -92,7 +92,7 @@ def _circle(past: Past, at: float, seconds: float) -> str:
 
 
 def pool_rows(past: Past, pools: Mapping[str, Pool]) -> Rows:
-    """For each pool: hours that its machines were there, how many of them busy, starts, price, energy."""
+    """Return for each pool: node-hours, the busy share, mean start time, price and energy."""
     there: dict[str, float] = defaultdict(float)
     busy: dict[str, float] = defaultdict(float)
     for (_, pool, state), seconds in past.states.items():
@@ -108,7 +108,7 @@ def pool_rows(past: Past, pools: Mapping[str, Pool]) -> Rows:
 
 
 def service_rows(past: Past, pools: Mapping[str, Pool]) -> Rows:
-    """For each service: the part of nodes that it held, in hours, and what that cost."""
+    """Return for each service: node-hours, price and energy."""
     services: dict[str, dict[str, float]] = defaultdict(dict)
     for (pool, service), seconds in past.usage.items():
         services[service][pool] = seconds
@@ -119,7 +119,7 @@ def service_rows(past: Past, pools: Mapping[str, Pool]) -> Rows:
 
 
 def _costs(seconds: Mapping[str, float], pools: Mapping[str, Pool]) -> tuple[str, str]:
-    """Price and energy of node seconds by pool, "" where the pools do not state them."""
+    """Return price and energy of node seconds by pool, or "" if the pools do not state them."""
     known = {name: pools[name] for name in seconds if name in pools}
     price = sum(seconds[name] / 3600 * pool.price for name, pool in known.items())
     energy = sum(seconds[name] / 3600 * pool.watts / 1000 for name, pool in known.items())
@@ -127,7 +127,7 @@ def _costs(seconds: Mapping[str, float], pools: Mapping[str, Pool]) -> tuple[str
 
 
 def wait_rows(past: Past) -> Rows:
-    """For each service: how long its Pods waited for a node."""
+    """Return for each service: how long its Pods waited for a node."""
     by_service: dict[str, list[float]] = defaultdict(list)
     for _, service, seconds in past.waits:
         by_service[service or "(others)"].append(seconds)
@@ -138,7 +138,7 @@ def wait_rows(past: Past) -> Rows:
 
 
 def quantile(values: Iterable[float], part: float) -> float:
-    """The smallest value that so large a part of them does not exceed."""
+    """Return the smallest value that at least this fraction of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-part * len(ordered) // 1) - 1)]
 

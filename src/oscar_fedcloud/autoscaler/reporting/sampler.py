@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From snapshots to what the history and the figures keep."""
+"""Record snapshots in the history and the metrics."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from oscar_fedcloud.autoscaler.reporting.metrics import Metrics
 
 State = Literal["starting", "busy", "idle", "unready", "leaving", "stopped", "failed"]
 STATES: tuple[State, ...] = get_args(State)
-_SHORTEST = 1.0  # s between looks
+_SHORTEST = 1.0  # s between samples
 
 Usage = Mapping[str, Mapping[str, int]]
 
 
 def state_of(machine: MachineView, node: NodeView | None) -> State:
-    """What a machine does, in the words of the report."""
+    """Return a machine's state in the report."""
     if machine.phase in ("asked", "starting"):
         return "starting"
     if machine.phase in ("draining", "removing"):
@@ -33,7 +33,7 @@ def state_of(machine: MachineView, node: NodeView | None) -> State:
 
 
 def shares(snapshot: ClusterSnapshot, pools: Mapping[str, Pool], usage: Usage) -> dict[tuple[str, str], float]:
-    """How much of the nodes each service holds: (pool, service) -> nodes; service "" = what nobody asked for."""
+    """Return (pool, service) -> requested share of nodes; service "" is the unrequested rest."""
     found: dict[tuple[str, str], float] = defaultdict(float)
     for machine in snapshot.machines.values():
         pool = pools.get(machine.pool)
@@ -49,7 +49,7 @@ def shares(snapshot: ClusterSnapshot, pools: Mapping[str, Pool], usage: Usage) -
 
 
 class Sampler:
-    """Notes snapshots. service_of: the service of a waiting Pod ``namespace/name``, "" = none of ours."""
+    """Records snapshots. service_of: returns the service of a pending Pod ``namespace/name``, or ""."""
 
     def __init__(self, history: History, metrics: Metrics, service_of: Callable[[str], str]) -> None:
         self.history = history
@@ -61,7 +61,7 @@ class Sampler:
     def note(
         self, snapshot: ClusterSnapshot, pools: Mapping[str, Pool], waits: Mapping[str, float], usage: Usage
     ) -> None:
-        """Note how things stand; more than once a second only what ended its wait."""
+        """Record a snapshot. Within a second of the last one, only ended waits are recorded."""
         self._note_waits(snapshot.now, waits)
         if snapshot.now - self._last < _SHORTEST:
             return

@@ -204,7 +204,10 @@ def test_after_a_failure_the_next_pool_is_used_until_the_rest_is_over() -> None:
     assert launched(decide(replace(found, now=NOW + 31), pools)) == {"small": 1}
     refusal = decide(found, pools[:1]).refusals[0]
     until = datetime.fromtimestamp(NOW + 30, UTC).strftime("%H:%M:%S")
-    assert refusal.reasons["small"] == f"after a failure the pool rests until {until} UTC: no valid host was found"
+    assert (
+        refusal.reasons["small"]
+        == f"after a failed launch the pool is closed until {until} UTC: no valid host was found"
+    )
 
 
 def test_rests_grow_up_to_a_bound_and_end_with_a_success() -> None:

@@ -42,7 +42,7 @@ def test_a_pod_that_triggers_a_machine() -> None:
 
 def test_a_pod_that_waits_for_a_machine_on_its_way() -> None:
     found = snapshot([demand(1)], machines=[machine("small-1", phase="starting")])
-    assert "it waits for machine small-1, which is on its way" in told(found, "ns/p-00000")
+    assert "it waits for machine small-1, which is starting" in told(found, "ns/p-00000")
 
 
 def test_a_pod_for_which_there_is_room() -> None:
@@ -84,7 +84,7 @@ def test_nodes_are_told_by_reason_with_a_few_names() -> None:
         ({"idle_since": None, "jobs": 2}, "2 Pods of Jobs run on it"),
         ({"idle_since": None, "non_evictable": 1}, "1 Pods on it must not be evicted"),
         ({"protected": "annotation x is set"}, "annotation x is set"),
-        ({"schedulable": False}, "somebody else cordoned it"),
+        ({"schedulable": False}, "it was not cordoned by the autoscaler"),
     ],
 )
 def test_why_a_node_stays_or_goes(fields: dict, words: str) -> None:
@@ -98,7 +98,7 @@ def test_why_the_last_node_stays() -> None:
 
 def test_others_nodes_and_unknown_names() -> None:
     found = snapshot([], [node("front")])
-    assert "not a machine of ours" in told(found, "front")
+    assert "the autoscaler does not manage it" in told(found, "front")
     assert explain(found, (FOUR,), Rules(), "ns/nosuch").known is False
 
 
@@ -187,7 +187,7 @@ def test_what_if_more_work_came() -> None:
     assert outlook.refusals[0].count == 2
     assert outlook.text().splitlines() == [
         "pool small: +1 machine (4 Pods have no room)",
-        "2 Pods ask in vain (pool small: max of the pool, 2, is reached)",
+        "2 Pods cannot be scheduled (pool small: max of the pool, 2, is reached)",
         "then: 2 in pool small",
         "price of an hour: 1",
         "power: 200 W",
