@@ -159,7 +159,7 @@ class TokenSource:
         if left < min(self._config.alarm_before, self._lifetime / 4) and now - self._alarmed >= _REMIND:
             self._alarmed = now
             log.error(
-                "the credentials of a cloud expire soon and are not renewed: from then on machines can be neither added "
+                "the credentials of a cloud expire soon and are not renewed: machines can then be neither added "
                 "nor removed; renew the refresh token or the token file",
                 cloud=self._name,
                 seconds_left=max(0, round(left)),
