@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from parts.autoscaler import NAMESPACE, Autoscaler, Cluster, pool, prepare
-from parts.daemon import eventually
 from parts.kube import KubeServer
 from parts.kwok import Kwok
 from parts.kwok_cloud import KwokCloud
 from parts.pod_record import PodRecord
+from parts.waiting import eventually
 
 from oscar_fedcloud.autoscaler.names import MACHINES
 

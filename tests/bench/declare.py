@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 from parts.ansible_run import Ansible
-from parts.daemon import eventually
 from parts.site import Site, running_site
+from parts.waiting import eventually
 
 ROUNDS = 3
 

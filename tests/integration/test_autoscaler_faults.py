@@ -11,8 +11,8 @@ from pathlib import Path
 from parts.autoscaler import Autoscaler, Cluster, empty, pool
 from parts.autoscaler_kubelets import Kubelets
 from parts.clouds import CommandPlace
-from parts.daemon import eventually
 from parts.kube import KubeServer
+from parts.waiting import eventually
 
 pytest_plugins = ["parts.autoscaler_fixtures"]
 

@@ -15,10 +15,10 @@ import yaml
 from parts.autoscaler import ACCOUNT, Autoscaler, Cluster, empty, pool
 from parts.autoscaler_kubelets import Kubelets, join_configuration
 from parts.clouds import CommandPlace
-from parts.daemon import eventually
 from parts.kube import KubeServer
 from parts.memory_cloud import MemoryCloud
 from parts.ports import free_port
+from parts.waiting import eventually
 
 from oscar_fedcloud.autoscaler.assembly import make_controller
 from oscar_fedcloud.autoscaler.config.loading import load

@@ -14,9 +14,10 @@ import boto3
 import pytest
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
-from parts.daemon import Daemon, eventually
+from parts.daemon import Daemon
 from parts.minio import MinioServer
 from parts.site import file_service, running_site
+from parts.waiting import eventually
 
 UPLOADS = 300
 UNTOLD = 5.0  # s before a kill of the store in which an upload's event may not have left it, nor reached its queue

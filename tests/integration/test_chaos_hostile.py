@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 from parts.clock import Clock
-from parts.daemon import Daemon, eventually
+from parts.daemon import Daemon
 from parts.disk import Disk, disks_can_be_mounted
 from parts.minio import MinioServer
 from parts.ports import free_port
 from parts.site import file_service
 from parts.tenants import HostileTenants, Tenant
+from parts.waiting import eventually
 
 pytestmark = pytest.mark.chaos
 SEED = int(os.environ.get("CHAOS_SEED", "20261130"))

@@ -19,8 +19,8 @@ import pytest
 from minio import Minio
 from minio.commonconfig import ENABLED, CopySource
 from minio.versioningconfig import VersioningConfig
-from parts.daemon import eventually
 from parts.site import Site, file_service, running_site
+from parts.waiting import eventually
 
 MAX_BODY = 1_000_000  # bytes
 COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'

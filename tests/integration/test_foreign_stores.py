@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts.daemon import eventually
 from parts.hostile_s3 import HostileS3, listing, listing_row
 from parts.minio import MinioServer
 from parts.rclone_s3 import RcloneS3
 from parts.site import Site, file_service, make_site, running_site
+from parts.waiting import eventually
 
 COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'
 HANGING = 20  # stores; more than there are threads of any pool of the daemon

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts.daemon import eventually
 from parts.kube import KubeServer
 from parts.kubelet import ClusterSite, cluster_site, told, upload
 from parts.site import file_service
+from parts.waiting import eventually
 
 ONCE = {"attempts": 1, "infrastructure": 0}
 KEYS = (

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from parts.daemon import eventually
 from parts.jobs import service
 from parts.kube import NAMESPACE, KubeServer
 from parts.kubelet import ClusterSite, cluster_site, told, upload
 from parts.site import file_service
+from parts.waiting import eventually
 
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.kube import KubeClient

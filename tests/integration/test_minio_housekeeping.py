@@ -13,9 +13,9 @@ from typing import ClassVar
 import pytest
 from minio import Minio
 from minio.error import S3Error
-from parts.daemon import eventually
 from parts.minio import MinioServer
 from parts.site import Site, file_service, running_site
+from parts.waiting import eventually
 
 from oscar_fedcloud.config import Config, ProviderConfig
 from oscar_fedcloud.daemon.housekeeping import Housekeeping

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from parts.daemon import eventually
 from parts.site import Site, file_service, running_site
+from parts.waiting import eventually
 
 COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'
 FUTURE = "7FFFFFFFFFFFFFFF"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from parts.minio import MinioServer
 from parts.ports import free_port
+from parts.waiting import eventually_here
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
 from oscar_fedcloud.domain.events import StorageEvent, Via
@@ -78,7 +79,7 @@ class Site:
     async def listening(self) -> AsyncIterator[None]:
         server = uvicorn.Server(uvicorn.Config(self, host="127.0.0.1", port=self.port, log_config=None, lifespan="off"))
         task = asyncio.create_task(server.serve())
-        await eventually(lambda: server.started)
+        await eventually_here(lambda: server.started)
         try:
             yield
         finally:
@@ -87,14 +88,6 @@ class Site:
 
     async def put(self, key: str, body: bytes = b"x") -> StorageEvent:
         return await asyncio.to_thread(self.provider.put, "data", key, body)
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    for _ in range(1500):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("did not happen")
 
 
 @pytest.fixture
@@ -111,14 +104,16 @@ def site(tmp_path: Path):
 async def test_both_targets_tell_of_an_upload_and_name_it_alike(site: Site) -> None:
     async with site.listening():
         stored = await site.put("in/a b\n+%é", b"content")
-        await eventually(lambda: site.intake.got(stored.key, Via.FAST) and site.intake.got(stored.key, Via.DURABLE))
+        await eventually_here(
+            lambda: site.intake.got(stored.key, Via.FAST) and site.intake.got(stored.key, Via.DURABLE)
+        )
         assert {event.revision for event in site.intake.events} == {stored.revision}
 
 
 async def test_what_was_uploaded_while_nobody_listened_comes_durably(site: Site) -> None:
     await site.put("in/early")
     async with site.listening():
-        await eventually(lambda: site.intake.got("in/early", Via.DURABLE))
+        await eventually_here(lambda: site.intake.got("in/early", Via.DURABLE))
     assert {event.key for event in site.intake.events} == {"in/early"}
 
 
@@ -127,10 +122,10 @@ async def test_a_ledger_that_is_away_delays_events_and_loses_none(site: Site) ->
     async with site.listening():
         for number in range(3):
             await site.put(f"in/{number}")
-        await eventually(lambda: site.intake.refused >= 4)
+        await eventually_here(lambda: site.intake.refused >= 4)
         assert site.intake.events == []
         site.intake.open = True
-        await eventually(lambda: all(site.intake.got(f"in/{number}", Via.DURABLE) for number in range(3)))
+        await eventually_here(lambda: all(site.intake.got(f"in/{number}", Via.DURABLE) for number in range(3)))
         assert site.intake.letters == []
 
 
@@ -139,7 +134,7 @@ async def test_a_commit_that_hangs_does_not_hold_up_uploads(site: Site) -> None:
     async with site.listening():
         await asyncio.wait_for(site.put("in/a"), 5)
         site.intake.free.set()
-        await eventually(lambda: site.intake.got("in/a", Via.DURABLE))
+        await eventually_here(lambda: site.intake.got("in/a", Via.DURABLE))
     assert site.intake.letters == []
 
 
@@ -147,11 +142,11 @@ async def test_events_wait_while_a_token_is_wrong(site: Site) -> None:
     right, site.tokens["durable"] = site.tokens["durable"], ["another token"]
     async with site.listening():
         await site.put("in/a")
-        await eventually(lambda: site.intake.got("in/a", Via.FAST))
-        await asyncio.sleep(0.2)
+        await eventually_here(lambda: site.intake.got("in/a", Via.FAST))
+        await asyncio.sleep(0.2)  # in which it must not come
         assert site.intake.got("in/a", Via.DURABLE) == []
         site.tokens["durable"] += right
-        await eventually(lambda: site.intake.got("in/a", Via.DURABLE))
+        await eventually_here(lambda: site.intake.got("in/a", Via.DURABLE))
     assert site.intake.letters == []
 
 
@@ -173,7 +168,7 @@ async def test_listing_finds_what_a_rule_that_was_away_missed(site: Site) -> Non
         missed = await site.put("in/missed")
         assert await asyncio.to_thread(site.provider.ensure_rules, "data", ["in/"])
         await site.put("in/later")
-        await eventually(lambda: site.intake.got("in/later", Via.DURABLE))
+        await eventually_here(lambda: site.intake.got("in/later", Via.DURABLE))
         assert not [event for event in site.intake.events if event.key == "in/missed"]
         listed = await asyncio.to_thread(lambda: list(site.provider.list(Prefix("data", "in/"))))
         assert missed.revision in {event.revision for event in listed}

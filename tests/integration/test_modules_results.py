@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from parts.ansible_run import Ansible
-from parts.daemon import Daemon, eventually
+from parts.daemon import Daemon
 from parts.site import Site, file_service
+from parts.waiting import eventually
 
 COPY = """#!/bin/sh
 name=$(basename "$INPUT_FILE_PATH")

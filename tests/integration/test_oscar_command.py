@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from parts.daemon import eventually
 from parts.standalone import Person, running_standalone
+from parts.waiting import eventually
 
 FDL = """\
 functions:

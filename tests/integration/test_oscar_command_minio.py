@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts.daemon import eventually
 from parts.site import Site
 from parts.standalone import Person
+from parts.waiting import eventually
 
 UPPER = """#!/bin/sh
 echo "working on ${INPUT_FILE_PATH##*/}"

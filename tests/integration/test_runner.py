@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from minio.versioningconfig import VersioningConfig
-from parts.daemon import eventually, rclone_binary
+from parts.daemon import rclone_binary
 from parts.jobs import PROVIDER, SHELLS, Ended, Runner, Store, run, service, spec_of
 from parts.minio import MinioServer
 from parts.rclone_s3 import RcloneS3
+from parts.waiting import eventually
 
 from oscar_fedcloud.domain.events import StorageEvent
 from oscar_fedcloud.domain.runs import StoredObject

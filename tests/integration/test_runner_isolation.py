@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from parts.daemon import eventually
 from parts.jobs import SHELLS, Runner, Store, run, service, spec_of
 from parts.launching import alive
 from parts.rclone_s3 import RcloneS3
+from parts.waiting import eventually
 
 PYTHON = (
     "#!/usr/bin/env python3\nimport os, signal, sys, time\nopen(os.environ['TMP_OUTPUT_DIR'] + '/x', 'w').close()\n"

@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
-from parts.daemon import eventually
 from parts.disk import fill, small_disk
+from parts.waiting import eventually
 
 COPY = """#!/bin/sh
 cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 from minio import Minio, S3Error
-from parts.daemon import eventually
 from parts.site import Site, file_service
+from parts.waiting import eventually
 
 from oscar_fedcloud.autoscaler.model import ClusterSnapshot, MachineView, NodeView, Pool
 from oscar_fedcloud.autoscaler.planning.decide import decide

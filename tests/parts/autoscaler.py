@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import yaml
 from parts.clouds import CommandPlace
-from parts.daemon import eventually
 from parts.kube import ROOT, KubeServer
 from parts.ports import free_port
+from parts.waiting import eventually
 
 MANIFESTS = ROOT / "roles" / "autoscaler" / "files" / "kubernetes"
 ACCOUNT = "system:serviceaccount:oscar:oscar-autoscaler"

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import yaml
-from parts import daemon as parts_daemon
+from parts import waiting
 from parts.daemon import Daemon
 from parts.kube import NAMESPACE, KubeServer, kube_binary
 from parts.site import Site, file_service
@@ -21,7 +21,7 @@ COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR"'
 
 
 def eventually(probe: Any) -> Any:
-    return parts_daemon.eventually(probe, LONG)
+    return waiting.eventually(probe, LONG)
 
 
 class Kubectl:

@@ -17,6 +17,7 @@ import httpx
 import yaml
 from parts.minio import MinioServer
 from parts.ports import free_port
+from parts.waiting import eventually
 
 
 class Daemon:
@@ -194,19 +195,6 @@ class Daemon:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGCONT)
         self.stop()
-
-
-def eventually(probe: Any, timeout: float = 30.0) -> Any:
-    """Call ``probe`` until it gives something true; returns that. The longer it takes, the more seldom it is called."""
-    deadline, pause = time.monotonic() + timeout, 0.02
-    while True:
-        found = probe()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s")
-        time.sleep(pause)
-        pause = min(0.2, pause * 1.2)
 
 
 def rclone_binary() -> str:

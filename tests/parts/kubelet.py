@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from parts.daemon import eventually, rclone_binary
+from parts.daemon import rclone_binary
 from parts.kube import NAMESPACE, KubeServer
 from parts.site import Site, make_site
+from parts.waiting import eventually
 
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 

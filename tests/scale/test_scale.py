@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 from parts.autoscaler import Autoscaler, Cluster, pool, prepare
-from parts.daemon import eventually
 from parts.kube import KubeServer
 from parts.kwok import Kwok
 from parts.kwok_cloud import KwokCloud
 from parts.pod_record import PodRecord
+from parts.waiting import eventually
 
 pytestmark = pytest.mark.scale
 

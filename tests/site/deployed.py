@@ -22,7 +22,7 @@ from botocore.config import Config
 from guests import named
 from keys import CONFIG
 from parts.ansible_run import ROOT, Ansible, Run
-from parts.daemon import eventually
+from parts.waiting import eventually
 from settings import SITE
 
 INVENTORY = Path(__file__).parent / "inventory"

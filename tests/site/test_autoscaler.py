@@ -10,7 +10,7 @@ import cloud
 import keys
 import pytest
 from deployed import FRONT, WORKERS, Deployed, changed
-from parts.daemon import eventually
+from parts.waiting import eventually
 from run import write
 from settings import CONTROLLER
 from workloads import BUSYBOX, COPY, assert_each_once, put_many, service

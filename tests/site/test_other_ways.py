@@ -13,8 +13,8 @@ import pytest
 import yaml
 from deployed import FRONT, INVENTORY, OTHER_DOMAIN, WORKERS, Deployed, changed
 from guests import named
-from parts.daemon import eventually
 from parts.pki import Authority
+from parts.waiting import eventually
 from workloads import COPY, put, service
 
 pytestmark = [pytest.mark.site, pytest.mark.full]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from deployed import FRONT, WORKERS, Deployed, changed
 from parts.ansible_run import ROOT
-from parts.daemon import eventually
+from parts.waiting import eventually
 from PIL import Image
 from workloads import COPY, put, service, state
 

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from deployed import FRONT, INVENTORY, WORKERS, Deployed, changed
 from guests import named
-from parts.daemon import eventually
+from parts.waiting import eventually
 from workloads import COPY, put, service
 
 pytestmark = pytest.mark.site

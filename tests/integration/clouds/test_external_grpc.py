@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from parts.clouds import CommandPlace, ImPlace, Place
 from parts.pki import Authority
 from parts.ports import free_port
+from parts.waiting import eventually_here
 
 from oscar_fedcloud.autoscaler.clouds import build
 from oscar_fedcloud.autoscaler.clouds.protocol import Cloud, CloudError, MachineRequest, NoRoom
@@ -137,14 +138,6 @@ class Client:
         await self.call("NodeGroupDeleteNodes", messages.NodeGroupDeleteNodesRequest(id=pool, nodes=nodes))
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if condition():
-            return
-        await asyncio.sleep(0.05)
-    raise TimeoutError("it does not come to that")
-
-
 async def joined(fleet: CloudFleet, client: Client) -> None:
     """Wait until the group's instances run."""
     for _ in range(400):
@@ -176,12 +169,12 @@ async def client(fleet: CloudFleet) -> AsyncIterator[Client]:
 async def test_a_group_grows_and_shrinks_by_named_nodes(place: Place, fleet: CloudFleet, client: Client) -> None:
     await client.increase(2)
     assert await client.size() == 2
-    await eventually(lambda: len(place.names()) == 2)
+    await eventually_here(lambda: len(place.names()) == 2)
     first, second = sorted(await client.instances())
     assert first.startswith("oscar://c1/c1-cpu-")
-    await eventually(lambda: all(machine.phase == "starting" for machine in fleet.machines().values()))
+    await eventually_here(lambda: all(machine.phase == "starting" for machine in fleet.machines().values()))
     await client.delete(first)
-    await eventually(lambda: place.names() == [second.rpartition("/")[2]])
+    await eventually_here(lambda: place.names() == [second.rpartition("/")[2]])
     assert await client.size() == 1
 
 
@@ -198,22 +191,22 @@ async def test_what_the_cloud_refuses_is_an_error_of_the_instance(
 ) -> None:
     place.set(capacity=0)
     await client.increase(1)
-    await eventually(lambda: any(machine.phase == "failed" for machine in fleet.machines().values()))
+    await eventually_here(lambda: any(machine.phase == "failed" for machine in fleet.machines().values()))
     ((instance, status),) = (await client.instances()).items()
     assert status.instanceState == messages.InstanceStatus.instanceCreating
     assert status.errorInfo.errorCode
     assert "room" in status.errorInfo.errorMessage or "uota" in status.errorInfo.errorMessage
     await client.delete(instance)
-    await eventually(lambda: not fleet.machines())
+    await eventually_here(lambda: not fleet.machines())
     assert await client.size() == 0
 
 
 async def test_only_machines_that_are_no_nodes_are_given_up(place: Place, fleet: CloudFleet, client: Client) -> None:
     await client.increase(2)
-    await eventually(lambda: all(machine.phase == "starting" for machine in fleet.machines().values()))
+    await eventually_here(lambda: all(machine.phase == "starting" for machine in fleet.machines().values()))
     await client.decrease(-1)
     assert await client.size() == 1
-    await eventually(lambda: len(place.names()) == 1)
+    await eventually_here(lambda: len(place.names()) == 1)
     await joined(fleet, client)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await client.decrease(-1)
@@ -314,7 +307,7 @@ async def test_an_increase_returns_although_the_cloud_takes_longer(
     assert await client.size() == 2
     assert all(machine.phase == "asked" for machine in fleet.machines().values())
     place.im.set(delay=0)
-    await eventually(lambda: len(place.names()) == 2)
+    await eventually_here(lambda: len(place.names()) == 2)
 
 
 @pytest.mark.parametrize(

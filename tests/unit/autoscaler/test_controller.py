@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from parts.kube_memory import KubeMemory
 from parts.memory_cloud import Bench
 from parts.painted_cluster import PaintedCluster
+from parts.waiting import eventually_here
 
 from oscar_fedcloud.autoscaler.controller import Controller
 from oscar_fedcloud.autoscaler.machines.events import Event, EventPoster
@@ -43,16 +45,25 @@ def controller_of(bench: Bench, watched: PaintedCluster, **options: Any) -> Cont
     return Controller(bench.context, observer, None, **options)
 
 
-async def run_for(controller: Controller, seconds: float) -> None:
+async def run_until(controller: Controller, condition: Callable[[], object]) -> None:
+    """Let it work until a condition holds, and a little longer: more must not follow."""
     controller.start()
-    await asyncio.sleep(seconds)
+    await eventually_here(condition)
+    await asyncio.sleep(0.3)
+    await controller.stop()
+
+
+async def run_in_vain(controller: Controller) -> None:
+    """Let it work for a while, in which it must do nothing."""
+    controller.start()
+    await asyncio.sleep(0.5)
     await controller.stop()
 
 
 async def test_what_waits_is_asked_for_once(bench: Bench, watched: PaintedCluster) -> None:
     controller = controller_of(bench, watched)
     watched.wait_for(7)
-    await run_for(controller, 0.5)
+    await run_until(controller, lambda: bench.cloud.batches)
     assert [len(batch) for batch in bench.cloud.batches] == [4]
     assert bench.context.metrics.registry.get_sample_value("oscar_autoscaler_reaction_seconds_count") == 1
 
@@ -60,7 +71,7 @@ async def test_what_waits_is_asked_for_once(bench: Bench, watched: PaintedCluste
 async def test_whoever_does_not_lead_decides_nothing(bench: Bench, watched: PaintedCluster) -> None:
     bench.leading = False
     watched.wait_for(7)
-    await run_for(controller_of(bench, watched), 0.3)
+    await run_in_vain(controller_of(bench, watched))
     assert bench.cloud.batches == []
     assert bench.context.metrics.registry.get_sample_value("oscar_autoscaler_leading") == 0
 
@@ -71,14 +82,14 @@ async def test_a_new_leader_reads_first_what_is_written_down(
     await bench.machine("oscar-small-bbbbb", "starting", node=False)
     bench.context.machines.forget("oscar-small-bbbbb")
     watched.wait_for(2)
-    await run_for(controller_of(bench, watched), 0.5)
+    await run_in_vain(controller_of(bench, watched))
     assert bench.cloud.batches == []  # the machine on its way is enough
 
 
 async def test_nothing_is_decided_before_everything_was_read(bench: Bench, watched: PaintedCluster) -> None:
     watched.ready = False
     watched.wait_for(7)
-    await run_for(controller_of(bench, watched), 0.3)
+    await run_in_vain(controller_of(bench, watched))
     assert bench.journal == []
 
 
@@ -86,7 +97,7 @@ async def test_a_dry_run_changes_nothing(bench: Bench, watched: PaintedCluster, 
     recorded = tmp_path / "record"
     controller = controller_of(bench, watched, dry_run=True, record_to=recorded)
     watched.wait_for(7)
-    await run_for(controller, 0.3)
+    await run_until(controller, lambda: controller.decision.launches)
     assert controller.decision.launches[0].count == 4
     assert not [line for line in bench.journal if not line.startswith(("GET", "LIST"))]
     assert recorded.read_bytes().count(b"\n") >= 1
@@ -96,11 +107,12 @@ async def test_changes_that_come_together_are_decided_together(bench: Bench, wat
     bench.context.config = msgspec.structs.replace(bench.context.config, batch_window=0.1)
     controller = controller_of(bench, watched)
     controller.start()
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.3)  # the first decision, on nothing, is over
     for count in (2, 4, 6):
         watched.wait_for(count)
         await asyncio.sleep(0.04)
-    await asyncio.sleep(0.5)
+    await eventually_here(lambda: bench.cloud.batches)
+    await asyncio.sleep(0.3)  # in which more must not be asked for
     await controller.stop()
     assert [len(batch) for batch in bench.cloud.batches] == [3]
 
@@ -113,7 +125,8 @@ async def test_pods_are_told_why_they_get_no_machine(bench: Bench, watched: Pain
     posting = asyncio.create_task(bench.context.events.run())
     for _ in range(3):  # the same is said once
         controller.executor.execute(Decision(refusals=(refusal,)))
-        await asyncio.sleep(0.05)
+        await eventually_here(lambda: any("/events/" in path for path in bench.kube.objects))
+    await asyncio.sleep(0.05)  # in which it must not be said again
     posting.cancel()
     await asyncio.gather(posting, return_exceptions=True)
     [event] = [body for path, body in bench.kube.objects.items() if "/events/" in path]
@@ -127,7 +140,8 @@ async def test_an_event_about_what_is_gone_is_left_out() -> None:
     poster = EventPoster(kube)
     posting = asyncio.create_task(poster.run())
     poster.post(Event("Pod", "team/gone", "Normal", "TriggeredScaleUp", "…"))
-    await asyncio.sleep(0.05)
+    await eventually_here(lambda: kube.journal)
+    await asyncio.sleep(0.05)  # in which the event must not be posted
     posting.cancel()
     await asyncio.gather(posting, return_exceptions=True)
     assert kube.journal == ["GET /api/v1/namespaces/team/pods/gone"]

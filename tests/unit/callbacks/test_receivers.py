@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts.waiting import eventually_here
 
 from oscar_fedcloud.callbacks import posting
 from oscar_fedcloud.callbacks import sender as callbacks
@@ -257,14 +258,6 @@ async def outbox(ledger: Ledger, *urls: str) -> None:
         )
 
 
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("did not happen")
-
-
 @asynccontextmanager
 async def sending(ledger: Ledger) -> AsyncIterator[Callbacks]:
     sender = Callbacks(ledger, SimpleNamespace(token_of=lambda service: "token"), LOOPBACK)  # type: ignore[arg-type]
@@ -282,7 +275,7 @@ async def test_a_receiver_that_hangs_delays_no_other_however_much_is_due_to_it(l
         waiting = [f"{slow}/{number}" for number in range(3 * callbacks._BATCH)]
         await outbox(ledger, *waiting, quick, quick)
         async with sending(ledger):
-            await until(lambda: len(quick_sent) == 2)
+            await eventually_here(lambda: len(quick_sent) == 2)
             assert len(slow_sent) <= callbacks._EACH
 
 
@@ -293,7 +286,7 @@ async def test_a_message_that_fails_unexpectedly_concerns_no_other(
         await outbox(ledger, url.replace("/hook", "/bad"), url)
         async with sending(ledger) as sender:
             monkeypatch.setattr(sender, "_message", failing_once(sender._message))
-            await until(lambda: len(sent) == 1)
+            await eventually_here(lambda: len(sent) == 1)
 
 
 def failing_once(message: Callable) -> Callable:
@@ -311,5 +304,5 @@ async def test_what_was_delivered_is_not_sent_again(ledger: Ledger) -> None:
     async with receiver(OK) as (url, sent):
         await outbox(ledger, url)
         async with sending(ledger) as sender:
-            await until(lambda: sent and not sender._sending)
+            await eventually_here(lambda: sent and not sender._sending)
             assert ledger.callbacks_due(1e10, 10) == []

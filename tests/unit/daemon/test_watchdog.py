@@ -47,7 +47,7 @@ async def test_a_manager_that_is_away_ends_nothing(manager: socket.socket, monke
     manager.close()
     os.unlink(address)
     task = asyncio.create_task(tell_watchdog())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # in which it must not end
     assert not task.done()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:
         again.bind(address)

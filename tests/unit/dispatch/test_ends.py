@@ -7,6 +7,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+from parts.waiting import eventually_here
+
 from oscar_fedcloud.dispatch.ends import Ends
 from oscar_fedcloud.dispatch.slots import Slots
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run
@@ -38,8 +40,7 @@ async def test_an_end_that_waits_for_room_says_so() -> None:
     listener: Any = SimpleNamespace(job_ended=note)
     ends = Ends(parts, launcher, Slots(), Troubles(), ports, listener)
     ends.begin(Completion("job-1", AttemptState.SUCCEEDED, 0))
-    while not ends.unrecorded:  # noqa: ASYNC110  set by a task
-        await asyncio.sleep(0.01)
+    await eventually_here(lambda: ends.unrecorded)
     assert ends.unrecorded == {
         "job-1": "the job has ended, which is recorded as soon as possible: "
         "the disk of the ledger /data/ledger.db is full"

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 from parts.ledger_facts import begin, end, event, queue, recording, store, stored
 from parts.postgres import PostgresServer
+from parts.waiting import eventually
 from sqlalchemy import create_engine, text
 
 from oscar_fedcloud.domain.runs import RunState, run_id
@@ -55,7 +56,7 @@ async def test_nothing_is_acknowledged_before_it_is_committed(ledger: Ledger, ur
     with _nobody_can_commit(url):
         waiting = ledger.record_nowait(recording(event()))
         mutation = asyncio.create_task(asyncio.to_thread(ledger.mark_seen, "other", [event()]))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # in which they must not be done
         assert not waiting.done()
         assert not mutation.done()
     assert await waiting is True
@@ -126,7 +127,7 @@ def test_what_was_refused_is_as_if_it_had_never_come(sqlite_url: str) -> None:
 async def test_server_that_goes_away_while_events_come(postgres: PostgresServer, postgres_url: str) -> None:
     ledger = await asyncio.to_thread(Ledger.open, postgres_url)
     recorder = asyncio.create_task(_record_until_refused(ledger))
-    await asyncio.sleep(0.3)
+    await asyncio.to_thread(eventually, lambda: len(ledger.runs(limit=10)) == 10)
     await asyncio.to_thread(postgres.stop, "immediate")
     acknowledged = await recorder
     with pytest.raises(LedgerUnavailable):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parts.polling import MissingBuckets, make_poller
+from parts.waiting import eventually_here
 
 from oscar_fedcloud.domain.events import StorageEvent, Via, event_id
 from oscar_fedcloud.domain.stores import Prefix
@@ -219,14 +220,14 @@ async def test_an_object_that_is_still_written_to_waits() -> None:
     assert sink.found == [("b", "1"), ("a", "1")]
 
 
-async def test_other_settings_of_a_store_are_used_at_once(eventually: Callable) -> None:
+async def test_other_settings_of_a_store_are_used_at_once() -> None:
     old, new, sink = Store({"a": "1"}), Store({"b": "1"}), Sink()
     async with running(old, sink) as poller:
-        await eventually(lambda: sink.found == [("a", "1")])
+        await eventually_here(lambda: sink.found == [("a", "1")])
         poller.replace(new)
-        await eventually(lambda: sink.found == [("a", "1"), ("b", "1")])
+        await eventually_here(lambda: sink.found == [("a", "1"), ("b", "1")])
         seen = old.listings
-        await eventually(lambda: new.listings > 3)
+        await eventually_here(lambda: new.listings > 3)
         assert old.listings == seen
 
 
@@ -245,35 +246,35 @@ async def running(store: Store, sink: Sink, where: Iterable[Prefix] = (WHERE,)):
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_objects_are_found_while_it_runs(eventually: Callable) -> None:
+async def test_objects_are_found_while_it_runs() -> None:
     store, sink = Store({"a": "1"}), Sink()
     async with running(store, sink):
-        await eventually(lambda: sink.found == [("a", "1")])
+        await eventually_here(lambda: sink.found == [("a", "1")])
         store.objects["b"] = "1"
-        await eventually(lambda: sink.found == [("a", "1"), ("b", "1")])
+        await eventually_here(lambda: sink.found == [("a", "1"), ("b", "1")])
 
 
-async def test_a_store_or_ledger_that_is_away_for_a_while_stops_nothing(eventually: Callable) -> None:
+async def test_a_store_or_ledger_that_is_away_for_a_while_stops_nothing() -> None:
     store, sink = Store({"a": "1"}, failing=True), Sink(failing=True)
     async with running(store, sink):
-        await eventually(lambda: store.listings > 1)
+        await eventually_here(lambda: store.listings > 1)
         store.failing = False
-        await eventually(lambda: store.stats)
+        await eventually_here(lambda: store.stats)
         sink.failing = False
-        await eventually(lambda: sink.found == [("a", "1")])
+        await eventually_here(lambda: sink.found == [("a", "1")])
 
 
-async def test_prefixes_come_and_go(eventually: Callable) -> None:
+async def test_prefixes_come_and_go() -> None:
     store, sink = Store({"a": "1"}), Sink()
     async with running(store, sink, where=()) as poller:
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.03)  # in which it must not list
         assert store.listings == 0
         poller.watch([WHERE])
-        await eventually(lambda: sink.found)
+        await eventually_here(lambda: sink.found)
         poller.watch([])
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # in which a listing that has begun ends
         seen = store.listings
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # in which it must not list again
         assert store.listings == seen
 
 
@@ -299,7 +300,7 @@ def test_a_prefix_with_very_many_objects_is_listed_less_often() -> None:
     assert many.due > few.due
 
 
-async def test_a_missing_bucket_is_told_at_once(eventually: Callable) -> None:
+async def test_a_missing_bucket_is_told_at_once() -> None:
     class Bucketless(Store):
         def list(self, where: Prefix) -> Iterator[StorageEvent]:
             raise BucketMissing(f"bucket {where.bucket} does not exist")
@@ -308,6 +309,6 @@ async def test_a_missing_bucket_is_told_at_once(eventually: Callable) -> None:
     poller = make_poller(Bucketless(), Sink(), 0.01, missing)
     poller.watch([WHERE])
     task = asyncio.create_task(poller.run())
-    await eventually(lambda: missing.buckets[:1] == [WHERE.bucket])
+    await eventually_here(lambda: missing.buckets[:1] == [WHERE.bucket])
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import pytest
+from parts.waiting import eventually_here
 
 from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via
 from oscar_fedcloud.ledger import LedgerUnavailable
@@ -201,12 +202,12 @@ async def test_a_commit_may_be_a_future(intake: Intake, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["fast", "durable"])
-async def test_a_slow_commit_is_not_waited_for_but_goes_on(intake: Intake, way: str, eventually: Callable) -> None:
+async def test_a_slow_commit_is_not_waited_for_but_goes_on(intake: Intake, way: str) -> None:
     intake.delay = 0.05
     app = hook(intake, way)
     app.patience = 0.001
     assert (await post(app)).status == 503
-    await eventually(lambda: intake.events)
+    await eventually_here(lambda: intake.events)
 
 
 async def test_a_slow_commit_that_fails_troubles_no_one(intake: Intake) -> None:
@@ -214,7 +215,7 @@ async def test_a_slow_commit_that_fails_troubles_no_one(intake: Intake) -> None:
     app = hook(intake, "fast")
     app.patience = 0.001
     assert (await post(app)).status == 503
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # in which the failure would be reported as one that nobody awaited
 
 
 async def test_fast_has_far_less_patience_than_durable(intake: Intake) -> None:

@@ -131,7 +131,7 @@ async def test_what_takes_too_long_ends_with_all_that_it_started(tmp_path: Path)
     cloud = CommandCloud("site", CommandConfig(add=command, list=command, remove=command, timeout=0.3), "c1")
     with pytest.raises(CloudUnavailable):
         await cloud.delete(["a"])
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.5)  # in which what is left would write its file
     assert not (tmp_path / "late").exists()
 
 

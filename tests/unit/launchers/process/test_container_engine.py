@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from parts.daemon import eventually
+from parts.waiting import eventually
 
 import oscar_fedcloud.launchers.process.container_engine as engine_module
 import oscar_fedcloud.launchers.process.launcher as process_module
