@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -118,10 +118,12 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 async def receiver(*answer: bytes, pause: float = 0.0) -> AsyncIterator[tuple[str, list[bytes]]]:
     """The URL of a receiver that answers in these parts, and what it was sent."""
     sent: list[bytes] = []
+    served: list[asyncio.Task[None] | None] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        sent.append(await reader.readuntil(b"\r\n\r\n"))
+        served.append(asyncio.current_task())
         try:
+            sent.append(await reader.readuntil(b"\r\n\r\n"))
             for part in answer:
                 writer.write(part)
                 await writer.drain()
@@ -130,10 +132,17 @@ async def receiver(*answer: bytes, pause: float = 0.0) -> AsyncIterator[tuple[st
             return
         finally:
             writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook", sent
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook", sent
+        finally:
+            for task in filter(None, served):
+                task.cancel()
+            await asyncio.gather(*filter(None, served), return_exceptions=True)
 
 
 async def post(url: str, networks=LOOPBACK, **more: object) -> str:
