@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The invoker's configuration: one YAML file, checked whole before anything starts.
+"""The invoker's configuration: one YAML file, checked completely before anything starts.
 
-Every secret can stand in a file of its own (``…_file``), so that the configuration itself may be read by others. A
-relative path is that of a credential which systemd hands over (LoadCredential=), else it starts in the working folder.
+Every secret can be in a file of its own (``…_file``), so that the configuration itself may be readable by others. A
+relative path names a credential passed by systemd (LoadCredential=), else it is relative to the working directory.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import yaml
 
 from oscar_fedcloud.fdl import OWN_STORE
 
-_RUNNING_IN_CLUSTER = 3000  # Jobs; the scheduler finds them room, but a cluster suffers from very many
+_RUNNING_IN_CLUSTER = 3000  # Jobs; the scheduler finds nodes for them, but a cluster suffers from very many
 
 _LONGEST_SETTLE = 86400.0  # s
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the message names the field, the value and what would be right."""
+    """The configuration cannot be used; the message names the field, the value and the remedy."""
 
 
 class Hooks(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """How MinIO's two webhook targets reach us. Two tokens are valid while they are rotated."""
+    """The connection of MinIO's two webhook targets. Two tokens are valid during a rotation."""
 
     fast: str = "oscarfast"  # name of the target without a queue
     durable: str = "oscardurable"  # name of the target with a queue directory
     tokens: tuple[str, ...] = ()
-    tokens_file: str = ""  # one token a line
+    tokens_file: str = ""  # one token per line
 
 
 class ProviderConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """One store. ``endpoint`` is reached from here and from Jobs, ``public_endpoint`` is told to users."""
+    """One store. ``endpoint`` is used by the invoker and Jobs, ``public_endpoint`` is shown to users."""
 
     type: Literal["minio", "s3", "folder"]
     endpoint: str
@@ -46,65 +46,66 @@ class ProviderConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
     secret_key: str = ""
     secret_key_file: str = ""
     verify: bool | str = True  # False, True or the path of a CA bundle
-    shared_key: bool = False  # whether Jobs may use this key where the store makes none for services
-    settle: float = 10.0  # type folder: s without a change until a file that is written into the folder counts
-    root: str = ""  # type folder: where its files lie on this machine
+    shared_key: bool = False  # whether Jobs may use this key if the store cannot create keys for services
+    settle: float = 10.0  # type folder: s without a change until a file written into the folder is processed
+    root: str = ""  # type folder: path of its files on this machine
     hooks: Hooks | None = None  # type minio: without hooks the store is polled
 
 
 class _JobConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, tag_field="type"):
-    """What holds for Jobs wherever they run."""
+    """Settings for Jobs on any launcher."""
 
-    max_running: int = 0  # Jobs at once over all services; 0 = one per processor, or 3000 in a cluster
+    max_running: int = 0  # concurrent Jobs of all services; 0 means one per processor, or 3000 in a cluster
     staging_timeout: float = 600.0  # s
-    log_max: int = 10 * 1024 * 1024  # bytes of a Job's log that are kept
+    log_max: int = 10 * 1024 * 1024  # bytes kept of a Job's log
 
 
 class LauncherConfig(_JobConfig, kw_only=True, frozen=True, tag="process"):
-    """How Jobs are run as processes on this machine."""
+    """Settings for Jobs as processes on this machine."""
 
     kind: ClassVar[str] = "process"
     container: Literal["auto", "never", "require"] = "never"
     rclone: str = "rclone"
     path: tuple[str, ...] = ("/usr/local/bin", "/usr/bin", "/bin")  # the PATH of Jobs
     nice: int = 5
-    log_total: int = 1024**3  # bytes of ended Jobs' logs that are kept on this machine; the log bucket has them, too
+    log_total: int = 1024**3  # bytes of ended Jobs' logs kept on this machine; the log bucket also has them
 
 
 class KubernetesConfig(_JobConfig, kw_only=True, frozen=True, tag="kubernetes"):
-    """How Jobs are run in a Kubernetes cluster."""
+    """Settings for Jobs in a Kubernetes cluster."""
 
     kind: ClassVar[str] = "kubernetes"
-    kubeconfig: str = ""  # "" = the access of the Pod that the invoker runs in
-    context: str = ""  # of the kubeconfig; "" = its current one
+    kubeconfig: str = ""  # empty means the service account of the invoker's Pod
+    context: str = ""  # of the kubeconfig; empty means its current one
     namespace: str = "oscar-services"
     tools: Literal["auto", "image", "copy"] = "auto"  # how rclone gets into a Job: image volume, or init container
     tools_image: str = "docker.io/rclone/rclone:1.75.2"
     tools_rclone: str = "/usr/local/bin/rclone"  # its path in that image
-    pod_security: Literal["restricted", "baseline"] = "restricted"  # for services that do not choose
-    run_as_user: int = 1000  # under "restricted", for services that do not choose
+    pod_security: Literal["restricted", "baseline"] = "restricted"  # for services that set none
+    run_as_user: int = 1000  # under "restricted", for services that set none
     gpu_resource: str = "nvidia.com/gpu"
     disk_limit: int = (
         20 * 1024**3
-    )  # bytes of disk that a Job may use on its node: files, image layer, log; 0 = no limit
-    job_ttl: int = 300  # s that an ended Job stays in the cluster
+    )  # bytes of disk that a Job may use on its node: files, image layer, log; 0 means no limit
+    job_ttl: int = 300  # s for which an ended Job is kept in the cluster
     image_timeout: float = 300.0  # s after which an image that cannot be pulled ends the attempt
-    schedule_timeout: float = 3600.0  # s in which none of a service's Pods finds a node, that end an attempt; 0 = never
+    # s without a node for any Pod of a service, after which an attempt ends; 0 means never
+    schedule_timeout: float = 3600.0
 
     @property
     def rclone(self) -> str:
-        """Where a Job finds rclone, whichever way it got there."""
+        """The path of rclone in a Job, however it is provided."""
         return f"/oscar/tools{self.tools_rclone}"
 
 
 class CatalogueConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """Where the declared services are kept. The access to a cluster is that of the launcher, unless it is given."""
+    """The repository of the declared services. The access to a cluster defaults to that of the launcher."""
 
     type: Literal["folder", "kubernetes"] = "folder"
-    kubeconfig: str = ""  # "" = that of the launcher; without one there, the access of the Pod around us
-    context: str = ""  # of the kubeconfig; "" = its current one
+    kubeconfig: str = ""  # empty means that of the launcher; if it has none, the invoker's Pod
+    context: str = ""  # of the kubeconfig; empty means its current one
     namespace: str = "oscar-services"
-    revisions: int = 10  # type kubernetes: earlier revisions of a service that are kept
+    revisions: int = 10  # type kubernetes: number of earlier revisions kept for a service
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -116,11 +117,11 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     admin_user: str = "oscar"
     admin_password: str = ""
     admin_password_file: str = ""
-    monitor_token: str = ""  # bearer token that reads figures and readiness, "" = none
+    monitor_token: str = ""  # bearer token that reads metrics and readiness; empty means none
     monitor_token_file: str = ""
-    ledger: str = ""  # SQLAlchemy URL; "" = SQLite in data_dir
+    ledger: str = ""  # SQLAlchemy URL; empty means SQLite in data_dir
     providers: dict[str, ProviderConfig]
-    site_store: str = ""  # which of the providers is the site's own store; "" = minio.default, else the first
+    site_store: str = ""  # the provider that is the site's own store; empty means minio.default, else the first
     launcher: LauncherConfig | KubernetesConfig = LauncherConfig()
     catalogue: CatalogueConfig = CatalogueConfig()
     internal_bucket: str = "oscar-internal"
@@ -128,23 +129,24 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     poll_interval: float = 1.0
     listing_interval: float = 3600.0
     reconcile_interval: float = 60.0
-    retention: float = 30 * 24 * 3600.0  # age at which ended jobs leave the history
-    max_depth: int = 16  # longest chain of services that one upload may set off
+    retention: float = 30 * 24 * 3600.0  # age at which ended jobs are removed from the history
+    max_depth: int = 16  # longest chain of services that one upload may start
     max_body: int = 512 * 1024 * 1024
-    max_pending: int = 0  # bytes of request bodies that are held at once; 0 = twice max_body
+    max_pending: int = 0  # bytes of request bodies held at the same time; 0 means twice max_body
     max_connections: int = 1024
     cors_origins: tuple[str, ...] = ("*",)
-    callback_networks: tuple[str, ...] = ()  # CIDR; where callbacks may go to besides public addresses
+    # CIDR; networks that callbacks may be sent to, in addition to public addresses
+    callback_networks: tuple[str, ...] = ()
     show_store_keys: bool = True  # the store's keys in /system/config, for the administrator only
 
     @property
     def data(self) -> Path:
-        """The folder that holds everything."""
+        """The data folder."""
         return Path(self.data_dir)
 
     @property
     def ledger_url(self) -> str:
-        """Where the ledger lies."""
+        """The URL of the ledger."""
         return self.ledger or f"sqlite:///{self.data.absolute() / 'ledger.db'}"
 
     @property
@@ -154,28 +156,28 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
 
     @property
     def host(self) -> str:
-        """Address to listen on."""
+        """The address to listen on."""
         return self.listen.rpartition(":")[0].strip("[]") or "127.0.0.1"
 
     @property
     def port(self) -> int:
-        """Port to listen on."""
+        """The port to listen on."""
         return int(self.listen.rpartition(":")[2])
 
     @property
     def url(self) -> str:
-        """The address that users are told."""
+        """The address shown to users."""
         return self.public_url or f"http://{self.listen}"
 
     @property
     def max_running(self) -> int:
-        """Jobs at once over all services."""
+        """The number of concurrent Jobs of all services."""
         in_cluster = isinstance(self.launcher, KubernetesConfig)
         return self.launcher.max_running or (_RUNNING_IN_CLUSTER if in_cluster else os.cpu_count() or 1)
 
 
 def load(path: str | Path) -> Config:
-    """Read and check a configuration file, with the secrets of its ``…_file`` fields filled in. Raises ConfigError."""
+    """Read and check a configuration file, including the secrets in ``…_file`` fields. Raises ConfigError."""
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -186,7 +188,7 @@ def load(path: str | Path) -> Config:
 
 
 def parse(data: Any) -> Config:
-    """Check plain data and turn it into a Config. Raises ConfigError."""
+    """Check plain data and convert it to a Config. Raises ConfigError."""
     if not isinstance(data, dict):
         raise ConfigError(f"the configuration is {type(data).__name__}, it must be a mapping")
     _fill_secret(data, "admin_password")
@@ -217,7 +219,7 @@ def _fill_tokens(hooks: Any) -> None:
 
 
 def _share_access(launcher: Any, catalogue: Any) -> None:
-    """The catalogue is in the cluster that the launcher uses, unless it says otherwise."""
+    """Let the catalogue use the cluster of the launcher unless it has its own settings."""
     if isinstance(launcher, dict) and isinstance(catalogue, dict) and launcher.get("type") == "kubernetes":
         shared = ("namespace",) if "kubeconfig" in catalogue else ("kubeconfig", "context", "namespace")
         for field in shared:
@@ -226,7 +228,7 @@ def _share_access(launcher: Any, catalogue: Any) -> None:
 
 
 def read_secret(path: str) -> str:
-    """A secret's file; a relative path is that of a credential which systemd hands over. Raises ConfigError."""
+    """Return the secret in a file; a relative path is a credential passed by systemd. Raises ConfigError."""
     try:
         return Path(os.environ.get("CREDENTIALS_DIRECTORY", ""), path).read_text(encoding="utf-8").strip()
     except OSError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads texts of FDL with PyYAML, for the daemon and the command line."""
+"""Parses FDL text with PyYAML, for the daemon and the command line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def events(text: str) -> Iterable[Any]:
-    """Return the events of a YAML text, one by one."""
+    """Yield the events of a YAML text."""
     return yaml.parse(text, Loader=_LOADER)
 
 
 def read_source(content: bytes | str, name: str = "") -> Source:
-    """Return the document in a text of YAML or JSON. Raises FdlError with line and column; name: of the file."""
+    """Return the document in a YAML or JSON text.
+
+    Raises FdlError with line and column; ``name`` is that of the file.
+    """
     return read_text(content, events, name)

@@ -21,7 +21,7 @@ from parts.rclone_s3 import RcloneS3, rclone_binary
 
 from oscar_fedcloud.api.errors import as_api_error
 from oscar_fedcloud.config import ProviderConfig
-from oscar_fedcloud.domain.events import StorageEvent, Via
+from oscar_fedcloud.domain.events import Origin, StorageEvent
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.sources.poll import Watch
@@ -277,7 +277,7 @@ async def test_polling_waits_until_a_file_has_grown(folder, server) -> None:
     await asyncio.sleep(1.1)
     await poller.poll(watch)
     ((event),) = sink.events
-    assert (event.key, event.size, event.via) == ("in/growing", 12, Via.POLL)
+    assert (event.key, event.size, event.via) == ("in/growing", 12, Origin.POLL)
     await poller.poll(watch)
     assert len(sink.events) == 1
 

@@ -13,7 +13,7 @@ import pytest
 from parts.kube import NAMESPACE, RBAC, KubeServer
 
 from oscar_fedcloud.catalogue.entries import Entry, InputState, RepositoryError
-from oscar_fedcloud.catalogue.kubernetes.store import KubernetesRepository
+from oscar_fedcloud.catalogue.kubernetes.repository import KubernetesRepository
 from oscar_fedcloud.domain.services import Conflict
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import parse_service, to_document
@@ -311,7 +311,7 @@ async def test_a_document_that_is_too_large_is_refused(
 async def test_a_cluster_without_the_definition_is_told_plainly(
     kube: KubeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oscar_fedcloud.catalogue.kubernetes.store._START_TRIES", 1)
+    monkeypatch.setattr("oscar_fedcloud.catalogue.kubernetes.repository._START_TRIES", 1)
     store = KubernetesRepository(KubeClient(str(kube.folder / "invoker.conf")), "elsewhere", 3)
     with pytest.raises(RepositoryError, match=r"the catalogue in Kubernetes cannot be read: .*forbidden"):
         await store.open()

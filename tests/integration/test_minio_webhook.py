@@ -17,7 +17,7 @@ from parts.ports import free_port
 from parts.waiting import eventually_here
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
-from oscar_fedcloud.domain.events import StorageEvent, Via
+from oscar_fedcloud.domain.events import Origin, StorageEvent
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.sources.webhook import Webhook
@@ -48,7 +48,7 @@ class Intake:
     async def keep_dead_letter(self, source: str, body: bytes, reason: str) -> None:
         self.letters.append(body)
 
-    def got(self, key: str, via: Via) -> list[StorageEvent]:
+    def got(self, key: str, via: Origin) -> list[StorageEvent]:
         return [event for event in self.events if event.key == key and event.via is via]
 
 
@@ -105,7 +105,7 @@ async def test_both_targets_tell_of_an_upload_and_name_it_alike(site: Site) -> N
     async with site.listening():
         stored = await site.put("in/a b\n+%é", b"content")
         await eventually_here(
-            lambda: site.intake.got(stored.key, Via.FAST) and site.intake.got(stored.key, Via.DURABLE)
+            lambda: site.intake.got(stored.key, Origin.FAST) and site.intake.got(stored.key, Origin.DURABLE)
         )
         assert {event.revision for event in site.intake.events} == {stored.revision}
 
@@ -113,7 +113,7 @@ async def test_both_targets_tell_of_an_upload_and_name_it_alike(site: Site) -> N
 async def test_what_was_uploaded_while_nobody_listened_comes_durably(site: Site) -> None:
     await site.put("in/early")
     async with site.listening():
-        await eventually_here(lambda: site.intake.got("in/early", Via.DURABLE))
+        await eventually_here(lambda: site.intake.got("in/early", Origin.DURABLE))
     assert {event.key for event in site.intake.events} == {"in/early"}
 
 
@@ -125,7 +125,7 @@ async def test_a_ledger_that_is_away_delays_events_and_loses_none(site: Site) ->
         await eventually_here(lambda: site.intake.refused >= 4)
         assert site.intake.events == []
         site.intake.open = True
-        await eventually_here(lambda: all(site.intake.got(f"in/{number}", Via.DURABLE) for number in range(3)))
+        await eventually_here(lambda: all(site.intake.got(f"in/{number}", Origin.DURABLE) for number in range(3)))
         assert site.intake.letters == []
 
 
@@ -134,7 +134,7 @@ async def test_a_commit_that_hangs_does_not_hold_up_uploads(site: Site) -> None:
     async with site.listening():
         await asyncio.wait_for(site.put("in/a"), 5)
         site.intake.free.set()
-        await eventually_here(lambda: site.intake.got("in/a", Via.DURABLE))
+        await eventually_here(lambda: site.intake.got("in/a", Origin.DURABLE))
     assert site.intake.letters == []
 
 
@@ -142,11 +142,11 @@ async def test_events_wait_while_a_token_is_wrong(site: Site) -> None:
     right, site.tokens["durable"] = site.tokens["durable"], ["another token"]
     async with site.listening():
         await site.put("in/a")
-        await eventually_here(lambda: site.intake.got("in/a", Via.FAST))
+        await eventually_here(lambda: site.intake.got("in/a", Origin.FAST))
         await asyncio.sleep(0.2)  # in which it must not come
-        assert site.intake.got("in/a", Via.DURABLE) == []
+        assert site.intake.got("in/a", Origin.DURABLE) == []
         site.tokens["durable"] += right
-        await eventually_here(lambda: site.intake.got("in/a", Via.DURABLE))
+        await eventually_here(lambda: site.intake.got("in/a", Origin.DURABLE))
     assert site.intake.letters == []
 
 
@@ -168,7 +168,7 @@ async def test_listing_finds_what_a_rule_that_was_away_missed(site: Site) -> Non
         missed = await site.put("in/missed")
         assert await asyncio.to_thread(site.provider.ensure_rules, "data", ["in/"])
         await site.put("in/later")
-        await eventually_here(lambda: site.intake.got("in/later", Via.DURABLE))
+        await eventually_here(lambda: site.intake.got("in/later", Origin.DURABLE))
         assert not [event for event in site.intake.events if event.key == "in/missed"]
         listed = await asyncio.to_thread(lambda: list(site.provider.list(Prefix("data", "in/"))))
         assert missed.revision in {event.revision for event in listed}

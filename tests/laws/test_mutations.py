@@ -82,7 +82,7 @@ MUTATIONS: dict[int, list[Mutation]] = {
             "write again what is unchanged",
             "laws/test_laws.py::test_declaring_again_writes_nothing",
             "catalogue/catalogue.py",
-            "        if not changes and service.name not in self.refused:\n",
+            "        if not changes and service.name not in self.rejected:\n",
             "        if False:\n",
         ),
     ],

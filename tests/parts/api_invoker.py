@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 import httpx
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
-from oscar_fedcloud.catalogue.store import FolderRepository
+from oscar_fedcloud.catalogue.folder_repository import FolderRepository
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.daemon.invoker import Invoker
-from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent, Via
+from oscar_fedcloud.domain.events import EventOutcome, Origin, Recording, StorageEvent
 from oscar_fedcloud.domain.identity import digest
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, job_name, run_id
 from oscar_fedcloud.domain.services import Declared
@@ -79,7 +79,7 @@ class MemoryStore:
     def why(self, bucket: str, key: str) -> str:
         return ""
 
-    def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
+    def parse(self, body: bytes, via: Origin = Origin.DURABLE) -> list[StorageEvent]:
         return [event("pictures", "in/replayed.jpg")]
 
     def drop_credential(self, known: Credential) -> None:

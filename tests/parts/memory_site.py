@@ -21,10 +21,10 @@ from unittest import mock
 
 from parts.virtual_time import VirtualLoop, run_virtually
 
-from oscar_fedcloud.catalogue.store import FolderRepository
+from oscar_fedcloud.catalogue.folder_repository import FolderRepository
 from oscar_fedcloud.config import Config, LauncherConfig, ProviderConfig
 from oscar_fedcloud.daemon.invoker import Invoker
-from oscar_fedcloud.domain.events import StorageEvent, Via
+from oscar_fedcloud.domain.events import Origin, StorageEvent
 from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState
 from oscar_fedcloud.domain.services import Change
 from oscar_fedcloud.domain.stores import Credential, Prefix
@@ -233,7 +233,7 @@ class MemoryStore:
         """What a user does."""
         return self.put(bucket, key, body)
 
-    def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
+    def parse(self, body: bytes, via: Origin = Origin.DURABLE) -> list[StorageEvent]:
         return []
 
     def list(self, where: Prefix, after: str = "", limit: int = 0) -> Iterable[StorageEvent]:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who asks, and what they may do."""
+"""Authentication and authorisation."""

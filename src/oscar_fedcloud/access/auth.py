@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who asks, and whether they may. ``may`` decides everything; nothing else in the API grants or refuses access."""
+"""Authentication and authorisation. ``may`` is the only function that grants or refuses access."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = Literal["public", "service", "job", "bucket", "site", "figures"]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks. ``name`` is the administrator's user name, or the service whose token was shown."""
+    """The caller. ``name`` is the administrator's user name, or the service whose token was presented."""
 
     kind: Literal["nobody", "service", "monitor", "admin"]
     name: str = ""
@@ -29,9 +29,11 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What is asked for. ``name`` is the service for kind ``service``.
+    """The resource of a request. ``name`` is the service for kind ``service``.
 
-    declared and place: for starting a service by a storage event, the service and the object (provider, bucket, key).
+    Attributes:
+        declared: for starting a service by a storage event, the service.
+        place: for starting a service by a storage event, the object (provider, bucket, key).
     """
 
     kind: Kind
@@ -44,10 +46,11 @@ NOBODY = Identity("nobody")
 
 
 def may(identity: Identity, verb: Verb, resource: Resource) -> bool:
-    """Whether this identity may do this.
+    """Return whether this identity is allowed to do this.
 
-    Everyone reads what is public. The administrator may do everything. A service's token starts its own service, and by
-    a storage event only when the object lies inside that service's inputs. The monitor's token reads figures.
+    Everyone may read public resources. The administrator may do everything. A service's token may start its own
+    service, and by a storage event only if the object is inside that service's inputs. The monitor's token may read
+    metrics.
     """
     if resource.kind == "public":
         return verb == "read"
@@ -67,7 +70,7 @@ def _inside(resource: Resource) -> bool:
 
 
 def identify(headers: Mapping[str, str], config: Config, catalogue: Catalogue) -> Identity:
-    """Who sent these headers; nobody, when there are no credentials or wrong ones."""
+    """Return the identity for these headers; anonymous if there are no credentials or wrong ones."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     match scheme.lower():
         case "basic":
@@ -78,7 +81,7 @@ def identify(headers: Mapping[str, str], config: Config, catalogue: Catalogue) -
 
 
 def challenge(headers: Mapping[str, str]) -> str:
-    """The value of WWW-Authenticate for a 401."""
+    """Return the value of WWW-Authenticate for a 401."""
     if headers.get("authorization", "")[:7].lower() == "bearer ":
         return 'Bearer realm="oscar", error="invalid_token"'
     return 'Basic realm="oscar", charset="UTF-8"'

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP API: routes by resource, and what all of them share. ``table`` lists them, ``app`` serves them."""
+"""The HTTP API: routes by resource, and what they share. ``routes`` lists them, ``app`` serves them."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web application: the API behind its middleware, and the webhooks of stores beside it."""
+"""The web application: the API behind its middleware, and the webhooks of stores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from oscar_fedcloud.server.limits import Limits, LimitsMiddleware
 
 
 def limits_of(config: Config) -> Limits:
-    """The limits that the configuration asks for."""
+    """Return the configured limits."""
     return Limits(
         max_body=config.max_body,
         max_pending=config.max_pending or 2 * config.max_body,
@@ -35,9 +35,10 @@ def limits_of(config: Config) -> Limits:
 
 
 def create_app(invoker: Invoker, hooks: Mapping[str, ASGIApp] | None = None, limits: Limits | None = None) -> ASGIApp:
-    """The daemon's web application.
+    """Return the daemon's web application.
 
-    hooks: applications by exact path that are served before any middleware, since they are the hot path.
+    Args:
+        hooks: applications by exact path, served before any middleware, since they are the hot path.
     """
     api = create_api(invoker, limits or limits_of(invoker.config))
     hot = dict(hooks or {})
@@ -49,7 +50,7 @@ def create_app(invoker: Invoker, hooks: Mapping[str, ASGIApp] | None = None, lim
 
 
 def create_api(invoker: Invoker, limits: Limits) -> Starlette:
-    """The API alone."""
+    """Return the API without middleware for hooks."""
     api = Api(invoker, limits)
     api.registry.register(CoreCollector(invoker))
     app = Starlette(
@@ -62,7 +63,7 @@ def create_api(invoker: Invoker, limits: Limits) -> Starlette:
 
 
 def _cors(config: Config) -> Middleware:
-    """Dashboards in browsers call from other origins. They send credentials themselves, never as cookies."""
+    """Return the CORS middleware. Dashboards in browsers call from other origins, with credentials but no cookies."""
     return Middleware(
         CORSMiddleware,
         allow_origins=config.cors_origins,
@@ -73,5 +74,5 @@ def _cors(config: Config) -> Middleware:
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    """Say what is possible instead: 405 with the methods of the path, else 404, each with the nearest right word."""
+    """Return what is possible instead: 405 with the methods of the path, else 404, each with the closest match."""
     return respond(request.scope, no_route(request.method, request.url.path))

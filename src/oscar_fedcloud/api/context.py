@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One request as its handler sees it: who asks, the parameters, the body."""
+"""One request as seen by its handler: identity, parameters, body."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from oscar_fedcloud.server.origin import is_yaml, media_type
 from oscar_fedcloud.server.problems import ApiError, invalid
 from oscar_fedcloud.server.request_metrics import RequestMetrics
 
-_DIGITS = 18  # of a number that fits into 64 bits
-_KEYS = ("key", "prefix")  # parameters that hold object keys, and so any bytes
+_DIGITS = 18  # digits of a number that fits into 64 bits
+_KEYS = ("key", "prefix")  # parameters that contain object keys, and so any bytes
 
 
 @dataclass(frozen=True)
 class Api:
-    """What all requests share."""
+    """The state shared by all requests."""
 
     invoker: Invoker
     limits: Limits
@@ -46,17 +46,17 @@ class Api:
 
     @cached_property
     def requests(self) -> RequestMetrics:
-        """Requests that were served."""
+        """The metrics of served requests."""
         return RequestMetrics(self.registry)
 
     @cached_property
-    def standing(self) -> ReadinessCache:
+    def readiness(self) -> ReadinessCache:
         """The readiness of all parts."""
         return ReadinessCache(self.invoker)
 
     @cached_property
     def budget(self) -> Budget:
-        """The bytes of all bodies that are held at once."""
+        """The budget for bytes of all bodies that are held at the same time."""
         return Budget(self.limits.max_pending, self.limits.max_body, self.limits.patience)
 
     @cached_property
@@ -77,13 +77,16 @@ class RequestContext:
         self._room = api.budget.room(f"{identity.kind} {identity.name}")
 
     def close(self) -> None:
-        """Give the body's space back."""
+        """Free the space of the body."""
         if self._body is not None:
             self._body.file.close()
         self._room.give_back()
 
     def param(self, name: str) -> str:
-        """A parameter of the path, "" when the route has no such parameter. Raises NotFound for what can be no name."""
+        """Return a parameter of the path, or "" if the route has none of that name.
+
+        Raises NotFound for an invalid name.
+        """
         value = str(self.request.path_params.get(name, ""))
         if "\0" in value:
             raise NotFound("there is nothing with a NUL in its name")
@@ -91,23 +94,23 @@ class RequestContext:
 
     @cached_property
     def object_key(self) -> str:
-        """The object key at the end of the path, with bytes that are not UTF-8 as surrogates."""
+        """Return the object key at the end of the path, with bytes that are not UTF-8 as surrogates."""
         raw: bytes = self.request.scope["raw_path"]
         return unquote_to_bytes(raw.split(b"/objects/", 1)[1]).decode("utf-8", "surrogateescape")
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The query's parameters, of equal names the last. In keys, bytes that are not UTF-8 stand as surrogates."""
+        """The query's parameters; the last of equal names counts. In keys, bytes that are not UTF-8 are surrogates."""
         text = self.request.scope["query_string"].decode("latin-1")
         given = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
         return {name: value if name in _KEYS else _printable(value) for name, value in given}
 
     def header(self, name: str) -> str:
-        """A request header, "" when it is absent."""
+        """Return a request header, or "" if it is absent."""
         return self.request.headers.get(name, "")
 
     def demand(self, verb: Verb, resource: Resource) -> None:
-        """Raise ApiError 401 or 403 unless the identity may do this."""
+        """Raise ApiError 401 or 403 unless the identity is allowed to do this."""
         if may(self.identity, verb, resource):
             return
         if self.identity.kind == "nobody":
@@ -119,7 +122,7 @@ class RequestContext:
         raise ApiError(403, f"this token may not {verb} {what}")
 
     def declared(self) -> Declared:
-        """The service that the path names. Raises NotFound."""
+        """Return the service named in the path. Raises NotFound."""
         name = self.param("name")
         declared = self.invoker.catalogue.declared(name)
         if declared is None:
@@ -132,7 +135,7 @@ class RequestContext:
         return self.header("content-length") not in ("", "0") or self.header("transfer-encoding") != ""
 
     async def body(self, limit: int = 0) -> Body:
-        """The request's body, at most ``limit`` bytes (0 = as large as a JSON document may be)."""
+        """Return the request's body, at most ``limit`` bytes; 0 means the limit of a JSON document."""
         if self._body is None:
             folder = self.invoker.config.data
             most = limit or self.api.limits.max_document
@@ -148,13 +151,13 @@ class RequestContext:
         return self._body
 
     def _announced(self) -> int:
-        """The size of the body by its header, 0 when it is not known."""
+        """Return the size of the body according to its header, or 0 if unknown."""
         size = self.header("content-length")
         return int(size) if is_number(size) else 0
 
     @asynccontextmanager
     async def content(self) -> AsyncIterator[bytes]:
-        """The bytes of a body of any allowed size; few big ones are in memory at once."""
+        """Provide the bytes of a body of any allowed size. The number of large bodies in memory is limited."""
         body = await self.body(self.api.limits.max_body)
         if body.size <= self.api.limits.big_body:
             yield await body.content()
@@ -163,7 +166,7 @@ class RequestContext:
             yield await body.content()
 
     async def document(self) -> dict[str, Any]:
-        """The body as a JSON object; an empty body is an empty object. Raises ApiError 400."""
+        """Return the body as a JSON object; an empty body is an empty object. Raises ApiError 400."""
         content = await (await self.body()).content()
         try:
             value = await asyncio.to_thread(msgspec.json.decode, content) if content.strip() else {}
@@ -174,9 +177,9 @@ class RequestContext:
         return value
 
     async def source(self) -> Source:
-        """The body with the position of each member, scalars as written: JSON, or YAML by its content type.
+        """Return the body with the position of each member and scalars as written: JSON, or YAML by its content type.
 
-        Raises ApiError 400 unless it is an object, FdlError when it gives a name twice.
+        Raises ApiError 400 unless it is an object, FdlError if it contains a duplicate name.
         """
         content = await (await self.body()).content()
         yaml = is_yaml(media_type(self.request.headers))
@@ -196,12 +199,12 @@ class RequestContext:
         return source
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
-        """A whole number of the query. Raises ApiError 422."""
+        """Return a whole number from the query. Raises ApiError 422."""
         value = self.optional_number(name, least, most)
         return default if value is None else value
 
     def optional_number(self, name: str, least: int, most: int) -> int | None:
-        """A whole number of the query, or None. Raises ApiError 422."""
+        """Return a whole number from the query, or None. Raises ApiError 422."""
         text = self.query.get(name)
         if text is None:
             return None
@@ -210,14 +213,14 @@ class RequestContext:
         return int(text)
 
     def flag(self, name: str) -> bool:
-        """A yes or no of the query, no by default. Raises ApiError 422."""
+        """Return a boolean from the query, False by default. Raises ApiError 422."""
         text = self.query.get(name, "false").lower()
         if text not in ("true", "false", "1", "0", ""):
             raise invalid(f"query.{name}", text, f"{text!r} is not true or false")
         return text in ("true", "1")
 
     def time(self, name: str) -> float | None:
-        """A moment of the query, RFC 3339 or seconds since the epoch. Raises ApiError 422."""
+        """Return a time from the query, RFC 3339 or seconds since the epoch. Raises ApiError 422."""
         text = self.query.get(name)
         if not text:
             return None
@@ -225,7 +228,7 @@ class RequestContext:
             if math.isfinite(seconds := float(text)):
                 return seconds
         try:
-            moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + of an offset arrives as a space
+            moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + of an offset is decoded as a space
         except ValueError:
             raise invalid(f"query.{name}", text, f"{text!r} is not a time", "write 2026-01-31T12:00:00Z") from None
         return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
@@ -236,10 +239,10 @@ def _source(content: bytes, yaml: bool) -> Source:
 
 
 def is_number(text: str) -> bool:
-    """Return whether the text is a whole number of ASCII digits that a database can hold."""
+    """Return whether the text is a whole number of ASCII digits that a database can store."""
     return text.isascii() and text.isdigit() and len(text) <= _DIGITS
 
 
 def _printable(text: str) -> str:
-    """Text that can be compared with names: anything else that was sent stands as U+FFFD."""
+    """Return text that can be compared with names: other characters are replaced by U+FFFD."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\ufffd")

@@ -15,7 +15,7 @@ END = "<!-- routes: end -->\n"
 
 
 def table(routes: Iterable[Route]) -> str:
-    """The route table in Markdown."""
+    """Return the route table in Markdown."""
     lines = ["| Request | Success | Who | What |", "|---|---|---|---|"]
     for route in routes:
         names = "&".join(one.name for one in route.parameters if one.place == "query")
@@ -27,7 +27,7 @@ def table(routes: Iterable[Route]) -> str:
 
 
 def with_table(text: str) -> str:
-    """The document with the present table between its two marks. Raises ValueError when it has none."""
+    """Return the document with the current table between its two markers. Raises ValueError if they are missing."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -36,7 +36,7 @@ def with_table(text: str) -> str:
 
 
 def main() -> None:
-    """Rewrite the document that the command line names."""
+    """Update the document named on the command line."""
     path = Path(sys.argv[1])
     path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
 

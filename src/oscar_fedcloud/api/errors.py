@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which answer an exception stands for."""
+"""Maps exceptions to API errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from oscar_fedcloud.storage.errors import BucketNotEmpty, StoreError, StoreFull,
 
 log = structlog.get_logger(__name__)
 
-# The first that fits counts: BucketNotEmpty is a Conflict too, EventTooLarge a BadEvent.
+# The first match counts: BucketNotEmpty is also a Conflict, EventTooLarge also a BadEvent.
 _STATUS: Mapping[type[Exception], int] = {
     BucketNotEmpty: 409,
     NotFound: 404,
@@ -42,7 +42,7 @@ _STATUS: Mapping[type[Exception], int] = {
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """The answer that an exception stands for. What is not foreseen is a 500 that tells nothing of the inside."""
+    """Return the API error for an exception. An unexpected one is a 500 that reveals no internals."""
     match error:
         case ApiError():
             return error
@@ -61,7 +61,7 @@ def as_api_error(error: Exception) -> ApiError:
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
             return ApiError(status, str(error) or HTTPStatus(status).phrase)
-    return ApiError(500, "an unexpected error happened; the server's log tells more")
+    return ApiError(500, "an unexpected error happened; see the server's log")
 
 
 def _ledger_error(error: LedgerUnavailable) -> ApiError:

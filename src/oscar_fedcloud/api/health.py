@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the daemon alive, and is each of its parts fit for work."""
+"""Whether the daemon is alive, and whether each of its parts works."""
 
 from __future__ import annotations
 
@@ -12,27 +12,35 @@ from oscar_fedcloud.api.v2 import views
 from oscar_fedcloud.server.encoding import answer
 
 
-async def health(call: RequestContext) -> Response:
-    """OSCAR's health check, which clients compare letter by letter."""
+async def health(ctx: RequestContext) -> Response:
+    """Report that the server runs. OSCAR's health check, which clients compare literally."""
     return PlainTextResponse("Ok")
 
 
-async def livez(call: RequestContext) -> Response:
-    """The process answers; a supervisor restarts it when this fails."""
+async def livez(ctx: RequestContext) -> Response:
+    """Report that the process responds. A supervisor restarts it when this fails."""
     return PlainTextResponse("ok")
 
 
-async def readyz(call: RequestContext) -> Response:
-    """Each part by name; 503 when one does not work. The administrator and the monitor see why."""
-    told = may(call.identity, "read", Resource("figures"))
-    found = await call.api.standing.parts()
+async def readyz(ctx: RequestContext) -> Response:
+    """Report the state of each part; 503 if one does not work. The administrator and the monitor see the reasons."""
+    told = may(ctx.identity, "read", Resource("figures"))
+    found = await ctx.api.readiness.parts()
     parts = {name: views.Part(bool(part["ok"]), str(part["detail"]) if told else "") for name, part in found.items()}
     ready = all(part.ok for part in parts.values())
     return answer(views.Readiness(ready, parts), 200 if ready else 503)
 
 
 ROUTES = (
-    Route("GET", "/health", health, "Health (OSCAR)", "public", TEXT),
-    Route("GET", "/livez", livez, "Is the process alive", "public", TEXT),
-    Route("GET", "/readyz", readyz, "Are all parts fit for work", "public", views.Readiness, errors=(503,)),
+    Route("GET", "/health", handler=health, summary="Health (OSCAR)", kind="public", answer=TEXT),
+    Route("GET", "/livez", handler=livez, summary="Is the process alive", kind="public", answer=TEXT),
+    Route(
+        "GET",
+        "/readyz",
+        handler=readyz,
+        summary="Are all parts fit for work",
+        kind="public",
+        answer=views.Readiness,
+        errors=(503,),
+    ),
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client may have meant that asked for a route which does not exist."""
+"""Suggestions for requests to routes that do not exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oscar_fedcloud.server.problems import ApiError
 
 
 def no_route(method: str, path: str) -> ApiError:
-    """Return 405 when the path is served with other methods, else 404; both say what is possible."""
+    """Return 405 if the path is served with other methods, else 404; both list what is possible."""
     head, action = _split(path)
     actions = sorted({_split(route)[1] for route in _routes() if _split(route)[1] and _fits(_split(route)[0], head)})
     if action and actions and action not in actions:
@@ -30,7 +30,7 @@ def no_route(method: str, path: str) -> ApiError:
 
 @cache
 def _routes() -> dict[str, list[str]]:
-    """All paths as OpenAPI writes them, each with its methods."""
+    """Return all paths as in OpenAPI, each with its methods."""
     found: dict[str, list[str]] = {}
     for route in ROUTES:
         found.setdefault(route.template, []).append(route.method)
@@ -38,7 +38,7 @@ def _routes() -> dict[str, list[str]]:
 
 
 def _split(path: str) -> tuple[str, str]:
-    """The path and the action that follows a colon in its last segment, or ""."""
+    """Return the path and the action after a colon in its last segment, or ""."""
     head, slash, last = path.rpartition("/")
     name, colon, action = last.rpartition(":")
     return (f"{head}{slash}{name}", action) if colon and name else (path, "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Idempotency-Key: the same request sent again is answered again, not carried out again."""
+"""Idempotency-Key: a repeated request gets the same response and is not executed again."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class _Reply:
 
 
 class Replies:
-    """Recent successful answers by key, in memory and bounded; the oldest are forgotten first.
+    """Recent successful responses by key, in memory and bounded; the oldest are dropped first.
 
-    Jobs do not depend on it: the ledger knows what request a key stands for, and a job's id follows from the key, so
-    that the same request gives the same job after a restart too.
+    Jobs do not depend on it: the ledger stores the request of each key, and a job's id follows from the key, so that
+    the same request gives the same job after a restart too.
     """
 
     def __init__(self, max_entries: int = 1024, max_bytes: int = 16 * 1024 * 1024) -> None:
@@ -40,9 +40,9 @@ class Replies:
         self._under_way: dict[tuple[str, ...], str] = {}
 
     async def once(self, key: tuple[str, ...], digest: str, make: Callable[[], Awaitable[Response]]) -> Response:
-        """The answer kept for this key, else the one that ``make`` gives. ``digest`` is that of the whole request.
+        """Return the response stored for this key, else that of ``make``. ``digest`` is that of the whole request.
 
-        Raises ApiError 422 when the key was used for another request and 409 while its first request is under way.
+        Raises ApiError 422 if the key was used for another request, and 409 while its first request is in progress.
         """
         if reply := self._kept.get(key):
             _check(reply.digest, digest)
@@ -68,9 +68,9 @@ class Replies:
 
 
 async def claimed(ledger: Ledger, key: str, digest: str, make: Callable[[], Awaitable[Response]]) -> Response:
-    """The answer that ``make`` gives, with the key standing for this request from now on, unless it is refused.
+    """Return the response of ``make``, and assign the key to this request unless it is refused.
 
-    Raises ApiError 422 when the key stands for another request, whoever sent it and however long ago.
+    Raises ApiError 422 if the key belongs to another request, by whomever and however long ago.
     """
     claim = await asyncio.to_thread(ledger.claim, key, digest)
     if claim is Claim.OTHER:
@@ -85,7 +85,7 @@ async def claimed(ledger: Ledger, key: str, digest: str, make: Callable[[], Awai
 
 
 def another_request() -> ApiError:
-    """The error for a key that stands for another request."""
+    """Return the error for a key that belongs to another request."""
     detail = "this Idempotency-Key was used for another request: with another body, path or identity"
     return ApiError(422, detail)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures for Prometheus, read from the daemon when they are asked for."""
+"""Metrics for Prometheus, read from the daemon at each scrape."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from oscar_fedcloud.daemon.invoker import Invoker
 
 
 class CoreCollector:
-    """Reads the ledger and the catalogue at each scrape, so that nothing has to be counted twice."""
+    """Reads the ledger and the catalogue at each scrape, so that nothing is counted twice."""
 
     def __init__(self, invoker: Invoker) -> None:
         self.invoker = invoker
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing, so that registering does not read the ledger."""
+        """Return nothing, so that registration does not read the ledger."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """All figures; blocks for the ledger."""
+        """Yield all metrics. Blocks on the ledger."""
         jobs = GaugeMetricFamily("oscar_jobs", "Jobs in the ledger", labels=("service", "state"))
         for service, states in self.invoker.ledger.counts().items():
             for state, count in states.items():
@@ -59,10 +59,10 @@ class CoreCollector:
         return family
 
 
-async def get_metrics(call: RequestContext) -> Response:
-    """All figures in Prometheus' text format."""
-    text = await asyncio.to_thread(generate_latest, call.api.registry)
+async def get_metrics(ctx: RequestContext) -> Response:
+    """Return all metrics in the Prometheus text format."""
+    text = await asyncio.to_thread(generate_latest, ctx.api.registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-ROUTES = (Route("GET", "/metrics", get_metrics, "Figures for Prometheus", "figures", TEXT),)
+ROUTES = (Route("GET", "/metrics", handler=get_metrics, summary="Figures for Prometheus", kind="figures", answer=TEXT),)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OpenAPI 3.1 document, generated from the route table and the types that it names."""
+"""Generates the OpenAPI 3.1 document from the route table and the types it refers to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
 
 
 def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
-    """The whole document."""
+    """Return the whole document."""
     routes = tuple(routes)
     types = {kind for route in routes for kind in (route.answer, route.request) if _is_struct(kind)} | {Problem}
     ordered = sorted(types, key=lambda kind: str(kind.__name__))
@@ -47,7 +47,7 @@ def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
 
 
 def operation(route: Route) -> dict[str, Any]:
-    """One operation."""
+    """Return one operation."""
     shown: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.template}").rstrip("_"),
         "summary": route.summary,
@@ -96,7 +96,7 @@ def _responses(route: Route) -> dict[str, Any]:
 
 
 def _content(kind: Any) -> dict[str, Any]:
-    """The media type of a request's or an answer's body, with its schema."""
+    """Return the media type of a request or response body, with its schema."""
     if isinstance(kind, str):
         return {kind: {"schema": {"type": "string"}} if kind == TEXT else {}}
     if _is_struct(kind):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages of lists that are sorted by a name or a key: a cursor is the last one of the page before."""
+"""Pages of lists sorted by name or key: the cursor is the last item of the previous page."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ PAGE = (
 )
 
 
-def page(call: RequestContext, found: Sequence[T], cursor: Callable[[T], str]) -> tuple[Sequence[T], str]:
-    """As many items as the query allows, all by default, and the cursor of the next page ("" = this is the last)."""
-    limit = call.optional_number("limit", 1, _MOST)
+def page(ctx: RequestContext, found: Sequence[T], cursor: Callable[[T], str]) -> tuple[Sequence[T], str]:
+    """Return the items that the query requests, all by default, and the cursor of the next page ("" on the last)."""
+    limit = ctx.optional_number("limit", 1, _MOST)
     if limit is None or len(found) <= limit:
         return found, ""
     return found[:limit], cursor(found[limit - 1])
 
 
 def cursor_of(name: str) -> str:
-    """The cursor of the page behind this name or key."""
+    """Return the cursor of the page after this name or key."""
     return base64.urlsafe_b64encode(name.encode("utf-8", "surrogateescape")).decode("ascii")
 
 
-def named_by(call: RequestContext) -> str:
-    """The name or key behind which the page begins that the query asks for. Raises ApiError 422."""
-    cursor = call.query.get("cursor", "")
+def named_by(ctx: RequestContext) -> str:
+    """Return the name or key after which the requested page begins. Raises ApiError 422."""
+    cursor = ctx.query.get("cursor", "")
     try:
         return base64.b64decode(cursor.encode(), b"-_", validate=True).decode("utf-8", "surrogateescape")
     except ValueError:

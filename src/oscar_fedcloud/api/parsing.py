@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Service documents of requests, checked against what this server has."""
+"""Parses service documents in requests and checks them against this server."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _OF_CHANGE = re.compile(r"services\[(\d+)\]")  # what the catalogue calls the se
 def read(
     invoker: Invoker, document: Mapping[str, Any], place: str = "service", strict: bool = True
 ) -> tuple[Service, tuple[str, ...]]:
-    """A service and the warnings about it. Raises FdlError with places under ``place``."""
+    """Return a service and its warnings. Raises FdlError with places under ``place``."""
     return read_service(document, place, strict, tuple(invoker.stores), _rules(invoker), invoker.config.launcher.kind)
 
 
 def read_fdl(invoker: Invoker, document: Mapping[str, Any]) -> Fdl:
-    """A whole FDL document in which scripts stand as content. Raises FdlError."""
+    """Return a whole FDL document whose scripts are given as content. Raises FdlError."""
     return parse_fdl(
         document, providers=tuple(invoker.stores), rules=_rules(invoker), launcher=invoker.config.launcher.kind
     )
@@ -35,16 +35,18 @@ def _rules(invoker: Invoker) -> tuple[Rule, ...]:
 
 
 def service_document(source: Source) -> dict[str, Any]:
-    """The document of one service as plain data."""
+    """Return the document of one service as plain data."""
     document: dict[str, Any] = resolve(SERVICE, source.data)
     return document
 
 
 @contextmanager
 def placing(source: Source, below: Callable[[str], str] = str, services: Callable[[int], str] = str) -> Iterator[None]:
-    """Give the problems of an FdlError the line and column that their fields have in the request.
+    """Add to the problems of an FdlError the line and column of their fields in the request.
 
-    services: the path of the numbered service of the change. below: the path in the source of a problem's path.
+    Args:
+        services: returns the path of a service of the change, by number.
+        below: returns the path in the source for the path of a problem.
     """
     try:
         yield
@@ -60,6 +62,6 @@ def placing(source: Source, below: Callable[[str], str] = str, services: Callabl
 
 @contextmanager
 def placing_service(source: Source) -> Iterator[None]:
-    """The same for a request that is one service, called ``service`` in problems."""
+    """Add lines and columns for a request that is one service, called ``service`` in problems."""
     with placing(source, lambda path: path.removeprefix("service").removeprefix("."), lambda _number: "service"):
         yield

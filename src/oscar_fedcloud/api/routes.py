@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one route table: what is served, who may use it, and what the documents say of it."""
+"""The route table: what is served, who may use it, and its documentation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from oscar_fedcloud.api.v2 import apply, buckets, dead_letters, jobs, services
 from oscar_fedcloud.server.encoding import answer
 
 
-async def get_openapi(call: RequestContext) -> Response:
-    """The OpenAPI 3.1 document of this API."""
-    return answer(document(ROUTES, call.invoker.version))
+async def get_openapi(ctx: RequestContext) -> Response:
+    """Return the OpenAPI 3.1 document of this API."""
+    return answer(document(ROUTES, ctx.invoker.version))
 
 
 ROUTES: tuple[Route, ...] = (
@@ -31,5 +31,5 @@ ROUTES: tuple[Route, ...] = (
     *system.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,
-    Route("GET", "/openapi.json", get_openapi, "This API as OpenAPI", "public", dict),
+    Route("GET", "/openapi.json", handler=get_openapi, summary="This API as OpenAPI", kind="public", answer=dict),
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The form of the one route table, and how a route of it is served."""
+"""The structure of the route table, and how a route is served."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _SHORTER = f"at most {MAX_PARAMETER} are allowed"
 
 
 class ObjectKey(Convertor[str]):
-    """The rest of the path, whatever characters it holds, line breaks too."""
+    """Matches the rest of the path, with any characters including line breaks."""
 
     regex = "(?s:.+)"
 
     def convert(self, value: str) -> str:
-        """The key as it stands in the decoded path."""
+        """Return the key as in the decoded path."""
         return value
 
     def to_string(self, value: str) -> str:
-        """The key as it stands in the decoded path."""
+        """Return the key as in the decoded path."""
         return value
 
 
@@ -60,10 +60,14 @@ class Parameter:
 class Route:
     """One operation of the API.
 
-    kind: of the resource, and ``verb`` what is done to it, for ``auth.may``. status: on success.
-    request and answer: a type, a media type for bytes or text, or None for nothing. errors: other statuses that
-    clients must expect, besides those that every route has (201 comes with the same answer). yaml: the body may be
-    YAML instead of JSON.
+    Attributes:
+        kind: the kind of resource, for ``auth.may``.
+        verb: what is done to the resource, for ``auth.may``.
+        status: the status on success.
+        request: a type, a media type for bytes or text, or None for nothing.
+        answer: the same for the response.
+        errors: other statuses that clients must expect, besides those of every route (201 has the same response body).
+        yaml: whether the body may be YAML instead of JSON.
     """
 
     method: Literal["GET", "PUT", "POST", "DELETE"]
@@ -81,7 +85,7 @@ class Route:
 
     @property
     def action(self) -> Verb:
-        """What the route does to its resource."""
+        """The action of the route on its resource."""
         return self.verb or ("read" if self.method == "GET" else "write")
 
     @property
@@ -91,23 +95,26 @@ class Route:
 
     @property
     def own(self) -> bool:
-        """Whether it is ours (``/v2``) rather than one of the OSCAR-compatible routes."""
+        """Whether the route belongs to ``/v2`` rather than to the OSCAR-compatible routes."""
         return self.path.startswith("/v2/")
 
     @property
     def template(self) -> str:
-        """The path as OpenAPI writes it."""
+        """The path as in OpenAPI."""
         return self.path.replace(":key}", "}")
 
 
 def serve(route: Route, api: Api) -> Iterator[starlette.routing.Route]:
-    """The route for Starlette; OSCAR-compatible paths are served with a slash at their end too, as clients send it."""
+    """Yield the route for Starlette.
+
+    OSCAR-compatible paths are also served with a trailing slash, as clients send it.
+    """
 
     async def endpoint(request: Request) -> Response:
         with api.requests.timed(route.method, route.template) as outcome:
             try:
                 response = await _answer(route, api, request)
-            except Exception as error:  # the one boundary at which exceptions become answers
+            except Exception as error:  # the only place where exceptions become responses
                 response = respond(request.scope, error)
             outcome.status = response.status_code
             return response
@@ -120,42 +127,42 @@ def serve(route: Route, api: Api) -> Iterator[starlette.routing.Route]:
 async def _answer(route: Route, api: Api, request: Request) -> Response:
     with closing(
         RequestContext(request, api, identify(request.headers, api.invoker.config, api.invoker.catalogue))
-    ) as call:
-        return await _handle(route, call)
+    ) as ctx:
+        return await _handle(route, ctx)
 
 
-async def _handle(route: Route, call: RequestContext) -> Response:
-    call.demand(route.action, Resource(route.kind, call.param("name")))
-    check_origin(route.method, call.request.headers)
+async def _handle(route: Route, ctx: RequestContext) -> Response:
+    ctx.demand(route.action, Resource(route.kind, ctx.param("name")))
+    check_origin(route.method, ctx.request.headers)
     if route.own:
-        _check_query(route, call)
-    _check_lengths(call)
-    if route.takes_json and call.has_body:
-        check_document(call.request.headers, route.yaml)
-    key = call.header("idempotency-key") or (call.header("x-delegated-job-id") if route.action == "start" else "")
-    if route.method != "POST" or not key or call.query.get("dry_run", "false").lower() not in ("false", "0", ""):
-        return await route.handler(call)
+        _check_query(route, ctx)
+    _check_lengths(ctx)
+    if route.takes_json and ctx.has_body:
+        check_document(ctx.request.headers, route.yaml)
+    key = ctx.header("idempotency-key") or (ctx.header("x-delegated-job-id") if route.action == "start" else "")
+    if route.method != "POST" or not key or ctx.query.get("dry_run", "false").lower() not in ("false", "0", ""):
+        return await route.handler(ctx)
     if len(key) > MAX_KEY:
         raise ApiError(400, f"the Idempotency-Key has {len(key)} characters, {MAX_KEY} are allowed")
-    body = await call.body(call.api.limits.max_body if route.request == BYTES else 0)
-    scope = call.request.scope
+    body = await ctx.body(ctx.api.limits.max_body if route.request == BYTES else 0)
+    scope = ctx.request.scope
     place = scope["path"].rstrip("/"), scope["query_string"].decode("latin-1")
-    request = digest(call.identity.kind, call.identity.name, *place, body.digest)
-    ledger = call.invoker.ledger
-    return await call.api.replies.once(
-        (key,), request, lambda: claimed(ledger, key, request, lambda: route.handler(call))
+    request = digest(ctx.identity.kind, ctx.identity.name, *place, body.digest)
+    ledger = ctx.invoker.ledger
+    return await ctx.api.replies.once(
+        (key,), request, lambda: claimed(ledger, key, request, lambda: route.handler(ctx))
     )
 
 
-def _check_lengths(call: RequestContext) -> None:
-    for name, value in call.query.items():
+def _check_lengths(ctx: RequestContext) -> None:
+    for name, value in ctx.query.items():
         if len(value) > MAX_PARAMETER:
             raise invalid(f"query.{name}", value[:40] + "…", f"{name} has {len(value)} characters", _SHORTER)
 
 
-def _check_query(route: Route, call: RequestContext) -> None:
+def _check_query(route: Route, ctx: RequestContext) -> None:
     known = [one.name for one in route.parameters if one.place == "query"]
-    for name, value in call.query.items():
+    for name, value in ctx.query.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known) or 'none'}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Secrets survive being read and written back: what an answer hides, a request that returns it keeps."""
+"""Keeps secrets when a document is read and written back: hidden values in a request keep their stored values."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from oscar_fedcloud.fdl import HIDDEN, Service, from_document, keep_secrets, to_document
 
-SERVICE_LABEL = "oscar_service"  # shown on every service by the OSCAR-compatible routes, as clients expect it
+SERVICE_LABEL = "oscar_service"  # the OSCAR-compatible routes show it on every service, as clients expect
 
 
 def keep_hidden(new: Service, old: Service | None, place: str = "service") -> Service:
-    """The new service, with the old one's secrets wherever it says ``hidden`` or "".
+    """Return the new service with the old one's secrets wherever it has ``hidden`` or "".
 
-    Also takes out the label ``oscar_service``, which only answers hold. Raises FdlError, with places under ``place``,
-    for a hidden secret that the old service does not have.
+    Also removes the label ``oscar_service``, which only responses contain. Raises FdlError, with places under
+    ``place``, for a hidden secret that the old service does not have.
     """
     labels = {label: value for label, value in new.labels.items() if (label, value) != (SERVICE_LABEL, new.name)}
     new = replace(new, labels=labels)
@@ -27,7 +27,7 @@ def keep_hidden(new: Service, old: Service | None, place: str = "service") -> Se
 
 
 def _blank_means_hidden(given: Any, shown: Any, real: Any) -> Any:
-    """``given`` with ``hidden`` for each "" in whose place the old document has a secret."""
+    """Return ``given`` with ``hidden`` for each "" where the old document has a secret."""
     if isinstance(given, Mapping) and isinstance(shown, Mapping):
         return {name: _blank_means_hidden(value, shown.get(name), real.get(name)) for name, value in given.items()}
     return HIDDEN if given == "" and shown == HIDDEN != real else given

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Posts a message to a URL that a user chose: to an address that was checked, for a limited time, reading no answer."""
+"""Posts a message to a URL chosen by a user: to a checked address, with a time limit, without reading the response."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from oscar_fedcloud.runtime.waiting import in_words
 if TYPE_CHECKING:
     import httpx
 
-TIMEOUT = 10.0  # s for all of it: the name, the connection, the request and the head of the answer
-_RESOLVERS = 32  # look-ups at the same time; one that hangs holds up only its own callback
+TIMEOUT = 10.0  # s for everything: name resolution, connection, request and response header
+_RESOLVERS = 32  # concurrent look-ups; one that hangs delays only its own callback
 _SHOWN = 300  # characters of an error
 
 
 class Poster:
-    """Belongs to the event loop. allowed: networks that a message may go to, besides public addresses."""
+    """Posts messages. Must be used on the event loop.
+
+    Args:
+        allowed: networks that messages may be sent to, in addition to public addresses.
+    """
 
     def __init__(self, allowed: Sequence[Network], resolve: Callable[[str, int], list[Address]] = addresses_of) -> None:
         self.allowed = allowed
@@ -29,17 +33,17 @@ class Poster:
         self._client: httpx.AsyncClient | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> str:
-        """Send a message; why the URL did not take it, or ""."""
+        """Send a message; return why it was not accepted, or ""."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 return await self._post(url, body, headers)
         except TimeoutError:
             return f"no answer within {TIMEOUT:g} s"
-        except Exception as error:  # whatever the URL, the resolver or the answer holds
+        except Exception as error:  # whatever the URL, the resolver or the response contains
             return in_words(error)[:_SHOWN]
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> str:
-        import httpx  # here, as is the client: most sites have no callbacks, and both take a while to begin
+        import httpx  # imported here, since most sites have no callbacks and both are slow to load
 
         target = httpx.URL(url)
         port = target.port or (443 if target.scheme == "https" else 80)
@@ -60,7 +64,7 @@ class Poster:
     async def _post_to(
         self, client: httpx.AsyncClient, target: httpx.URL, address: Address, body: bytes, headers: Mapping[str, str]
     ) -> str:
-        """Send to this very address, whatever the name stands for by now, and look only at the status of the answer."""
+        """Send to this address, whatever the name resolves to by now, and read only the status of the response."""
         pinned = target.copy_with(host=str(address))
         sent = {**headers, "Host": target.netloc.decode("ascii"), "Accept-Encoding": "identity"}
         extensions = {"sni_hostname": target.host} if target.scheme == "https" else {}
@@ -71,14 +75,14 @@ class Poster:
             return f"it answered {answer.status_code}{more}"
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
         self._resolvers.close()
         if self._client is not None:
             await self._client.aclose()
 
 
 def _client() -> httpx.AsyncClient:
-    """No connection is kept or waited for, and no proxy is used: it would look up the name by itself."""
+    """Return a client that keeps no connections and uses no proxy, which would resolve the name itself."""
     import httpx
 
     return httpx.AsyncClient(

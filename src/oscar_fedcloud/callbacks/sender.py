@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells the URL that a service names of each job that ended. At least once, signed, in any order.
+"""Posts each ended job to the URL that its service names: at least once, signed, in any order.
 
-The request is a POST of the job as JSON. ``X-Oscar-Signature: sha256=<hex>`` is the HMAC-SHA256 of the body under the
-service's token, so that the receiver can tell that it is ours.
+The request is a POST of the job as JSON. ``X-Oscar-Signature: sha256=<hex>`` is the HMAC-SHA256 of the body with the
+service's token, by which the receiver can verify the sender.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from oscar_fedcloud.runtime.waiting import wait
 log = structlog.get_logger(__name__)
 
 _BATCH = 50
-_AT_ONCE = 256  # messages under way
-_EACH = 2  # of them to one receiver
-_LOOKS = 100  # at the outbox in a row, each past the receivers that are busy
-_OUTPUTS = 1000  # of a job that a message names
+_AT_ONCE = 256  # concurrent messages
+_EACH = 2  # concurrent messages to one receiver
+_LOOKS = 100  # reads of the outbox in a row, each skipping receivers that are busy
+_OUTPUTS = 1000  # outputs of a job in a message
 _FIRST_WAIT, _LONGEST_WAIT, _TRIES = 5.0, 3600.0, 20
-_PAUSE = 5.0  # s between looks when nothing wakes us
+_PAUSE = 5.0  # s between checks when nothing wakes the sender
 
 
 class Callbacks:
-    """Sends what the ledger's outbox holds, signed with the token of the job's service.
+    """Sends the messages in the ledger's outbox, signed with the token of the job's service.
 
-    Each message is a task of its own, a few at once for each receiver: one that is slow delays no other.
+    Each message is sent in its own task, with a limit for each receiver, so that a slow receiver delays no other.
     """
 
     def __init__(self, ledger: Ledger, catalogue: Catalogue, networks: Sequence[Network] = ()) -> None:
@@ -51,10 +51,10 @@ class Callbacks:
         self.wake = asyncio.Event()
         self.poster = Poster(networks)
         self._sending: dict[int, asyncio.Task[None]] = {}  # id of the message -> its task
-        self._receivers: Counter[str] = Counter()  # receiver -> messages under way
+        self._receivers: Counter[str] = Counter()  # receiver -> concurrent messages
 
     async def run(self) -> None:
-        """Send for ever."""
+        """Send until cancelled."""
         try:
             while True:
                 try:
@@ -68,11 +68,11 @@ class Callbacks:
                 task.cancel()
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self.poster.close()
 
     async def _send_due(self) -> None:
-        """Begin to send what is due and whose receiver is not busy."""
+        """Start sending messages that are due and whose receiver is not busy."""
         busy: set[str] = set()  # URLs
         for _ in range(_LOOKS):
             if len(self._sending) >= _AT_ONCE:
@@ -87,7 +87,7 @@ class Callbacks:
                 return
 
     def _begin(self, callback: Callback) -> bool:
-        """Send in a task, unless its receiver has enough to do."""
+        """Send a message in a task, unless its receiver has reached its limit."""
         receiver = receiver_of(callback.url)
         if self._receivers[receiver] >= _EACH or len(self._sending) >= _AT_ONCE:
             return False
@@ -106,19 +106,19 @@ class Callbacks:
         return True
 
     async def _guarded(self, callback: Callback) -> None:
-        """A message that cannot be handled as it should be waits, and concerns no other."""
+        """Send a message. A failure delays this message and affects no other."""
         try:
             await self._send(callback)
         except LedgerUnavailable as error:
-            log.warning("callback not handled, it will be tried again", job=callback.run.id, error=str(error))
+            log.warning("callback not handled, retrying", job=callback.run.id, error=str(error))
             await asyncio.sleep(_PAUSE)
         except Exception as error:
-            report(log, "callback not handled, it will be tried again", error, job=callback.run.id)
+            report(log, "callback not handled, retrying", error, job=callback.run.id)
             await asyncio.sleep(_PAUSE)
 
     async def _send(self, callback: Callback) -> None:
         token = self.catalogue.token_of(callback.run.service)
-        if not token:  # the service is gone, and with it the secret that would sign
+        if not token:  # the service is gone, and with it the secret for the signature
             await asyncio.to_thread(self.ledger.callback_done, callback.id)
             return
         body = await asyncio.to_thread(self._message, callback.run)
@@ -148,7 +148,7 @@ class Callbacks:
 
 
 def receiver_of(url: str) -> str:
-    """Who answers under a URL: its scheme, host and port."""
+    """Return the receiver of a URL: its scheme, host and port."""
     try:
         parts = urlsplit(url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
@@ -157,7 +157,7 @@ def receiver_of(url: str) -> str:
 
 
 def message(run: Run, outputs: Sequence[StoredObject] = (), total: int = 0, summary: str = "") -> bytes:
-    """Return the body that tells of an ended job, with what its last attempt wrote."""
+    """Return the message about an ended job, with the outputs of its last attempt."""
     return msgspec.json.encode(
         {
             "id": run.id,
@@ -187,5 +187,5 @@ def _text(key: str) -> str:
 
 
 def signature(token: str, body: bytes) -> str:
-    """Value of ``X-Oscar-Signature``."""
+    """Return the value of ``X-Oscar-Signature``."""
     return "sha256=" + hmac.new(token.encode(), body, hashlib.sha256).hexdigest()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which addresses a callback may go to. Pure, apart from asking for the addresses of a name.
+"""Decides which addresses a callback may be sent to. Pure, except for resolving host names.
 
-Whoever declares a service chooses the URL, and the daemon stands inside the site. So a callback goes to public
-addresses only, unless the configuration names other networks (``callback_networks``): not to this machine, nor to the
-site's own network, nor to the address from which a cloud hands out the credentials of its machines.
+The URL is chosen by whoever declares a service, and the daemon runs inside the site. Therefore callbacks go to public
+addresses only, unless the configuration allows other networks (``callback_networks``): not to this machine, the site's
+own network, or the address where a cloud serves the credentials of its machines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TRANSLATED = ip_network("64:ff9b::/96")  # NAT64: an IPv4 address in the last 3
 
 
 def networks_of(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Networks from CIDR notation. Raises ValueError."""
+    """Return networks from CIDR notation. Raises ValueError."""
     return tuple(ip_network(text) for text in texts)
 
 
@@ -37,7 +37,7 @@ def refusal(address: Address, allowed: Sequence[Network]) -> str:
 
 
 def _embedded(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for, else the address itself."""
+    """Return the IPv4 address embedded in an IPv6 address, else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address in _TRANSLATED:
@@ -46,13 +46,13 @@ def _embedded(address: Address) -> Address:
 
 
 def addresses_of(host: str, port: int) -> list[Address]:
-    """The addresses of a host, as the resolver orders them. Blocks. Raises OSError, UnicodeError."""
+    """Return the addresses of a host in the resolver's order. Blocks. Raises OSError, UnicodeError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))
 
 
 def chosen(addresses: Iterable[Address], allowed: Sequence[Network]) -> tuple[list[Address], str]:
-    """Those addresses that a callback may go to, and why it may not go to another one."""
+    """Return the allowed addresses, and why one of the others is refused."""
     good: list[Address] = []
     why = "the host has no address"
     for address in addresses:
@@ -65,7 +65,7 @@ def chosen(addresses: Iterable[Address], allowed: Sequence[Network]) -> tuple[li
 
 
 def callback_rule(allowed: Sequence[Network]) -> Callable[[Service], Iterator[FdlProblem]]:
-    """The check of a service's callback, as a rule for the FDL parser: as far as its URL alone tells."""
+    """Return an FDL rule that checks a service's callback, as far as its URL shows the address."""
 
     def rule(service: Service) -> Iterator[FdlProblem]:
         literal = _literal(service.callback)
@@ -78,7 +78,7 @@ def callback_rule(allowed: Sequence[Network]) -> Callable[[Service], Iterator[Fd
 
 
 def _literal(url: str) -> Address | None:
-    """The address that a URL names without a look-up, also in the odd forms that resolvers take; None for a name."""
+    """Return the address that a URL contains literally, in any form that resolvers accept; None for a name."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The declared services, in memory and in their store: planning and carrying out changes."""
+"""The declared services, in memory and in their repository: planning and applying changes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Write = Callable[[Sequence[Entry], Sequence[str]], dict[str, Exception]]  # as S
 
 @dataclass(frozen=True, slots=True)
 class WrittenChange:
-    """What was stored of a change, and what was not, by name of the service."""
+    """The entries of a change that were stored, and the failures by service name."""
 
     entries: tuple[Entry, ...]
     failures: Mapping[str, Exception]
@@ -46,10 +46,10 @@ class WrittenChange:
 class Catalogue:
     """All declared services. Reads are plain dictionary look-ups.
 
-    All tables belong to the event loop, except ``standing``, ``tokens``, ``matcher`` and ``readers``: their values are
-    replaced whole, so that other threads may look one up.
+    All tables belong to the event loop. Other threads may read ``declarations``, ``tokens``, ``matcher`` and
+    ``services_by_input``, whose values are replaced as a whole.
 
-    A change is planned, written in a thread, and then taken over on the event loop, all under the lock ``changing``.
+    A change is planned, written in a thread and then committed on the event loop, all under the lock ``changing``.
     """
 
     def __init__(self, repository: ServiceRepository, max_depth: int, stores: Collection[str]) -> None:
@@ -59,28 +59,29 @@ class Catalogue:
         self.entries: dict[str, Entry] = {}
         self.services: dict[str, Service] = {}
         self.states: dict[str, tuple[ServiceState, str]] = {}
-        self.standing: dict[str, Declared] = {}  # all of the above in one immutable value
-        self.unusable: dict[str, str] = {}  # services whose entry in the store is no good at all -> why
-        self.refused: dict[str, str] = {}  # services whose newer document in the store is no good -> why
+        self.declarations: dict[str, Declared] = {}  # all of the above in one immutable value
+        self.unusable: dict[str, str] = {}  # services whose stored entry cannot be used -> why
+        self.rejected: dict[str, str] = {}  # services whose newer document in the repository is not valid -> why
         self.tokens: dict[str, str] = {}  # token -> service
         self.matcher = Matcher((), max_depth)
-        self.readers: dict[str, list[str]] = {}  # input, as provider/bucket/prefix -> services
+        self.services_by_input: dict[str, list[str]] = {}  # input, as provider/bucket/prefix -> services
         self.changing = asyncio.Lock()
 
     def load(self) -> None:
-        """Read the store. Services become ready when the reconciler has seen them.
+        """Read the repository. Services become ready when the reconciler has processed them.
 
-        One that cannot be used, e.g. since this version refuses its document, is left out and told of in ``unusable``.
+        A service that cannot be used, e.g. because this version rejects its document, is skipped and listed in
+        ``unusable``.
         """
         for entry in self.repository.load():
             try:
-                self._put(entry)
+                self._install(entry)
             except Exception as error:
                 self.unusable[str(getattr(entry, "name", "?"))] = in_words(error)
                 report(log, "a declared service cannot be used", error, service=getattr(entry, "name", "?"))
         self._index()
 
-    def _put(self, entry: Entry) -> None:
+    def _install(self, entry: Entry) -> None:
         service = from_document(entry.document)
         self.unusable.pop(entry.name, None)
         self._drop_token(entry.name)
@@ -90,20 +91,20 @@ class Catalogue:
         self.set_state(entry.name, "pending", "its buckets, rules and key are being made")
 
     def set_state(self, name: str, state: ServiceState, reason: str) -> None:
-        """Say how a service stands."""
+        """Set the state of a service."""
         self.states[name] = (state, reason)
         entry = self.entries[name]
-        self.standing[name] = Declared(self.services[name], entry.revision, state, reason, entry.created)
+        self.declarations[name] = Declared(self.services[name], entry.revision, state, reason, entry.created)
         self._report(name)
 
     def _report(self, name: str) -> None:
         try:
             self.repository.report(name)
-        except Exception as error:  # the standing counts here, whoever is told of it
-            report(log, "the standing of a service was not reported", error, service=name)
+        except Exception as error:  # the state in memory is what counts
+            report(log, "the status of a service was not reported", error, service=name)
 
     def health(self) -> dict[str, dict[str, Any]]:
-        """Return the store as a part of the daemon with whether it works, and whether all its services can be used."""
+        """Return the health of the repository, and whether all of its services can be used."""
         found = self.repository.health()
         if self.unusable and all(part["ok"] for part in found.values()):
             names = "; ".join(f"service {name} cannot be used: {why}" for name, why in self.unusable.copy().items())
@@ -116,31 +117,31 @@ class Catalogue:
 
     def _index(self) -> None:
         self.matcher = Matcher(self.services.values(), self.max_depth)
-        readers: dict[str, list[str]] = {}
+        services_by_input: dict[str, list[str]] = {}
         for name, entry in self.entries.items():
             for source in entry.inputs:
-                readers.setdefault(source, []).append(name)
-        self.readers = readers
+                services_by_input.setdefault(source, []).append(name)
+        self.services_by_input = services_by_input
 
     def declared(self, name: str) -> Declared | None:
-        """The service with its standing."""
-        found = self.standing.get(name)
-        if found is None or found.reason or not (refused := self.refused.get(name)):
+        """Return the service with its state, or None."""
+        found = self.declarations.get(name)
+        if found is None or found.reason or not (rejected := self.rejected.get(name)):
             return found
-        reason = f"revision {found.revision} runs on, since the document in the store is refused: {refused}"
+        reason = f"revision {found.revision} stays active, since the document in the store is refused: {rejected}"
         return replace(found, reason=reason)
 
     def all_declared(self) -> list[Declared]:
-        """Return all services with their standing, by name."""
-        return [found for name in sorted(self.standing.copy()) if (found := self.declared(name))]
+        """Return all services with their states, sorted by name."""
+        return [found for name in sorted(self.declarations.copy()) if (found := self.declared(name))]
 
     def token_of(self, name: str) -> str:
         """Return the token of a service, or "" if it is gone."""
-        found = self.standing.get(name)
+        found = self.declarations.get(name)
         return found.service.token if found else ""
 
     def plan(self, change: Change) -> Plan:
-        """What a change does, without doing it. Raises FdlError, Conflict, NotFound."""
+        """Return what a change would do. Raises FdlError, Conflict, NotFound."""
         if change.state == "absent":
             return Plan(tuple(self._removal(name, change) for name in change.names))
         warnings = self._check(change)
@@ -151,7 +152,7 @@ class Catalogue:
         return Plan(tuple(items), tuple(warnings))
 
     def _check(self, change: Change) -> list[str]:
-        """Problems that only the whole catalogue shows; returns the warnings."""
+        """Raise FdlError for problems that only the whole catalogue shows; return the warnings."""
         places = {service.name: f"services[{index}]" for index, service in enumerate(change.documents)}
         declared = {service.name: service for service in change.documents}
         whole = {**({} if change.prune else self.services), **declared}
@@ -175,7 +176,7 @@ class Catalogue:
             return PlanItem(service.name, "create", None, after, tuple(diff_documents(None, to_document(wanted))), 1)
         changes = tuple(diff_documents(current.document, to_document(wanted)))
         before = to_document(self.services[service.name], secrets=False)
-        if not changes and service.name not in self.refused:
+        if not changes and service.name not in self.rejected:
             return PlanItem(service.name, "unchanged", before, after, (), current.revision)
         return PlanItem(service.name, "update", before, after, changes, current.revision + 1)
 
@@ -194,16 +195,19 @@ class Catalogue:
         if expected and current is None:
             raise NotFound(f"service {name} does not exist")
         if revision != expected:
-            raise Conflict(f"service {name} stands at revision {revision}, the request expects {expected}")
+            raise Conflict(f"service {name} is at revision {revision}, expected {expected}")
 
     def completed(self, service: Service) -> Service:
-        """The service with what the server adds: its token, kept over updates, and an owner."""
+        """Return the service with what the server adds: an owner, and its token, which updates keep."""
         old = self.services.get(service.name)
         token = service.token or (old.token if old else "")
         return replace(service, token=token, owner=service.owner or "cluster_admin")
 
     def write(self, change: Change, plan: Plan, write: Write | None = None) -> WrittenChange:
-        """Store what the plan says, by ``write`` or the store's own. Blocks; memory is left to ``take_over``."""
+        """Store the planned change with ``write`` or the repository's own method. Blocks.
+
+        Memory is updated by ``commit``.
+        """
         wanted = {service.name: service for service in change.documents}
         moment = time.time() if change.declared is None else change.declared
         removed = [item.name for item in plan.items if item.action == "delete"]
@@ -215,13 +219,13 @@ class Catalogue:
         failures = (write or self.repository.write)(entries, removed)
         return WrittenChange(tuple(entry for entry in entries if entry.name not in failures), failures)
 
-    def take_over(self, plan: Plan, written: WrittenChange) -> None:
-        """Show in memory what was written. Belongs to the event loop, on which everybody else reads."""
+    def commit(self, plan: Plan, written: WrittenChange) -> None:
+        """Apply to memory what was written. Must be called on the event loop, where all readers run."""
         for item in plan.items:
             if item.action == "delete" and item.name not in written.failures:
-                self._drop(item.name)
+                self._remove(item.name)
         for entry in written.entries:
-            self._put(entry)
+            self._install(entry)
         self._index()
 
     def _entry(self, service: Service, revision: int, moment: float) -> Entry:
@@ -229,7 +233,7 @@ class Catalogue:
         service = replace(service, token=service.token or secrets.token_hex(32))
         before = self.services.get(service.name)
         known = old.inputs if old else {}
-        if before is not None:  # another endpoint is another store, of which nothing is known
+        if before is not None:  # another endpoint is another store with unknown content
             moved = foreign.moved(before, service)
             known = {name: state for name, state in known.items() if name.partition("/")[0] not in moved}
         return Entry(
@@ -241,18 +245,18 @@ class Catalogue:
             inputs={name: known.get(name, InputState(since=moment)) for name in input_names(service)},
         )
 
-    def _drop(self, name: str) -> None:
+    def _remove(self, name: str) -> None:
         self._drop_token(name)
-        for table in (self.standing, self.entries, self.services, self.states, self.refused):
+        for table in (self.declarations, self.entries, self.services, self.states, self.rejected):
             table.pop(name, None)
 
     def without_baseline(self) -> set[str]:
-        """The inputs, as ``provider/bucket/prefix``, that have no baseline yet for some service."""
+        """Return the inputs, as ``provider/bucket/prefix``, that still lack a baseline for some service."""
         states = (entry.inputs.items() for entry in self.entries.values())
         return {name for inputs in states for name, state in inputs if not state.baselined}
 
-    async def baselined(self, name: str, source: str) -> None:
-        """Remember that an input has its baseline, if the service still is and has it."""
+    async def mark_baselined(self, name: str, source: str) -> None:
+        """Record that an input has its baseline, if the service still exists and has that input."""
         async with self.changing:
             entry = self.entries.get(name)
             if entry is None or source not in entry.inputs:
@@ -264,7 +268,7 @@ class Catalogue:
             self._report(name)
 
     def revision(self, name: str, revision: int | None) -> Service:
-        """An earlier revision of a service (None = the one before the current). Raises NotFound."""
+        """Return an earlier revision of a service; None means the previous one. Raises NotFound."""
         if name not in self.entries:
             raise NotFound(f"service {name} does not exist")
         for entry in self.repository.history(name):
@@ -274,7 +278,7 @@ class Catalogue:
         raise NotFound(f"service {name} has no {wanted}")
 
     def revisions(self, name: str) -> list[dict[str, Any]]:
-        """All revisions of a service, newest first, with the time (s) at which each was declared."""
+        """Return all revisions of a service, newest first, with the time (s) of each declaration."""
         if name not in self.entries:
             raise NotFound(f"service {name} does not exist")
         entries = [self.entries[name], *self.repository.history(name)]
@@ -282,5 +286,5 @@ class Catalogue:
 
 
 def _place_of(loop: Loop, places: Mapping[str, str]) -> str:
-    """The place of the first service of a loop that the change declares."""
+    """Return the place of the first service of a loop that the change declares."""
     return next(places[name] for name in loop.services if name in places)

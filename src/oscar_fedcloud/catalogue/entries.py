@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the catalogue keeps of a service, and the interface of the stores that keep it."""
+"""The stored form of a service, and the interface of the repositories that store it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from oscar_fedcloud.fdl import Service
 
 
 class InputState(msgspec.Struct, frozen=True):
-    """What is known of one input of a service. since: the store's time (s) from which on objects count as new."""
+    """The state of one input of a service.
+
+    Attributes:
+        since: the store's time (s) from which on objects count as new.
+    """
 
     since: float
     baselined: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A declared service: its normalised document with secrets, and what the reconciler must remember of it."""
+    """A declared service: its normalised document with secrets, and the reconciler's state of it."""
 
     name: str
     revision: int
@@ -31,46 +35,49 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceRepository(Protocol):
-    """Keeps entries. What is not ``async`` blocks and is called in threads, but for ``keys`` and ``report``."""
+    """Stores entries.
+
+    Methods that are not ``async`` block and are called in threads, except ``keys`` and ``report``.
+    """
 
     async def open(self) -> None:
-        """Make the store ready, on the event loop. Raises RepositoryError."""
+        """Prepare the repository, on the event loop. Raises RepositoryError."""
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
     def health(self) -> dict[str, dict[str, Any]]:
-        """The store as a part of the daemon with whether it works; empty if it cannot fail by itself."""
+        """Return the health of the repository as a part of the daemon; empty if it cannot fail on its own."""
 
     def load(self) -> list[Entry]:
-        """All current entries. Raises RepositoryError."""
+        """Return all current entries. Raises RepositoryError."""
 
     def write(self, entries: Sequence[Entry], removed: Sequence[str]) -> dict[str, Exception]:
-        """Keep these entries and forget these services with all that belongs to them.
+        """Store these entries, and delete these services with all of their data.
 
-        Returns what failed, by name: Conflict (somebody else changed the service meanwhile) or RepositoryError.
+        Return the failures by name: Conflict (the service was changed by another writer) or RepositoryError.
         """
 
     def save_inputs(self, entry: Entry) -> None:
-        """The same revision of a service, of whose inputs more is known now. Raises RepositoryError."""
+        """Store the same revision of a service with the new state of its inputs. Raises RepositoryError."""
 
     def history(self, name: str) -> list[Entry]:
-        """Earlier entries of a service, newest first. Raises RepositoryError."""
+        """Return earlier entries of a service, newest first. Raises RepositoryError."""
 
     def keys(self, name: str) -> Mapping[str, Credential]:
-        """The service's storage keys by provider id, from memory or a small file."""
+        """Return the service's storage keys by provider id, from memory or a small file."""
 
     def save_keys(self, name: str, keys: Mapping[str, Credential]) -> None:
         """Replace the service's storage keys. Raises RepositoryError."""
 
     def report(self, name: str) -> None:
-        """The standing of a service has changed."""
+        """Handle that the state of a service has changed."""
 
 
 class RepositoryError(Exception):
-    """The catalogue's store does not answer or refuses; the message says what. Trying again may help."""
+    """The catalogue's repository does not respond or refuses; the message says why. A retry may help."""
 
 
 def input_names(service: Service) -> list[str]:
-    """The inputs of a service as ``provider/bucket/prefix``."""
+    """Return the inputs of a service as ``provider/bucket/prefix``."""
     return [f"{source.storage_provider}/{source.bucket}/{source.key_prefix}" for source in service.input]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Repositories of services that others may write to."""
+"""Repositories of services that other writers may change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oscar_fedcloud.runtime.tasks import Work
 
 @runtime_checkable
 class FollowedRepository(Protocol):
-    """A repository whose services can be changed by others, e.g. by ``kubectl``."""
+    """A repository whose services can be changed by others, e.g. with ``kubectl``."""
 
     def tasks(self, changes: Changes) -> Sequence[tuple[str, Work]]:
-        """Return the tasks that take over what others change, by name."""
+        """Return the tasks that apply changes of others, by name."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where every source hands its events over."""
+"""The common entry point for the events of all sources."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from oscar_fedcloud.ledger import Ledger
 
 
 class EventIntake:
-    """Records events together with the runs that they ask for. Belongs to the event loop."""
+    """Records events together with the runs that they request. Must be used on the event loop."""
 
     def __init__(self, catalogue: Catalogue, ledger: Ledger) -> None:
         self.catalogue = catalogue
         self.ledger = ledger
 
     def record(self, events: Sequence[StorageEvent]) -> asyncio.Future[Any]:
-        """Match the events to services and commit them. The future is done when all are on disk.
+        """Match the events to services and commit them. The future completes when all are on disk.
 
-        It fails with LedgerUnavailable. No task is made for a single event, since nearly all come alone.
+        It fails with LedgerUnavailable. No task is created for a single event, since nearly all events arrive alone.
         """
         recordings = [self.catalogue.matcher.recording(event) for event in events]
         if len(recordings) == 1:
@@ -30,5 +30,5 @@ class EventIntake:
         return asyncio.gather(*(self.ledger.record_nowait(recording) for recording in recordings))
 
     async def keep_dead_letter(self, source: str, body: bytes, reason: str) -> None:
-        """Keep a body that no event could be made of. Returns when it is on disk. Raises LedgerUnavailable."""
+        """Store a body that holds no valid event. Return when it is on disk. Raises LedgerUnavailable."""
         await self.ledger.record_dead_letter(source, body, reason)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings of inputs: what the ledger does not know is new, or old when the input has no baseline yet."""
+"""Lists inputs: objects unknown to the ledger are new, or old if the input has no baseline yet."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _SKEW = 1.5  # s: a clock difference below this is rounding of the store's HTTP 
 
 
 class Lister:
-    """Lists prefixes for the reconciler, and hands over what no event told of."""
+    """Lists prefixes for the reconciler, and ingests objects that no event reported."""
 
     def __init__(self, catalogue: Catalogue, ledger: Ledger, stores: StoreRegistry, intake: EventIntake) -> None:
         self.catalogue = catalogue
         self.ledger = ledger
         self.stores = stores
         self.intake = intake
-        self.found = 0  # events that came by listing alone
+        self.found = 0  # events found by listing alone
 
-    async def look(self, provider: ObjectReader, where: Prefix, prune: bool = False) -> None:
-        """List once: record baselines, ingest what is unknown, and forget seen objects that are gone (``prune``).
+    async def relist(self, provider: ObjectReader, where: Prefix, prune: bool = False) -> None:
+        """List a prefix: record baselines, ingest unknown objects and, with ``prune``, forget objects that are gone.
 
-        Rows that cannot be used are left out, and nothing is forgotten then. A polled store gets its baselines only:
-        its poller finds the rest, and knows when a file has settled.
+        Unusable rows are skipped, and then nothing is forgotten. A polled store only gets its baselines: its poller
+        finds the new objects, and knows when a file has settled.
         """
         begun = time.time()
         skew = await self.stores.run(provider.id, provider.clock) - begun
@@ -52,7 +52,7 @@ class Lister:
         problem: Exception | None = None
         while problem is None:
             chunk, problem = await self.stores.run(provider.id, some_rows, rows, _CHUNK)
-            await self._take(provider, where, chunk, unlisted, skew)
+            await self._ingest(provider, where, chunk, unlisted, skew)
             if prune:
                 present.update(event_id(event) for event in chunk)
             if not chunk:
@@ -60,16 +60,16 @@ class Lister:
         if problem is not None and not isinstance(problem, UnusableRows):
             raise problem
         for service in unlisted:
-            await self.catalogue.baselined(service, f"{provider.id}/{where.bucket}/{where.prefix}")
+            await self.catalogue.mark_baselined(service, f"{provider.id}/{where.bucket}/{where.prefix}")
         if problem is not None:
             log.warning("objects left out", provider=provider.id, error=str(problem))
         elif prune:
             await asyncio.to_thread(self._forget_gone, provider.id, where, present, begun)
 
-    async def _take(
+    async def _ingest(
         self, provider: ObjectReader, where: Prefix, chunk: list[StorageEvent], unlisted: dict[str, float], skew: float
     ) -> None:
-        """Ingest what is unknown of some rows."""
+        """Ingest the unknown objects among some rows."""
         fresh = await asyncio.to_thread(self._unknown, chunk, unlisted, skew)
         if not fresh or provider.polled:
             return
@@ -82,20 +82,20 @@ class Lister:
             await self.intake.record(events)
 
     def _forget_gone(self, provider_id: str, where: Prefix, present: set[str], begun: float) -> None:
-        """What was seen of objects that a complete listing no longer shows need not be remembered."""
+        """Remove the baseline entries of objects that a complete listing no longer contains."""
         name = f"{provider_id}/{where.bucket}/{where.prefix}"
-        for service in self.catalogue.readers.get(name, ()):
-            self.ledger.forget_seen(service, provider_id, where.bucket, present, begun, where.prefix)
+        for service in self.catalogue.services_by_input.get(name, ()):
+            self.ledger.prune_baseline(service, provider_id, where.bucket, present, begun, where.prefix)
 
     def _without_baseline(self, provider: ObjectReader, where: Prefix) -> dict[str, float]:
-        """Services whose input here has no baseline -> the time (s) from which on objects are new to them.
+        """Return the services whose input has no baseline yet, each with the time (s) from which on objects are new.
 
-        Everything is new to an input that asks for existing objects, unless that was granted before: by a ledger that
-        was lost since, so that its baseline is newer than the document.
+        All objects are new for an input that requests existing objects, unless that was granted before by a ledger that
+        has been lost since; then the baseline is newer than the document.
         """
         name = f"{provider.id}/{where.bucket}/{where.prefix}"
         found: dict[str, float] = {}
-        for service in self.catalogue.readers.get(name, ()):
+        for service in self.catalogue.services_by_input.get(name, ()):
             entry = self.catalogue.entries[service]
             state = entry.inputs[name]
             if not state.baselined:
@@ -111,13 +111,13 @@ class Lister:
         )
 
     def _unknown(self, chunk: list[StorageEvent], unlisted: dict[str, float], skew: float) -> list[StorageEvent]:
-        """Mark what is old to a service as seen; return the objects that some service must still run for."""
+        """Record objects that are old for a service as its baseline; return those that a service must still process."""
         fresh: dict[str, StorageEvent] = {}
         for service, events in self._by_service(chunk).items():
             since = unlisted.get(service)
             if since is not None:
                 cutoff = int((since + skew) * 1e9)
-                self.ledger.mark_seen(service, [event for event in events if event.order < cutoff])
+                self.ledger.record_baseline(service, [event for event in events if event.order < cutoff])
                 events = [event for event in events if event.order >= cutoff]
             known = self.ledger.known_for(service, events) if events else set()
             fresh.update((event_id(event), event) for event in events if run_id(service, event) not in known)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which services does an object concern? Answered from memory, whatever the number of services."""
+"""Finds the services that an object concerns, in memory and independently of the number of services."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Matcher:
                     here.append(service)
 
     def recording(self, event: StorageEvent) -> Recording:
-        """The event with the services that shall run for it, or with the reason why none does."""
+        """Return the event with the services that run for it, or with the reason why none does."""
         accepted: list[str] = []
         refused: list[str] = []
         for service in self._candidates(event):
@@ -69,7 +69,7 @@ class Matcher:
             end = event.key.find("/", end + 1)
 
     def _refusal(self, service: Service, event: StorageEvent) -> str | None:
-        """None = it runs, "" = not its input after all, else why it is filtered."""
+        """Return why the event is filtered; None if the service runs, "" if it is not an input of the service."""
         found = match(service, event.provider, event.bucket, event.key)
         if found.kind == "no":
             return ""
@@ -80,11 +80,11 @@ class Matcher:
             return None
         try:
             return None if _true(compiled.search(from_json(event.record))) else "its filter is not true for this event"
-        except Exception as error:  # JMESPath's own errors, and whatever else it meets in a strange record
+        except Exception as error:  # errors of JMESPath, and others on an unexpected record
             return f"its filter failed on this event ({str(error)[:_SHOWN] or type(error).__name__})"
 
     def prefixes(self, provider: str) -> list[Prefix]:
-        """All inputs at one provider, each once."""
+        """Return all inputs at one provider, each once."""
         return [
             Prefix(bucket, folder)
             for (name, bucket), folders in self._inputs.items()
@@ -93,17 +93,17 @@ class Matcher:
         ]
 
     def buckets(self, provider: str) -> dict[str, list[str]]:
-        """Bucket -> prefixes of all inputs at one provider."""
+        """Return the prefixes of all inputs at one provider, by bucket."""
         return {bucket: list(folders) for (name, bucket), folders in self._inputs.items() if name == provider}
 
 
 def _true(value: Any) -> bool:
-    """Truth as JMESPath has it: false, null and empty values are not true, zero is."""
+    """Return the truth value as JMESPath defines it: false, null and empty values are false, zero is true."""
     return value is not False and value is not None and value not in ("", [], {})
 
 
 def filter_rule(service: Service) -> Iterator[FdlProblem]:
-    """The check of a service's filter, as a rule for the FDL parser."""
+    """Check a service's filter; a rule for the FDL parser."""
     if not service.filter:
         return
     hint = "a JMESPath expression such as s3.object.size > `0`"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the catalogue asks of the rest of the daemon, and whom it informs."""
+"""The interfaces through which the catalogue uses and informs the rest of the daemon."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Protocol
 
 
 class ReadyListener(Protocol):
-    """Is informed when services may start Jobs."""
+    """Is informed when services can start Jobs."""
 
     def services_ready(self, services: Sequence[str]) -> None:
-        """These services have their buckets, rules, baselines and keys."""
+        """Handle that these services have their buckets, rules, baselines and keys."""
 
 
 class ChangeListener(Protocol):
     """Is informed when the declared services have changed."""
 
     def services_changed(self) -> None:
-        """The catalogue holds other services, or other revisions of them, than before."""
+        """Handle that the catalogue holds other services or revisions than before."""
 
 
 class JobCanceller(Protocol):
-    """Ends Jobs."""
+    """Cancels Jobs."""
 
     async def cancel_all(self, service: str) -> None:
-        """End all that a service has queued and running."""
+        """Cancel all queued and running Jobs of a service."""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the stores look as the catalogue says: buckets, notification rules, baselines and keys.
+"""Brings the stores to the state that the catalogue declares: buckets, notification rules, baselines and keys.
 
-Each store has a lane of its own, so that one that hangs holds up the services that need it, and no others.
+Each store has a task of its own (a lane), so that a store that hangs delays only the services that use it.
 
-For a changed service: buckets, then rules, then a listing that gives its new inputs their baseline, then its key; then
-it is ready. The rule stands before the listing, so an upload in between is seen by one of the two, or by both. All of
-it is repeated at start and periodically, and a rule that had to be repaired is followed by a listing.
+A changed service becomes ready in this order: buckets, rules, a listing that records the baseline of new inputs, key.
+The rule exists before the listing, so an upload in between is noticed by at least one of them. All steps are repeated
+at start and periodically. A rule that had to be repaired is followed by a listing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from oscar_fedcloud.storage.stores import StoreRegistry
 
 log = structlog.get_logger(__name__)
 
-_LISTINGS = 4  # at the same time, since each holds up to a thousand objects
+_LISTINGS = 4  # concurrent listings; each holds up to a thousand objects
 _RETRY = 5.0  # s until services in error are tried again
 BucketRef = tuple[str, str]  # provider, bucket
 
@@ -48,15 +48,15 @@ class Intervals:
 
 @dataclass(slots=True)
 class Work:
-    """What is to do at one store."""
+    """The pending work at one store."""
 
-    places: set[BucketRef] = field(default_factory=set)  # buckets to look at
+    places: set[BucketRef] = field(default_factory=set)  # buckets to check
     listings: set[Prefix] = field(default_factory=set)
     everything: bool = False  # list every input
 
 
 class Reconciler:
-    """One task that reconciles, and a few that make keys."""
+    """Runs one task that reconciles, and a few that create keys."""
 
     def __init__(self, catalogue: Catalogue, providers: StoreRegistry, lister: Lister, intervals: Intervals) -> None:
         self.catalogue = catalogue
@@ -66,19 +66,19 @@ class Reconciler:
         self._listeners: list[ReadyListener] = []
         self.repairs = 0  # rules that had to be written again
         self._dirty: set[str] = set()
-        self._left: set[BucketRef] = set()  # buckets of removed services, whose rules must go
+        self._released: set[BucketRef] = set()  # buckets of removed services, whose rules must be deleted
         self._requested: set[tuple[str, Prefix]] = set()
         self._wake = asyncio.Event()
         self._keys: asyncio.Queue[str] = asyncio.Queue()
         self._retry_at = math.inf  # when services in error are tried again
-        self._unsettled: dict[str, set[BucketRef]] = {}  # service -> its buckets that are still to be looked at
-        self._results: dict[BucketRef, bool | str] = {}  # of the last look; a string = what went wrong
-        self._work: dict[str, Work] = {}  # store -> what is to do there next
+        self._unfinished: dict[str, set[BucketRef]] = {}  # service -> its buckets that are not checked yet
+        self._results: dict[BucketRef, bool | str] = {}  # of the last check; a string describes the failure
+        self._work: dict[str, Work] = {}  # store -> its next work
         self._listing_problems: dict[str, str] = {}  # input -> why its last listing failed
-        self._lanes: dict[str, asyncio.Task[None]] = {}  # store -> the work under way
+        self._lanes: dict[str, asyncio.Task[None]] = {}  # store -> its running task
 
     def add_listener(self, listener: ReadyListener) -> None:
-        """Inform this one, too, of services that are ready."""
+        """Add a listener to be informed of services that are ready."""
         self._listeners.append(listener)
 
     def _announce(self, services: list[str]) -> None:
@@ -86,32 +86,35 @@ class Reconciler:
             listener.services_ready(services)
 
     def recover(self) -> None:
-        """At start: services that have everything are ready at once, the others are made so."""
-        ready = [name for name in self.catalogue.entries if self._is_whole(name)]
+        """Mark complete services as ready at start, and queue all others."""
+        ready = [name for name in self.catalogue.entries if self._is_complete(name)]
         self._dirty.update(self.catalogue.entries.keys() - set(ready))
         for name in ready:
             self.catalogue.set_state(name, "ready", "")
         self._announce(ready)
 
-    def _is_whole(self, name: str) -> bool:
-        """Whether every input of the service has its baseline and every store gave it a key."""
+    def _is_complete(self, name: str) -> bool:
+        """Return whether every input of the service has its baseline and every store its key."""
         if not all(state.baselined for state in self.catalogue.entries[name].inputs.values()):
             return False
         try:
             keys = self.catalogue.repository.keys(name).keys()
         except Exception as error:
-            report(log, "the keys of a service cannot be read, they are made anew", error, service=name)
+            report(log, "the keys of a service cannot be read, creating new ones", error, service=name)
             return False
         return key_stores_of(self.catalogue.services[name], self.providers) <= keys
 
-    def changed(self, services: Iterable[str], left: Iterable[BucketRef] = ()) -> None:
-        """These services were declared, changed or removed; ``left``: the buckets that they had before."""
+    def changed(self, services: Iterable[str], released: Iterable[BucketRef] = ()) -> None:
+        """Reconcile services that were declared, changed or removed.
+
+        ``released`` are the buckets that they used before.
+        """
         self._dirty.update(services)
-        self._left.update(left)
+        self._released.update(released)
         self._wake.set()
 
     def bucket_missing(self, provider: str, bucket: str) -> None:
-        """A bucket turned out to be missing: the services that use it are not ready until it is made again."""
+        """Mark the services that use a missing bucket as pending, and create the bucket again."""
         users = [name for name, one in self.catalogue.services.items() if (provider, bucket) in buckets_of(one)]
         names = [name for name in users if self.catalogue.states[name][0] == "ready"]
         for name in names:
@@ -120,12 +123,12 @@ class Reconciler:
             self.changed(names)
 
     def relist(self, provider: str, where: Prefix) -> None:
-        """List this prefix soon: something there may have been missed."""
+        """List this prefix soon, since events may have been missed."""
         self._requested.add((provider, where))
         self._wake.set()
 
     async def prepare_site(self, buckets: Iterable[str]) -> None:
-        """Make the site's own buckets, for logs and HTTP bodies; again and again until the store is there."""
+        """Create the site's own buckets for logs and HTTP bodies, retrying until the store is available."""
         site = self.providers.site_store
         for bucket in buckets:
             while True:
@@ -137,7 +140,7 @@ class Reconciler:
                     await asyncio.sleep(_RETRY)
 
     async def run(self) -> None:
-        """Reconcile for ever."""
+        """Reconcile until cancelled."""
         try:
             await self._run()
         finally:
@@ -153,7 +156,7 @@ class Reconciler:
                 next_check = now + self.intervals.check
             if listing:
                 next_listing = now + self.intervals.listing
-            self._pass(check, listing)
+            self._distribute(check, listing)
             rest = min(next_check, next_listing, self._retry_at) - time.monotonic()
             await wait(self._wake, max(0.05, rest))
             self._wake.clear()
@@ -161,71 +164,77 @@ class Reconciler:
                 self._retry_at = math.inf
                 self._dirty.update(name for name, (state, _) in self.catalogue.states.items() if state == "error")
 
-    def _pass(self, check: bool, listing: bool) -> None:
-        """Hand out what is to do to the lanes of the stores."""
-        dirty, left, requested = self._dirty, self._left, self._requested
-        self._dirty, self._left, self._requested = set(), set(), set()
+    def _distribute(self, check: bool, listing: bool) -> None:
+        """Distribute the pending work to the lanes of the stores."""
+        dirty, released, requested = self._dirty, self._released, self._requested
+        self._dirty, self._released, self._requested = set(), set(), set()
         names = [name for name in (self.catalogue.services if check else dirty) if name in self.catalogue.services]
         for name in names:
             places = buckets_of(self.catalogue.services[name])
-            left = left | places
+            released = released | places
             if name in dirty or self.catalogue.states[name][0] == "error":
-                self._unsettled[name] = {place for place in places if place[0] in self.providers}
-        for place in left:
-            self._at(place[0]).places.add(place)
+                self._unfinished[name] = {place for place in places if place[0] in self.providers}
+        for place in released:
+            self._work_at(place[0]).places.add(place)
         for provider_id, where in requested:
-            self._at(provider_id).listings.add(where)
+            self._work_at(provider_id).listings.add(where)
         if listing:
             for provider_id in self.providers:
-                self._at(provider_id).everything = True
-        self._settle_ready(names)
+                self._work_at(provider_id).everything = True
+        self._finish_ready(names)
         for provider_id in self._work.keys() - self._lanes.keys():
             lane = asyncio.create_task(self._lane(provider_id), name=f"reconcile {provider_id}")
             self._lanes[provider_id] = lane
             lane.add_done_callback(self._lane_ended)
 
-    def _at(self, provider_id: str) -> Work:
+    def _work_at(self, provider_id: str) -> Work:
         return self._work.setdefault(provider_id, Work())
 
     def _lane_ended(self, lane: asyncio.Task[None]) -> None:
-        """A lane that failed unexpectedly: its services are tried again, the others are not concerned."""
+        """Set the services of a lane that failed unexpectedly to error, so that they are retried.
+
+        Others are not affected.
+        """
         provider_id = next(name for name, task in self._lanes.items() if task is lane)
         del self._lanes[provider_id]
         if lane.cancelled() or (error := lane.exception()) is None:
-            if provider_id in self._work:  # came at the last moment
+            if provider_id in self._work:  # work that arrived after the lane's last check
                 self._wake.set()
             return
         report(log, "reconciling a store failed", error, provider=provider_id)
-        for name, places in list(self._unsettled.items()):
+        for name, places in list(self._unfinished.items()):
             if any(place[0] == provider_id for place in places):
-                del self._unsettled[name]
+                del self._unfinished[name]
                 self._set_state(name, "error", f"storage provider {provider_id}: {in_words(error)}")
 
     async def _lane(self, provider_id: str) -> None:
-        """Do what is to do at one store, until nothing is left."""
+        """Do the work at one store until none is left."""
         while work := self._work.pop(provider_id, None):
-            # Services that change from now on are looked at again, with the next work.
-            waiting = dict(self._unsettled)
+            # Services that change from now on are handled with the next work.
+            waiting = dict(self._unfinished)
             places = list(work.places)
-            found = await asyncio.gather(*(self._place(place) for place in places))
+            found = await asyncio.gather(*(self._reconcile_bucket(place) for place in places))
             self._results.update(zip(places, found, strict=True))
             repaired = {place for place, result in zip(places, found, strict=True) if result is True}
             await self._list(provider_id, repaired, work)
-            for name, left in waiting.items():
-                if self._unsettled.get(name) is left:
-                    left.difference_update([place for place in left if place[0] == provider_id])
-            self._settle_ready(waiting)
+            for name, released in waiting.items():
+                if self._unfinished.get(name) is released:
+                    released.difference_update([place for place in released if place[0] == provider_id])
+            self._finish_ready(waiting)
 
-    def _settle_ready(self, names: Iterable[str]) -> None:
-        """Settle those services whose buckets were all looked at."""
+    def _finish_ready(self, names: Iterable[str]) -> None:
+        """Finish those services whose buckets have all been checked."""
         for name in list(names):
-            if self._unsettled.get(name) == set():
-                del self._unsettled[name]
+            if self._unfinished.get(name) == set():
+                del self._unfinished[name]
                 if name in self.catalogue.services:
-                    self._settle(name)
+                    self._finish(name)
 
-    async def _place(self, place: BucketRef) -> bool | str:
-        """Make one bucket and its rules right. True = its rules were written, a string = what went wrong."""
+    async def _reconcile_bucket(self, place: BucketRef) -> bool | str:
+        """Create one bucket and set its rules.
+
+        Return whether rules were written, or a string that describes the failure.
+        """
         provider_id, bucket = place
         provider = self.providers.get(provider_id)
         if provider is None:
@@ -245,8 +254,8 @@ class Reconciler:
         return wrote
 
     async def _list(self, provider_id: str, repaired: set[BucketRef], work: Work) -> None:
-        """List what may hold objects that no event told, and every input that has no baseline yet."""
-        wanted = dict.fromkeys(work.listings, False)  # prefix -> whether what is gone shall be forgotten
+        """List prefixes that may hold objects without an event, and every input without a baseline."""
+        wanted = dict.fromkeys(work.listings, False)  # prefix -> whether to forget objects that are gone
         unlisted = self.catalogue.without_baseline()
         for where in self.catalogue.matcher.prefixes(provider_id):
             name = f"{provider_id}/{where.bucket}/{where.prefix}"
@@ -256,21 +265,21 @@ class Reconciler:
         await asyncio.gather(*(self._list_one(slots, provider_id, where, prune) for where, prune in wanted.items()))
 
     async def _list_one(self, slots: asyncio.Semaphore, provider_id: str, where: Prefix, prune: bool) -> None:
-        """A listing that fails is reported; the input is tried again with its service, or at the next check."""
+        """List one prefix. A failure is recorded; the listing is repeated with the service or at the next check."""
         async with slots:
             provider = self.providers.get(provider_id)
             if provider is None:
                 return
             try:
-                await self.lister.look(provider, where, prune=prune)
+                await self.lister.relist(provider, where, prune=prune)
             except (StoreError, LedgerUnavailable, RepositoryError) as error:
                 log.warning("listing failed, it will be repeated", provider=provider_id, error=str(error))
                 self._listing_problems[f"{provider_id}/{where.bucket}/{where.prefix}"] = str(error)
             else:
                 self._listing_problems.pop(f"{provider_id}/{where.bucket}/{where.prefix}", None)
 
-    def _settle(self, name: str) -> None:
-        """A service whose buckets stand waits for its key; one whose buckets do not is in error."""
+    def _finish(self, name: str) -> None:
+        """Queue the creation of a service's key if its buckets are in order, else set it to error."""
         service = self.catalogue.services[name]
         found = [self._results.get(place) for place in buckets_of(service)]
         problems = [result for result in found if isinstance(result, str)]
@@ -284,7 +293,7 @@ class Reconciler:
             self._keys.put_nowait(name)
 
     async def make_keys(self) -> None:
-        """Make the keys of services for ever. Several of these tasks may run."""
+        """Create the keys of services until cancelled. Several of these tasks may run."""
         while True:
             name = await self._keys.get()
             service = self.catalogue.services.get(name)
@@ -295,7 +304,7 @@ class Reconciler:
             except (StoreError, RepositoryError) as error:
                 log.warning("no key for a service", service=name, error=str(error))
                 self._set_state(name, "error", str(error))
-            except Exception as error:  # of this service alone: the next ones get theirs
+            except Exception as error:  # affects this service only
                 report(log, "no key for a service", error, service=name)
                 self._set_state(name, "error", in_words(error))
             else:
@@ -323,7 +332,7 @@ class Reconciler:
 
 
 def buckets_of(service: Service) -> set[BucketRef]:
-    """The buckets of a service's inputs and outputs."""
+    """Return the buckets of a service's inputs and outputs."""
     inputs = {(source.storage_provider, source.bucket) for source in service.input}
     return inputs | {(target.storage_provider, target.bucket) for target in service.output}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a service document must meet on this server beyond the FDL, by whichever way it comes."""
+"""Requirements of this server for service documents beyond the FDL, however the documents arrive."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ Rule = Callable[[Service], Iterator[FdlProblem]]
 
 
 def document_rules(callback_networks: Iterable[str]) -> tuple[Rule, ...]:
-    """Return the checks. callback_networks: in CIDR notation, as configured."""
+    """Return the rules. ``callback_networks`` are in CIDR notation, as configured."""
     return filter_rule, callback_rule(networks_of(callback_networks))

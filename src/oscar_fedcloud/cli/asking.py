@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a server for its plan of what FDL files declare, without declaring it."""
+"""Asks a server for its plan for FDL files, without declaring the services."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from oscar_fedcloud.cli.checking import CheckError, CheckResult, documents, with
 _TIMEOUT = 60.0  # s
 
 
-def ask(server: str, username: str, verdicts: Sequence[CheckResult]) -> list[CheckResult]:
-    """Return the verdicts with what the server says of all services together. Raises CommandError.
+def ask(server: str, username: str, results: Sequence[CheckResult]) -> list[CheckResult]:
+    """Return the results with the server's problems for all services together. Raises CommandError.
 
-    The password or token is taken from the environment (OSCAR_PASSWORD, OSCAR_TOKEN), so that it is in no list of
-    processes.
+    The password or token is taken from the environment (OSCAR_PASSWORD, OSCAR_TOKEN), so that process lists do not show
+    it.
     """
     token, password = os.environ.get("OSCAR_TOKEN", ""), os.environ.get("OSCAR_PASSWORD", "")
     headers = {"Accept": "application/problem+json, application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     auth = httpx.BasicAuth(username, password) if password and not token else None
-    body = {"services": documents(verdicts)}
+    body = {"services": documents(results)}
     try:
         answer = httpx.post(
             f"{server.rstrip('/')}/v2/services:apply",
@@ -40,13 +40,13 @@ def ask(server: str, username: str, verdicts: Sequence[CheckResult]) -> list[Che
         raise CheckError(f"{server} cannot be reached: {error or type(error).__name__}") from error
     except ValueError as error:
         raise CheckError(f"{server} does not answer as an invoker does; give the base URL of its API") from error
-    return _heard(server, answer.status_code, document, verdicts)
+    return _heard(server, answer.status_code, document, results)
 
 
-def _heard(server: str, status: int, document: Any, verdicts: Sequence[CheckResult]) -> list[CheckResult]:
+def _heard(server: str, status: int, document: Any, results: Sequence[CheckResult]) -> list[CheckResult]:
     if isinstance(document, dict) and status == 200:
-        return with_answer(verdicts, (), document.get("warnings", ()))
+        return with_answer(results, (), document.get("warnings", ()))
     if isinstance(document, dict) and document.get("errors"):
-        return with_answer(verdicts, document["errors"], ())
+        return with_answer(results, document["errors"], ())
     detail = document.get("detail", "") if isinstance(document, dict) else ""
     raise CheckError(f"{server} does not make a plan (HTTP status {status}): {detail or 'no reason is given'}")

@@ -40,15 +40,18 @@ _SENT = re.compile(r"services\[(\d+)\]")
 
 
 class CheckError(Exception):
-    """What was asked cannot be done; the message says why and what would help."""
+    """The check cannot be made; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What there is to say of an FDL file.
+    """The result of checking an FDL file.
 
-    name: of the file, as in messages. fdl: what it declares, None when there are problems. problems, warnings: with
-    line and column.
+    Attributes:
+        name: the name of the file, as in messages.
+        fdl: the declared services, None if there are problems.
+        problems: with line and column.
+        warnings: with line and column.
     """
 
     name: str
@@ -59,20 +62,21 @@ class CheckResult:
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """The services that the file declares, none when there are problems."""
+        """The services that the file declares; none if there are problems."""
         return self.fdl.services if self.fdl else ()
 
 
 def check(path: Path, any_store: bool = False) -> CheckResult:
     """Check one FDL file (``-`` is standard input) with the scripts that it names. Raises CommandError.
 
-    any_store: take stores that no server of this version can use, since a server will be asked.
+    Args:
+        any_store: accept stores that no server of this version can use, since a server will be asked.
     """
     return _with_loops([_check_file(path, any_store)])[0]
 
 
 def check_all(path: Path, any_store: bool = False) -> list[CheckResult]:
-    """Check one FDL file, or all in a folder and below it, with the loops through several. Raises CommandError."""
+    """Check one FDL file, or all in a folder and below it, including loops across files. Raises CommandError."""
     if str(path) == STDIN or not path.is_dir():
         return [check(path, any_store)]
     try:
@@ -85,26 +89,28 @@ def check_all(path: Path, any_store: bool = False) -> list[CheckResult]:
 
 
 def warning_line(warning: FdlProblem) -> str:
-    """Return a warning as one line, with its place in the form that editors understand."""
+    """Return a warning as one line, with its place in the format that editors understand."""
     return f"{warning.file}:{warning.line}:{warning.column}: warning: {warning.path} {warning.message}"
 
 
-def documents(verdicts: Iterable[CheckResult]) -> list[dict[str, Any]]:
-    """Return the documents of all services, with scripts in place, as ``POST /v2/services:apply`` takes them."""
-    return [to_document(service) for verdict in verdicts for service in verdict.services]
+def documents(results: Iterable[CheckResult]) -> list[dict[str, Any]]:
+    """Return the documents of all services, with scripts inserted, as for ``POST /v2/services:apply``."""
+    return [to_document(service) for checked in results for service in checked.services]
 
 
 def with_answer(
-    verdicts: Sequence[CheckResult], errors: Iterable[Mapping[str, Any]], warnings: Iterable[str]
+    results: Sequence[CheckResult], errors: Iterable[Mapping[str, Any]], warnings: Iterable[str]
 ) -> list[CheckResult]:
-    """Return the verdicts with what a server said of ``documents``, at the places in the files.
+    """Return the results with a server's problems with ``documents``, at the places in the files.
 
-    errors: those of its problem details. warnings: those of its plan.
+    Args:
+        errors: those of its problem details.
+        warnings: those of its plan.
     """
-    places = [(number, place) for number, verdict in enumerate(verdicts) if verdict.fdl for place in verdict.fdl.places]
+    places = [(number, place) for number, checked in enumerate(results) if checked.fdl for place in checked.fdl.places]
     told = [FdlProblem(e["path"], e.get("value"), e["message"], e.get("hint", "")) for e in errors]
     hints = [FdlProblem(*_split(text)) for text in warnings]
-    result = list(verdicts)
+    result = list(results)
     for problem, is_problem in [*((one, True) for one in told), *((one, False) for one in hints)]:
         found = _SENT.match(problem.path)
         number, place = places[int(found[1])] if found and int(found[1]) < len(places) else (0, "")
@@ -114,18 +120,18 @@ def with_answer(
 
 
 def _split(warning: str) -> tuple[str, None, str, str]:
-    """A warning of a plan as place and text; one without a place is about the whole document."""
+    """Return a warning of a plan as place and text; one without a place concerns the whole document."""
     place, _, text = warning.partition(" ")
     return (place, None, text, "") if _SENT.match(place) else ("functions.oscar", None, warning, "")
 
 
-def _with(verdict: CheckResult, problem: FdlProblem, is_problem: bool) -> CheckResult:
-    if verdict.source is not None:
-        (problem,) = verdict.source.placed([problem])
+def _with(checked: CheckResult, problem: FdlProblem, is_problem: bool) -> CheckResult:
+    if checked.source is not None:
+        (problem,) = checked.source.placed([problem])
     if is_problem:
-        return replace(verdict, fdl=None, problems=(*verdict.problems, problem))
-    known = any((one.path, one.message) == (problem.path, problem.message) for one in verdict.warnings)
-    return verdict if known else replace(verdict, warnings=(*verdict.warnings, problem))
+        return replace(checked, fdl=None, problems=(*checked.problems, problem))
+    known = any((one.path, one.message) == (problem.path, problem.message) for one in checked.warnings)
+    return checked if known else replace(checked, warnings=(*checked.warnings, problem))
 
 
 def _check_file(path: Path, any_store: bool) -> CheckResult:
@@ -175,15 +181,15 @@ def _outside(path: Path, data: Any) -> Iterator[FdlProblem]:
             yield FdlProblem(place, script, text, "")
 
 
-def _with_other_names(verdicts: Sequence[CheckResult]) -> list[CheckResult]:
-    """The verdicts with the services that another file declares, too."""
+def _with_other_names(results: Sequence[CheckResult]) -> list[CheckResult]:
+    """Return the results with problems for services that another file declares too."""
     first: dict[str, str] = {}
     result = []
-    for verdict in verdicts:
-        after = verdict
-        for place, service in _placed_services(verdict):
-            other = first.setdefault(service.name, verdict.name)
-            if other != verdict.name:
+    for checked in results:
+        after = checked
+        for place, service in _placed_services(checked):
+            other = first.setdefault(service.name, checked.name)
+            if other != checked.name:
                 text = f"{service.name!r} is also declared in {other}"
                 hint = "give each service a name of its own"
                 after = _with(after, FdlProblem(f"{place}.name", service.name, text, hint), True)
@@ -191,19 +197,19 @@ def _with_other_names(verdicts: Sequence[CheckResult]) -> list[CheckResult]:
     return result
 
 
-def _placed_services(verdict: CheckResult) -> list[tuple[str, Service]]:
-    return list(zip(verdict.fdl.places, verdict.fdl.services, strict=True)) if verdict.fdl else []
+def _placed_services(checked: CheckResult) -> list[tuple[str, Service]]:
+    return list(zip(checked.fdl.places, checked.fdl.services, strict=True)) if checked.fdl else []
 
 
-def _with_loops(verdicts: Sequence[CheckResult]) -> list[CheckResult]:
-    """The verdicts with the endless loops through the services of all files, each told where it begins."""
+def _with_loops(results: Sequence[CheckResult]) -> list[CheckResult]:
+    """Return the results with the endless loops across all files, each reported at its beginning."""
     homes = {
         service.name: (number, place)
-        for number, verdict in enumerate(verdicts)
-        for place, service in _placed_services(verdict)
+        for number, checked in enumerate(results)
+        for place, service in _placed_services(checked)
     }
-    result = list(verdicts)
-    for loop in find_loops([service for verdict in verdicts for service in verdict.services]):
+    result = list(results)
+    for loop in find_loops([service for checked in results for service in checked.services]):
         number, place = homes[loop.services[0]]
         result[number] = _with(result[number], loop_problem(loop, place), not loop.breakable)
     return result

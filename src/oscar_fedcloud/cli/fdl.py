@@ -21,13 +21,13 @@ VALID, INVALID, NOT_CHECKED = 0, 1, 2  # exit codes of validate
 CODES = "Exit codes: 0 all is well (there may be warnings), 1 problems were found, 2 nothing could be checked."
 
 
-def report(verdicts: Sequence[CheckResult]) -> dict[str, Any]:
-    """Return the verdicts as plain data."""
+def report(results: Sequence[CheckResult]) -> dict[str, Any]:
+    """Return the results as plain data."""
     return {
-        "valid": all(verdict.fdl is not None for verdict in verdicts),
-        "services": [service.name for verdict in verdicts for service in verdict.services],
-        "problems": [_plain(problem) for verdict in verdicts for problem in verdict.problems],
-        "warnings": [_plain(warning) for verdict in verdicts for warning in verdict.warnings],
+        "valid": all(result.fdl is not None for result in results),
+        "services": [service.name for result in results for service in result.services],
+        "problems": [_plain(problem) for result in results for problem in result.problems],
+        "warnings": [_plain(warning) for result in results for warning in result.warnings],
     }
 
 
@@ -36,28 +36,28 @@ def _plain(problem: FdlProblem) -> dict[str, Any]:
     return {name: getattr(problem, name) for name in names}
 
 
-def lines(verdict: CheckResult) -> list[str]:
-    """Return the verdict as lines for people, in the form that editors understand: ``file:line:column: ...``."""
-    found = [*map(warning_line, verdict.warnings), *map(str, verdict.problems)]
-    if verdict.fdl:
-        names = ", ".join(service.name for service in verdict.services) or "no service"
-        return [*found, f"{verdict.name}: OK ({names})"]
-    count = len(verdict.problems)
-    return [*found, f"{verdict.name}: {count} problem{'s' if count > 1 else ''}"]
+def lines(result: CheckResult) -> list[str]:
+    """Return the result as lines of text, in the format that editors understand: ``file:line:column: ...``."""
+    found = [*map(warning_line, result.warnings), *map(str, result.problems)]
+    if result.fdl:
+        names = ", ".join(service.name for service in result.services) or "no service"
+        return [*found, f"{result.name}: OK ({names})"]
+    count = len(result.problems)
+    return [*found, f"{result.name}: {count} problem{'s' if count > 1 else ''}"]
 
 
 def validate(arguments: argparse.Namespace) -> int:
-    """Print the verdict on FDL files; return the exit code."""
-    verdicts = [verdict for path in arguments.fdl for verdict in check_all(path, any_store=bool(arguments.server))]
-    if arguments.server and all(verdict.fdl for verdict in verdicts):
+    """Print the results for FDL files; return the exit code."""
+    results = [result for path in arguments.fdl for result in check_all(path, any_store=bool(arguments.server))]
+    if arguments.server and all(result.fdl for result in results):
         from oscar_fedcloud.cli.asking import ask  # the HTTP client is slow to load
 
-        verdicts = ask(arguments.server, arguments.username, verdicts)
+        results = ask(arguments.server, arguments.username, results)
     if arguments.json or arguments.output == "json":
-        print(json.dumps(report(verdicts), indent=2, default=str))
+        print(json.dumps(report(results), indent=2, default=str))
     else:
-        print("\n".join(line for verdict in verdicts for line in lines(verdict)))
-    return VALID if all(verdict.fdl for verdict in verdicts) else INVALID
+        print("\n".join(line for result in results for line in lines(result)))
+    return VALID if all(result.fdl for result in results) else INVALID
 
 
 def schema(_: argparse.Namespace) -> int:
@@ -73,12 +73,12 @@ def try_service(arguments: argparse.Namespace) -> int:
         try_file,
     )
 
-    verdict = check(arguments.fdl)
-    if verdict.fdl is None:
+    result = check(arguments.fdl)
+    if result.fdl is None:
         raise CheckError(f"{arguments.fdl} has problems: see `oscar-fedcloud validate {arguments.fdl}`")
     if not arguments.sample.is_file():
         raise CheckError(f"{arguments.sample} is not a file")
-    service = _choose(verdict.fdl.services, arguments.service)
+    service = _choose(result.fdl.services, arguments.service)
     try:
         return try_file(service, arguments.sample, arguments.output, keep=arguments.keep)
     except (TryError, EmbeddedStoreError) as error:
@@ -106,7 +106,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     command = commands.add_parser("validate", help=text, description=text[0].upper() + text[1:] + ".", epilog=CODES)
     where = "FDL file (YAML or JSON), - for standard input, or a folder with FDL files in it and below it"
     command.add_argument("fdl", type=Path, nargs="+", metavar="FDL", help=where)
-    command.add_argument("--output", choices=("text", "json"), default="text", help="form of the verdict")
+    command.add_argument("--output", choices=("text", "json"), default="text", help="output format")
     command.add_argument("--json", action="store_true", help="the same as --output json")
     server = (
         "also ask this server what it would do; the password is taken from OSCAR_PASSWORD, or a token from OSCAR_TOKEN"

@@ -40,14 +40,14 @@ from oscar_fedcloud.standalone.embedded_store import EmbeddedStoreError
 from oscar_fedcloud.standalone.status import describe, is_running, locked, print_status, starting
 from oscar_fedcloud.standalone.supervise import Health, SupervisedProcess, Supervisor, rotate
 
-LARGEST = 100_000  # jobs at once
-STOPPED = 3  # exit code of `status`, as init scripts have it
+LARGEST = 100_000  # concurrent jobs
+STOPPED = 3  # exit code of `status`, as for init scripts
 EPILOG = """Everything lies under one data folder: the store's buckets, the invoker's ledger, keys, logs, settings.
 To have the server back after a reboot, add the line that `start` prints to `crontab -e`."""
 
 
 class StandaloneError(Exception):
-    """What was asked cannot be done; the message says why and what would help."""
+    """The command cannot be executed; the message gives the reason and the remedy."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,8 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv: list[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     try:
-        profile = DataDir(arguments.data or default_folder())
-        return int(arguments.command(profile, arguments))
+        data_dir = DataDir(arguments.data or default_folder())
+        return int(arguments.command(data_dir, arguments))
     except (ProfileError, EmbeddedStoreError, StandaloneError) as error:
         print(f"oscar-standalone: {error}", file=sys.stderr)
         return 1
@@ -129,62 +129,62 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
     return Wanted(arguments.port, arguments.store_port, arguments.container, arguments.max_running)
 
 
-def run(profile: DataDir, arguments: argparse.Namespace) -> int:
+def run(data_dir: DataDir, arguments: argparse.Namespace) -> int:
     """Supervise the store and the invoker in this process."""
     wanted = _wanted(arguments)
-    if is_running(profile):
-        raise StandaloneError(f"a server runs already on {profile.folder}")
-    _check_engine(profile.plan(wanted))
-    profile.create()
-    with locked(profile, wait=1.0) as held:
+    if is_running(data_dir):
+        raise StandaloneError(f"a server runs already on {data_dir.folder}")
+    _check_engine(data_dir.plan(wanted))
+    data_dir.create()
+    with locked(data_dir, wait=1.0) as held:
         if not held:
-            raise StandaloneError(f"a server runs already on {profile.folder}")
-        settings = profile.prepare(wanted)
-        _check_configuration(profile)
-        _wish(profile, arguments)
-        print(f"Serving {profile.folder} on port {settings.port}; Ctrl-C ends it", file=sys.stderr, flush=True)
-        asyncio.run(_supervise(profile, settings))
+            raise StandaloneError(f"a server runs already on {data_dir.folder}")
+        settings = data_dir.prepare(wanted)
+        _check_configuration(data_dir)
+        _wish(data_dir, arguments)
+        print(f"Serving {data_dir.folder} on port {settings.port}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        asyncio.run(_supervise(data_dir, settings))
     return 0
 
 
-async def _supervise(profile: DataDir, settings: Settings) -> None:
+async def _supervise(data_dir: DataDir, settings: Settings) -> None:
     stop_asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop_asked.set)
-    parts = _parts(profile, settings)
+    parts = _parts(data_dir, settings)
     for part in parts:
         rotate(part.log)
-    await Supervisor(parts, lambda health: _record(profile, health)).run(stop_asked)
+    await Supervisor(parts, lambda health: _record(data_dir, health)).run(stop_asked)
 
 
-def _parts(profile: DataDir, settings: Settings) -> tuple[SupervisedProcess, SupervisedProcess]:
-    store = profile.store(settings)
-    invoker = (sys.executable, "-m", "oscar_fedcloud.cli.invoker", "--config", str(profile.config_file))
+def _parts(data_dir: DataDir, settings: Settings) -> tuple[SupervisedProcess, SupervisedProcess]:
+    store = data_dir.store(settings)
+    invoker = (sys.executable, "-m", "oscar_fedcloud.cli.invoker", "--config", str(data_dir.config_file))
     return (
         SupervisedProcess(
-            "store", store.command(), store.environment(), profile.log_file("store"), settings.store_port
+            "store", store.command(), store.environment(), data_dir.log_file("store"), settings.store_port
         ),
-        SupervisedProcess("invoker", invoker, os.environ, profile.log_file("invoker"), settings.port),
+        SupervisedProcess("invoker", invoker, os.environ, data_dir.log_file("invoker"), settings.port),
     )
 
 
-def _record(profile: DataDir, health: Mapping[str, Health]) -> None:
+def _record(data_dir: DataDir, health: Mapping[str, Health]) -> None:
     parts = {name: {"pid": part.pid, "restarts": part.restarts} for name, part in health.items()}
-    write_private(profile.state_file, json.dumps({"pid": os.getpid(), "parts": parts}) + "\n")
+    write_private(data_dir.state_file, json.dumps({"pid": os.getpid(), "parts": parts}) + "\n")
 
 
-def start(profile: DataDir, arguments: argparse.Namespace) -> int:
-    """Start ``run`` in a session of its own and wait until the server is ready. Several starts make one server."""
+def start(data_dir: DataDir, arguments: argparse.Namespace) -> int:
+    """Start ``run`` in a new session and wait until the server is ready. Concurrent starts make one server."""
     wanted = _wanted(arguments)
     talk = sys.stderr if _as_json(arguments) else sys.stdout
-    with starting(profile, arguments.timeout):
-        _wish(profile, arguments)
-        child = None if is_running(profile) else _detach(profile, wanted)
-        if child is None and (known := profile.settings()) and not known.agree(wanted):
+    with starting(data_dir, arguments.timeout):
+        _wish(data_dir, arguments)
+        child = None if is_running(data_dir) else _detach(data_dir, wanted)
+        if child is None and (known := data_dir.settings()) and not known.agree(wanted):
             raise StandaloneError(f"the server runs with other settings ({known.words()}): stop it first")
         print("The server runs already" if child is None else "Starting the server", end="", file=talk, flush=True)
-        _await_ready(profile, child, arguments.timeout, talk)
-    facts = {"started": child is not None, **describe(profile)}
+        _await_ready(data_dir, child, arguments.timeout, talk)
+    facts = {"started": child is not None, **describe(data_dir)}
     if _as_json(arguments):
         print_status(facts, True)
     else:
@@ -193,14 +193,14 @@ def start(profile: DataDir, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _wish(profile: DataDir, arguments: argparse.Namespace) -> None:
+def _wish(data_dir: DataDir, arguments: argparse.Namespace) -> None:
     if arguments.new_ledger:
-        profile.create()
-        wish_for(profile.invoker_folder)
+        data_dir.create()
+        wish_for(data_dir.invoker_folder)
 
 
 def _told(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Give what a person wants to know of a server that has just started."""
+    """Yield the facts about a server that has just started."""
     program = Path(sys.argv[0]).absolute()
     yield f"The API is at {facts['endpoint']}, for user {facts['user']} with the password in {facts['password_file']}."
     yield f"The store is at {facts['store_endpoint']}, and its files are in {facts['store_folder']}."
@@ -216,15 +216,15 @@ def _data(facts: Mapping[str, Any]) -> Iterator[str]:
         yield str(facts["data"])
 
 
-def _detach(profile: DataDir, wanted: Wanted) -> subprocess.Popen[bytes]:
-    """Begin ``run`` with these settings. Raises ProfileError, EmbeddedStoreError, StandaloneError."""
-    _check_engine(profile.plan(wanted))
-    profile.prepare(wanted)
-    _check_configuration(profile)
-    rotate(profile.log_file("supervisor"))
-    with profile.log_file("supervisor").open("ab") as log:
+def _detach(data_dir: DataDir, wanted: Wanted) -> subprocess.Popen[bytes]:
+    """Start ``run`` with these settings. Raises ProfileError, EmbeddedStoreError, StandaloneError."""
+    _check_engine(data_dir.plan(wanted))
+    data_dir.prepare(wanted)
+    _check_configuration(data_dir)
+    rotate(data_dir.log_file("supervisor"))
+    with data_dir.log_file("supervisor").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, "run", "--data", str(profile.folder)],
+            [sys.executable, "-m", __spec__.name, "run", "--data", str(data_dir.folder)],
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -234,33 +234,33 @@ def _detach(profile: DataDir, wanted: Wanted) -> subprocess.Popen[bytes]:
 
 
 def _check_engine(settings: Settings) -> None:
-    """Raise StandaloneError if jobs shall run in containers and nothing here can run one."""
+    """Raise StandaloneError if jobs run in containers and no container engine is available."""
     from oscar_fedcloud.launchers.registry import container_problem
 
     if settings.container == "require" and (problem := container_problem()):
         raise StandaloneError(f"containers are required (--container require), but {problem}")
 
 
-def _check_configuration(profile: DataDir) -> None:
+def _check_configuration(data_dir: DataDir) -> None:
     """Raise StandaloneError if an edit of the configuration made it unusable."""
     from oscar_fedcloud.config import ConfigError, load
 
     try:
-        load(profile.config_file)
+        load(data_dir.config_file)
     except ConfigError as error:
-        raise StandaloneError(f"{profile.config_file}: {error}") from error
+        raise StandaloneError(f"{data_dir.config_file}: {error}") from error
 
 
-def _await_ready(profile: DataDir, child: subprocess.Popen[bytes] | None, timeout: float, talk: TextIO) -> None:
+def _await_ready(data_dir: DataDir, child: subprocess.Popen[bytes] | None, timeout: float, talk: TextIO) -> None:
     end = time.monotonic() + timeout
     dots = 0
-    while not describe(profile)["ready"]:
+    while not describe(data_dir)["ready"]:
         if child and child.poll():
             print(" failed", file=talk)
-            raise StandaloneError(f"the server did not start: {_last_line(profile.log_file('supervisor'))}")
+            raise StandaloneError(f"the server did not start: {_last_line(data_dir.log_file('supervisor'))}")
         if time.monotonic() > end:
             print(" not ready", file=talk)
-            log = profile.log_file("invoker")
+            log = data_dir.log_file("invoker")
             raise StandaloneError(f"the server is not ready after {timeout:g} s; {log} ends with: {_last_line(log)}")
         dots += 1
         print("." if dots % 5 == 1 else "", end="", file=talk, flush=True)
@@ -268,32 +268,32 @@ def _await_ready(profile: DataDir, child: subprocess.Popen[bytes] | None, timeou
     print(" ready", file=talk)
 
 
-def stop(profile: DataDir, arguments: argparse.Namespace) -> int:
-    """Ask the supervisor to end and wait until it has."""
-    if not is_running(profile):
+def stop(data_dir: DataDir, arguments: argparse.Namespace) -> int:
+    """Ask the supervisor to end and wait until it has ended."""
+    if not is_running(data_dir):
         print("The server is stopped")
         return 0
-    state = read_json(profile.state_file) or {}
+    state = read_json(data_dir.state_file) or {}
     process = None
     if pid := state.get("pid"):
         with contextlib.suppress(OSError):
             process = os.pidfd_open(pid)
         os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + arguments.timeout
-    while is_running(profile):
+    while is_running(data_dir):
         if time.monotonic() > end:
             raise StandaloneError(f"the server (process {pid}) has not ended after {arguments.timeout:g} s")
         time.sleep(0.1)
-    if process is not None:  # it let go of its lock and is about to end
+    if process is not None:  # it has released its lock and is about to end
         select.select([process], [], [], 5)
         os.close(process)
-    print("The server is stopped; its data is kept in", profile.folder)
+    print("The server is stopped; its data is kept in", data_dir.folder)
     return 0
 
 
-def status(profile: DataDir, arguments: argparse.Namespace) -> int:
+def status(data_dir: DataDir, arguments: argparse.Namespace) -> int:
     """Show the server's state."""
-    facts = describe(profile)
+    facts = describe(data_dir)
     print_status(facts, _as_json(arguments))
     if facts["state"] == "stopped":
         return STOPPED

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all programs do about their standard streams: closed ones, encodings without a character, readers that left."""
+"""Handling of standard streams for all programs: closed streams, limited encodings, broken pipes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 INTERRUPTED = 128 + signal.SIGINT
-# Package -> the extra of this distribution that has it.
+# Package -> the extra of this distribution that contains it.
 _EXTRAS = {
     "aiohttp": "kubernetes",
     "kubernetes_asyncio": "kubernetes",
@@ -24,13 +24,13 @@ _EXTRAS = {
     "psycopg": "postgresql",
     "PIL": "standalone",
 }
-READER_LEFT = 128 + signal.SIGPIPE  # as a shell shows a program that died of writing to a closed pipe
+READER_LEFT = 128 + signal.SIGPIPE  # exit status that a shell reports for a program killed by SIGPIPE
 
 
 def guard(program: str, run: Callable[[], int]) -> int:
     """Run a program and return its exit code.
 
-    Ctrl-C, a reader that left, an output device that is full and a missing extra end it without a traceback.
+    Ctrl-C, a broken pipe, a full output device and a missing extra end it without a traceback.
     """
     open_closed_streams()
     accept_any_text()
@@ -57,7 +57,7 @@ def guard(program: str, run: Callable[[], int]) -> int:
 
 
 def _exit_code(run: Callable[[], int]) -> int:
-    """Return the exit code of ``run``, also where it ends by SystemExit as argparse does."""
+    """Return the exit code of ``run``, also if it ends with SystemExit, as argparse does."""
     try:
         return run()
     except SystemExit as end:
@@ -68,7 +68,7 @@ def _exit_code(run: Callable[[], int]) -> int:
 
 
 def describe(error: OSError) -> str:
-    """Return what an error of the operating system says, with the file that it is about."""
+    """Return the description of an operating system error, with the file that it concerns."""
     reason = error.strerror or str(error) or type(error).__name__
     return f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, str | bytes) else reason
 
@@ -91,7 +91,7 @@ def _null(mode: str) -> TextIO:
 
 
 def accept_any_text() -> None:
-    """Write characters that the encoding of a stream does not have as escapes, instead of failing."""
+    """Escape characters that the encoding of a stream does not support, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -109,7 +109,7 @@ def _complain(text: str) -> None:
 
 
 def _discard_output() -> None:
-    """Throw away what is still buffered: the interpreter would complain about it at its end."""
+    """Discard buffered output, about which the interpreter would complain at exit."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):

@@ -31,7 +31,7 @@ class InvokerPorts:
 
     def policy(self, service: str) -> Policy | None:
         """Return the policy of a service that is ready, else None."""
-        found = self.catalogue.standing.get(service)
+        found = self.catalogue.declarations.get(service)
         if found is None or found.state != "ready":
             return None
         return Policy(found.service.concurrency, found.service.retry, found.service.callback)

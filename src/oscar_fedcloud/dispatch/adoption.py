@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the Jobs of an earlier life, also when the launcher fails on some of them."""
+"""Finds the Jobs of an earlier process, even if the launcher fails on some of them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from oscar_fedcloud.runtime.waiting import Troubles, doubled, in_words, is_cance
 
 log = structlog.get_logger(__name__)
 
-_TRIES = 5  # to take up one Job, before it counts as lost
-_PAUSE, _PAUSE_MAX = 2.0, 60.0  # s between tries
+_TRIES = 5  # attempts to adopt one Job before it counts as lost
+_PAUSE, _PAUSE_MAX = 2.0, 60.0  # s between attempts
 
 
 class Adoption:
-    """Asks the launcher which Jobs it knows."""
+    """Asks the launcher which Jobs exist."""
 
     def __init__(self, launcher: Launcher, troubles: Troubles) -> None:
         self.launcher = launcher
         self.troubles = troubles
 
-    async def of(self, jobs: Mapping[str, tuple[OutputPlace, ...]]) -> tuple[set[str], dict[str, str]]:
-        """Return the Jobs that exist, and why others count as lost. jobs: with where each may have written.
+    async def adopt(self, jobs: Mapping[str, tuple[OutputPlace, ...]]) -> tuple[set[str], dict[str, str]]:
+        """Return the Jobs that exist, and why each of the others counts as lost.
 
-        If the launcher fails unexpectedly, each Job is asked for by itself.
+        If the launcher fails unexpectedly, each Job is looked up separately.
+
+        Args:
+            jobs: each Job with the places that it may have written to.
         """
         try:
             return set(await self.launcher.adopt(jobs)) & jobs.keys(), {}
@@ -38,7 +41,7 @@ class Adoption:
                 raise
             report(
                 log,
-                "jobs cannot be taken up together, they are taken up one by one",
+                "jobs cannot be adopted together, adopting them one by one",
                 error,
             )
         lost: dict[str, str] = {}
@@ -46,7 +49,7 @@ class Adoption:
         return found, lost
 
     async def _one(self, job: str, places: tuple[OutputPlace, ...], lost: dict[str, str]) -> bool:
-        """Return whether the Job exists; note it as lost if that cannot be found out."""
+        """Return whether the Job exists; record it as lost if that cannot be determined."""
         what, pause, reason = f"adoption of job {job}", _PAUSE, ""
         for _ in range(_TRIES):
             try:

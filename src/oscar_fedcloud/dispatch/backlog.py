@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting Jobs, grouped by what they ask of a node."""
+"""Waiting Jobs, grouped by what they request from a node."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from oscar_fedcloud.fdl import Kubernetes, Service
 
 @dataclass(frozen=True, slots=True)
 class BacklogRow:
-    """Jobs that would start now if there were room and that ask the same of a node. services: how many of each.
+    """Jobs that would start now if there were capacity, and that have the same requirements.
 
-    requests: resource -> quantity. tolerations: as in a Pod's specification.
+    Attributes:
+        requests: resource to quantity.
+        tolerations: as in a Pod's specification.
+        services: number of Jobs by service.
     """
 
     requests: Mapping[str, str]
@@ -24,7 +27,10 @@ class BacklogRow:
 
 
 def backlog_rows(counts: Mapping[str, int], services: Mapping[str, Service], gpu_resource: str) -> list[BacklogRow]:
-    """Waiting Jobs, counted by service, by what they ask for. Services that have gone are left out."""
+    """Group waiting Jobs, given as counts by service, by their requirements.
+
+    Services that no longer exist are skipped.
+    """
     rows: dict[str, BacklogRow] = {}
     for name, count in sorted(counts.items()):
         service = services.get(name)

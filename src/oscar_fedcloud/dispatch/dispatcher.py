@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dispatcher and watcher: queued runs become Jobs, ended Jobs become recorded ends.
+"""Dispatcher: starts queued runs as Jobs and records how Jobs ended.
 
-The ledger is the only queue. Memory holds no more than which services have work that may be due, and how many Jobs run,
-so that a restart rebuilds everything by two queries.
+The ledger is the only queue. Memory holds only which services may have due work and how many Jobs are running, so a
+restart rebuilds the state with two queries.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import structlog
 
 from oscar_fedcloud.dispatch import decisions
 from oscar_fedcloud.dispatch.adoption import Adoption
-from oscar_fedcloud.dispatch.doubts import Doubts
 from oscar_fedcloud.dispatch.ends import Ends
-from oscar_fedcloud.dispatch.policy import Policy, kept
+from oscar_fedcloud.dispatch.policy import Policy, encode_policy
 from oscar_fedcloud.dispatch.ports import DispatcherPorts
 from oscar_fedcloud.dispatch.queues import FreeSlots, QueueContents, Queues
+from oscar_fedcloud.dispatch.revision_resolver import RevisionResolver
 from oscar_fedcloud.dispatch.slots import Slots
 from oscar_fedcloud.dispatch.starts import Starts
 from oscar_fedcloud.domain.events import Recording
@@ -33,14 +33,14 @@ from oscar_fedcloud.runtime.waiting import Troubles, doubled, is_cancelled, wait
 
 log = structlog.get_logger(__name__)
 
-_LEDGER_PAUSE = 1.0  # s between tries while the ledger is unavailable
-_PAUSE, _PAUSE_MAX = 2.0, 60.0  # s between tries of what fails unexpectedly
-_LONGEST_REST = 60.0  # s between looks at the clock, which may have been set
-_CANCEL_PATIENCE = 10.0  # s that the removal of a service waits for its Jobs to be cancelled
+_LEDGER_PAUSE = 1.0  # s between attempts while the ledger is unavailable
+_PAUSE, _PAUSE_MAX = 2.0, 60.0  # s between attempts after an unexpected failure
+_LONGEST_REST = 60.0  # s between checks of the clock, which may have been changed
+_CANCEL_PATIENCE = 10.0  # s for which the removal of a service waits until its Jobs are cancelled
 
 
 class Dispatcher:
-    """Owns the launcher. All methods belong to the event loop."""
+    """Owns the launcher. All methods must be called on the event loop."""
 
     def __init__(
         self,
@@ -55,34 +55,37 @@ class Dispatcher:
         self.ports = ports
         self.max_running = max_running
         self.troubles = Troubles() if troubles is None else troubles
-        self.ledger_trouble = ""  # why the ledger failed in the last round
+        self.ledger_trouble = ""  # why the ledger failed in the last pass
         self.slots = Slots()
         self.ends = Ends(ledger, launcher, self.slots, self.troubles, ports, self)
         self.starts = Starts(ledger, launcher, self.troubles, ports, self.ends, self.slots)
         self.queues = Queues(ledger, self.troubles)
         self.adoption = Adoption(launcher, self.troubles)
-        self._ready: set[str] = set()  # services that may have a run that is due now
+        self._ready: set[str] = set()  # services that may have a due run
         self._timers: dict[str, float] = {}  # service -> when its next waiting run is due
         self._cancellations: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._served = ""
-        self._doubts = Doubts(ledger, ports, self)
+        self._last_served = ""
+        self._revisions = RevisionResolver(ledger, ports, self)
         self._recovered = False
-        self._unsure = False  # whether the ledger may hold begun attempts that are not counted
+        self._unsure = False  # whether the ledger may hold started attempts that have no slot
 
     @property
     def running(self) -> Counter[str]:
-        """How many Jobs each service has."""
+        """The number of Jobs of each service."""
         return self.slots.running
 
-    # -- taking up -------------------------------------------------------------------------------------------------
+    # -- recovery --------------------------------------------------------------------------------------------------
 
     async def recover(self) -> None:
-        """Take up what an earlier life left: adopt its Jobs, and start those that were committed but never begun."""
+        """
+
+        esume the work of an earlier process: adopt its Jobs, and start attempts that were committed but not launched.
+        """
         self.slots.note_ends()
         attempts = await asyncio.to_thread(self.ledger.running)
         waiting = await asyncio.to_thread(self.ledger.services_waiting)
-        found, lost = await self.adoption.of({each[1].job: self.ports.places(*each) for each in attempts})
+        found, lost = await self.adoption.adopt({each[1].job: self.ports.places(*each) for each in attempts})
         for run, attempt in self.slots.unknown(attempts):
             self.slots.take(run, attempt)
             if attempt.job in lost:
@@ -93,8 +96,8 @@ class Dispatcher:
         self._recovered = True
         log.info("recovered", running=len(attempts), adopted=len(found), services_waiting=len(self._ready))
 
-    async def _look_for_begun(self) -> None:
-        """After a commit of unknown fate: launch what the ledger says has begun, and look at all queues."""
+    async def _relaunch_unconfirmed(self) -> None:
+        """Launch attempts that the ledger shows as started and check all queues, after a commit of unknown outcome."""
         self.slots.note_ends()
         attempts = await asyncio.to_thread(self.ledger.running)
         for run, attempt in self.slots.unknown(attempts):
@@ -104,73 +107,73 @@ class Dispatcher:
         self._unsure = False
 
     def committed(self, recordings: Sequence[Recording]) -> None:
-        """New events are on disk: their services may have work."""
+        """Handle committed events: their services may have work."""
         if services := {name for recording in recordings for name in recording.services}:
             self.wake(services)
 
     def services_ready(self, services: Sequence[str]) -> None:
-        """These services may start Jobs now."""
+        """Handle that these services may start Jobs now."""
         self.wake(services)
 
     def wake(self, services: Iterable[str]) -> None:
-        """These services may have runs that are due now."""
+        """Check these services for due runs."""
         self._ready.update(services)
         self._wake.set()
 
     # -- dispatching -----------------------------------------------------------------------------------------------
 
     async def dispatch(self) -> None:
-        """Start runs until cancelled. May be begun again after an unexpected failure."""
+        """Start runs until cancelled. May be called again after an unexpected failure."""
         if not self._recovered:
             await self.recover()
         while True:
             try:
                 if self._unsure:
-                    await self._look_for_begun()
-                self._unsure = True  # until the round is over
-                self._unsure = not await self._round()
+                    await self._relaunch_unconfirmed()
+                self._unsure = True  # until the pass has ended
+                self._unsure = not await self._dispatch_once()
                 self.ledger_trouble = ""
                 if not self._unsure:
-                    await self._rest()
+                    await self._wait()
             except LedgerUnavailable as error:
                 self.ledger_trouble = str(error)
                 log.warning("ledger unavailable, dispatching pauses", error=str(error))
                 await asyncio.sleep(_LEDGER_PAUSE)
 
-    async def _rest(self) -> None:
-        """Wait until something changed or the next waiting run is due."""
+    async def _wait(self) -> None:
+        """Wait until something changes or the next waiting run is due."""
         due = min(self._timers.values()) - time.time() if self._timers else _LONGEST_REST
         await wait(self._wake, max(0.0, min(due, _LONGEST_REST)))
         self._wake.clear()
 
-    async def _round(self) -> bool:
-        """Look at all services with due work; again while places are free and runs remain.
+    async def _dispatch_once(self) -> bool:
+        """Start due runs of all services, and repeat while slots are free and runs remain.
 
-        Returns False if a commit failed unexpectedly, so that the ledger has to be asked what has begun.
+        Return False if a commit failed unexpectedly, so that the ledger must be asked which attempts have started.
         """
         while True:
             now = time.time()
-            self._ring(now)
+            self._expire_timers(now)
             total = self.max_running - self.running.total()
-            room = self._room(self._ready) if total > 0 else {}
-            if not room:
+            free_slots = self._free_slots(self._ready) if total > 0 else {}
+            if not free_slots:
                 return True
-            self._ready.difference_update(room)
-            queues = await asyncio.to_thread(self.queues.look, room, total, now)
+            self._ready.difference_update(free_slots)
+            queues = await asyncio.to_thread(self.queues.read, free_slots, total, now)
             self._ready.update(queues.due)
             self._timers.update(queues.timers)
-            self._note(room, queues)
-            choice = decisions.choose(queues.due, {name: free for name, (free, _) in room.items()}, total)
-            self._doubts.settle(choice.doubtful)
+            self._note_failures(free_slots, queues)
+            choice = decisions.choose(queues.due, {name: free for name, (free, _) in free_slots.items()}, total)
+            self._revisions.resolve(choice.doubtful)
             if not choice.starts and not choice.superseded:
                 return True
-            if not await self._begin(choice, {name: policy for name, (_, policy) in room.items()}, now):
+            if not await self._begin(choice, {name: policy for name, (_, policy) in free_slots.items()}, now):
                 return False
 
     async def _begin(self, choice: decisions.Choice, policies: Mapping[str, Policy], now: float) -> bool:
-        """Commit that these runs begin, and start their Jobs. Returns False if what was committed is unknown."""
+        """Commit the start of these runs and launch their Jobs. Return False if it is unknown what was committed."""
         starts = [_start_of(run) for run in choice.starts]
-        texts = {name: kept(policies[name]) for name in {run.service for run in choice.starts}}
+        texts = {name: encode_policy(policies[name]) for name in {run.service for run in choice.starts}}
         try:
             begun = await asyncio.to_thread(
                 self.ledger.begin, starts, [run.id for run in choice.superseded], now, texts
@@ -180,27 +183,27 @@ class Dispatcher:
         except Exception as error:
             report(
                 log,
-                "runs cannot begin together, they begin one by one",
+                "runs cannot be started together, starting them one by one",
                 error,
             )
             await self._begin_singly(choice, texts, now)
             return False
         for run, attempt in begun:
             self.slots.take(run, attempt)
-            self._served = run.service
+            self._last_served = run.service
             self.starts.begin(run, attempt)
-            self.queues.works(run.service)
+            self.queues.succeeded(run.service)
         return True
 
-    def _note(self, room: FreeSlots, queues: QueueContents) -> None:
-        """Note which queues could be looked at, and which not."""
+    def _note_failures(self, free_slots: FreeSlots, queues: QueueContents) -> None:
+        """Record which queues could be read and which could not."""
         for name, error in queues.failed.items():
             self._timers[name] = self.queues.hold(name, error)
-        for name in room.keys() - queues.failed.keys() - queues.due.keys():
-            self.queues.works(name)
+        for name in free_slots.keys() - queues.failed.keys() - queues.due.keys():
+            self.queues.succeeded(name)
 
     async def _begin_singly(self, choice: decisions.Choice, texts: Mapping[str, str], now: float) -> None:
-        """Begin each run by itself, so that one that cannot begin holds up only its own service."""
+        """Start each run separately, so that a run that cannot start delays only its own service."""
         for run in (*choice.superseded, *choice.starts):
             starts, superseded = ([_start_of(run)], []) if run in choice.starts else ([], [run.id])
             try:
@@ -210,8 +213,8 @@ class Dispatcher:
             except Exception as error:
                 self._timers[run.service] = self.queues.hold(run.service, error)
 
-    def _ring(self, now: float) -> None:
-        """Services whose waiting run has become due, or waits for a time that only a clock set back explains."""
+    def _expire_timers(self, now: float) -> None:
+        """Mark services as ready whose waiting run is due, or is due so late that the clock must have been set back."""
         rung = [name for name, when in self._timers.items() if when <= now or when > now + self._longest_wait(name)]
         for name in rung:
             del self._timers[name]
@@ -221,39 +224,41 @@ class Dispatcher:
         policy = self.ports.policy(name)
         return policy.longest_wait if policy else math.inf
 
-    def _room(self, services: Iterable[str]) -> dict[str, tuple[int, Policy]]:
-        """Free places of each of these services that has any, beginning behind the one served last."""
+    def _free_slots(self, services: Iterable[str]) -> dict[str, tuple[int, Policy]]:
+        """Return the free slots of those services that have any, in turn after the service that was served last."""
         names = sorted(services)
-        names = [name for name in names if name > self._served] + [name for name in names if name <= self._served]
-        room: dict[str, tuple[int, Policy]] = {}
+        names = [name for name in names if name > self._last_served] + [
+            name for name in names if name <= self._last_served
+        ]
+        free_slots: dict[str, tuple[int, Policy]] = {}
         for name in names:
             policy = self.ports.policy(name)
             if policy is None or self.queues.is_held(name):
                 continue
-            if (free := (policy.room or self.max_running) - self.running[name]) > 0:
-                room[name] = free, policy
-        return room
+            if (free := (policy.concurrency or self.max_running) - self.running[name]) > 0:
+                free_slots[name] = free, policy
+        return free_slots
 
-    # -- standing --------------------------------------------------------------------------------------------------
+    # -- status ----------------------------------------------------------------------------------------------------
 
     def holder(self, run: Run) -> str:
-        """The id of the run that has a Job for the service and key of this one, or ""."""
+        """Return the id of the run that has a Job for this run's service and key, or "" if there is none."""
         return self.slots.holder(run)
 
     def launching(self) -> set[str]:
-        """The Jobs that are not handed to the launcher yet."""
+        """Return the Jobs that have not been handed to the launcher yet."""
         return self.starts.jobs()
 
     async def backlog(self) -> Counter[str]:
-        """Runs by service that would have their Job now if there were room for it, within all limits, and have none.
+        """Count the runs, by service, that would have a Job now if there were capacity, within all limits.
 
-        These are the ones that may begin, and those that began a moment ago. Raises LedgerUnavailable.
+        Includes runs that started a moment ago and have no Job yet. Raises LedgerUnavailable.
         """
         now, total = time.time(), self.max_running - self.running.total()
         waiting = await asyncio.to_thread(self.ledger.services_waiting) if total > 0 else {}
-        room = self._room(name for name, when in waiting.items() if when <= now)
-        queues = await asyncio.to_thread(self.queues.look, room, total, now)
-        starts = decisions.choose(queues.due, {name: free for name, (free, _) in room.items()}, total).starts
+        free_slots = self._free_slots(name for name, when in waiting.items() if when <= now)
+        queues = await asyncio.to_thread(self.queues.read, free_slots, total, now)
+        starts = decisions.choose(queues.due, {name: free for name, (free, _) in free_slots.items()}, total).starts
         return Counter(run.service for run in starts) + self.starts.services()
 
     # -- ends ------------------------------------------------------------------------------------------------------
@@ -263,7 +268,7 @@ class Dispatcher:
         await self.ends.watch()
 
     def job_ended(self, completion: Completion, run: Run | None) -> None:
-        """The end of a Job was recorded: its slot is free, and its service may have more work."""
+        """Free the slot of a Job whose end was recorded, and check its service for more work."""
         self._wake.set()
         if run is None:
             return
@@ -273,7 +278,10 @@ class Dispatcher:
         self.ports.run_ended()
 
     async def cancel(self, run: Run) -> bool:
-        """End a run; a queued one at once, a running one when its Job has gone. False if it had ended before."""
+        """End a run: a queued one immediately, a running one when its Job is gone.
+
+        Return False if it had already ended.
+        """
         if await asyncio.to_thread(self.ledger.cancel_queued, run.id):
             self.ports.run_ended()
             return True
@@ -284,11 +292,11 @@ class Dispatcher:
         return True
 
     async def _cancel_job(self, job: str) -> None:
-        self.starts.cancel(job)  # its start may still be under way
+        self.starts.cancel(job)  # the launch may still be in progress
         await self.launcher.cancel(job)
 
     async def cancel_all(self, service: str) -> None:
-        """End all that a service has queued and running. A Job that does not go soon is left to the background."""
+        """Cancel all queued and running Jobs of a service. Jobs that take long are cancelled in the background."""
         await asyncio.to_thread(self.ledger.cancel_service, service)
         tasks = [asyncio.create_task(self._cancel_surely(job)) for job in self.slots.jobs_of(service)]
         for task in tasks:
@@ -298,7 +306,7 @@ class Dispatcher:
             await asyncio.wait(tasks, timeout=_CANCEL_PATIENCE)
 
     async def _cancel_surely(self, job: str) -> None:
-        """Cancel a Job, however often that takes, until it has ended."""
+        """Cancel a Job, retrying until it has ended."""
         what, pause = f"cancellation of job {job}", _PAUSE
         while job in self.slots:
             try:
@@ -313,8 +321,8 @@ class Dispatcher:
         self.troubles.clear(what)
 
     async def close(self) -> None:
-        """Stop starting; Jobs go on and are adopted by the next life."""
-        await self._doubts.close()
+        """Stop starting Jobs. Running Jobs continue and are adopted by the next process."""
+        await self._revisions.close()
         for task in tuple(self._cancellations):
             task.cancel()
         await asyncio.gather(*self._cancellations, self.starts.close(), self.ends.close(), return_exceptions=True)
@@ -322,5 +330,5 @@ class Dispatcher:
 
 
 def _start_of(run: Run) -> tuple[str, str]:
-    """Return what the ledger needs to begin the next attempt of a run."""
+    """Return the arguments with which the ledger starts the next attempt of a run."""
     return run.id, job_name(run.service, run.id, run.attempts + 1)

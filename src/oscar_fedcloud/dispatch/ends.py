@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records how Jobs ended. Each end is a task of its own, so that one that cannot be recorded holds up no other."""
+"""Records how Jobs ended, each in its own task, so that an end that cannot be recorded delays no other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 import structlog
 
 from oscar_fedcloud.dispatch import decisions
-from oscar_fedcloud.dispatch.policy import Policy, of_kept
+from oscar_fedcloud.dispatch.policy import Policy, decode_policy
 from oscar_fedcloud.dispatch.ports import DispatcherPorts, EndListener
 from oscar_fedcloud.dispatch.slots import Slots
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run
@@ -22,15 +22,19 @@ from oscar_fedcloud.runtime.waiting import Troubles, doubled, in_words, is_cance
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 8  # ends that are recorded at the same time
-_LEDGER_PAUSE = 1.0  # s between tries while the ledger is unavailable
-_PAUSE, _PAUSE_MAX = 1.0, 60.0  # s between tries after an unexpected failure
-_WHOLE_TRIES = 3  # then without what the Job reported, since that may be the cause
+AT_ONCE = 8  # ends that are recorded concurrently
+_LEDGER_PAUSE = 1.0  # s between attempts while the ledger is unavailable
+_PAUSE, _PAUSE_MAX = 1.0, 60.0  # s between attempts after an unexpected failure
+_WHOLE_TRIES = 3  # then what the Job reported is left out, since it may be the cause
 _ACKNOWLEDGE_TRIES = 4
 
 
 class Ends:
-    """Takes ends from the launcher to the ledger. listener: informed of each end that was recorded."""
+    """Passes ends from the launcher to the ledger.
+
+    Args:
+        listener: informed of each recorded end.
+    """
 
     def __init__(
         self,
@@ -47,20 +51,20 @@ class Ends:
         self.troubles = troubles
         self.ports = ports
         self.listener = listener
-        self.unrecorded: dict[str, str] = {}  # Job that has ended -> why the ledger does not know yet
+        self.unrecorded: dict[str, str] = {}  # ended Jobs -> why the end is not recorded yet
         self._places = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def watch(self) -> None:
-        """Take up each end that the launcher tells, until cancelled."""
+        """Process each end that the launcher reports, until cancelled."""
         async for completion in self.launcher.completions():
             if isinstance(completion, Completion) and isinstance(completion.job, str):
                 self.begin(completion)
             else:
-                report(log, "the launcher told of an end that is none", TypeError(repr(completion)[:200]))
+                report(log, "the launcher reported an invalid end", TypeError(repr(completion)[:200]))
 
     def begin(self, completion: Completion) -> None:
-        """Record an end in a task of its own. An end that is being recorded already is not recorded twice."""
+        """Record an end in its own task, unless that is already in progress."""
         if completion.job not in self._tasks:
             task = asyncio.create_task(self._end(completion), name=f"end of {completion.job}")
             self._tasks[completion.job] = task
@@ -73,7 +77,7 @@ class Ends:
         await self._acknowledge(completion.job)
 
     async def _record(self, completion: Completion) -> Run | None:
-        """Record an end, however often that takes; later without what else the Job reported."""
+        """Record an end, retrying until it succeeds; after some failures, without the details that the Job reported."""
         what, pause, failures, told = f"end of job {completion.job}", _PAUSE, 0, completion
         while True:
             try:
@@ -89,7 +93,7 @@ class Ends:
             except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled(error):
                     raise
-                report(log, "the end of a job cannot be recorded, it will be tried again", error, job=told.job)
+                report(log, "the end of a job cannot be recorded, retrying", error, job=told.job)
                 self.troubles.note(what, error, pause)
                 failures += 1
                 told = _plain(completion, error, failures // _WHOLE_TRIES)
@@ -102,7 +106,7 @@ class Ends:
             log.warning("a job ended that the ledger does not know", job=completion.job)
             return None
         run, attempt = found
-        policy = of_kept(attempt.policy) or self.ports.policy(run.service) or Policy(0, Retry(), "")
+        policy = decode_policy(attempt.policy) or self.ports.policy(run.service) or Policy(0, Retry(), "")
         jitter = random.random()  # noqa: S311  no secret
         decision = decisions.transition(run, policy.retry, policy.callback, completion, time.time(), jitter)
         ended = self.ledger.finish(completion.job, completion, decision)
@@ -114,10 +118,10 @@ class Ends:
             run_state=decision.state,
             reason=completion.reason,
         )
-        return ended or run  # recorded before, when the answer to an earlier try was lost
+        return ended or run  # already recorded, but the result of an earlier attempt was lost
 
     async def _acknowledge(self, job: str) -> None:
-        """Let the launcher forget the Job. If it cannot, it does so at the next start."""
+        """Allow the launcher to remove the Job. If that fails, the launcher removes it at its next start."""
         pause = _PAUSE
         for _ in range(_ACKNOWLEDGE_TRIES):
             try:
@@ -126,12 +130,12 @@ class Ends:
             except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled(error):
                     raise
-                report(log, "the launcher cannot clear a job away", error, job=job)
+                report(log, "the launcher cannot remove a job", error, job=job)
                 await asyncio.sleep(pause)
                 pause = doubled(pause, _PAUSE_MAX)
 
     async def close(self) -> None:
-        """Leave the rest to the next life, to which the launcher tells it again."""
+        """Leave the remaining ends to the next process, to which the launcher reports them again."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -139,7 +143,7 @@ class Ends:
 
 
 def _plain(completion: Completion, error: BaseException, step: int) -> Completion:
-    """Return what to record instead after failures: all of it at first, then its state alone, then a failure."""
+    """Return what to record after failures: first the whole completion, then its state alone, then a failure."""
     if step == 0:
         return completion
     reason = f"what the job reported could not be recorded: {in_words(error)}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the dispatcher must know of a service, and how an attempt keeps that of the revision that began it."""
+"""The settings of a service that the dispatcher uses, and how an attempt stores those it was started with."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ INFRASTRUCTURE_BACKOFF, INFRASTRUCTURE_BACKOFF_MAX = 2.0, 300.0  # s after the l
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the dispatcher must know of a service. room: how many Jobs may run at once, 0 = no limit of its own."""
+    """The settings of a service that the dispatcher uses.
 
-    room: int
+    Attributes:
+        concurrency: the number of Jobs that may run at the same time; 0 means no limit of its own.
+    """
+
+    concurrency: int
     retry: Retry
     callback: str
 
     @property
     def longest_wait(self) -> float:
-        """Seconds for which a run may have to wait after a failure."""
+        """The longest time in seconds that a run may have to wait after a failure."""
         return max(INFRASTRUCTURE_BACKOFF_MAX, self.retry.backoff_max)
 
 
-class _Kept(msgspec.Struct):
+class _PolicyRecord(msgspec.Struct):
     attempts: int
     backoff: float
     backoff_max: float
@@ -34,17 +38,17 @@ class _Kept(msgspec.Struct):
     callback: str
 
 
-def kept(policy: Policy) -> str:
-    """Return the text that an attempt keeps of the policy under which it is begun."""
+def encode_policy(policy: Policy) -> str:
+    """Return the policy as text, as it is stored with an attempt."""
     retry = policy.retry
-    values = _Kept(retry.attempts, retry.backoff, retry.backoff_max, retry.infrastructure, policy.callback)
+    values = _PolicyRecord(retry.attempts, retry.backoff, retry.backoff_max, retry.infrastructure, policy.callback)
     return msgspec.json.encode(values).decode()
 
 
-def of_kept(text: str) -> Policy | None:
-    """Return the policy in such a text, or None if there is none in it."""
+def decode_policy(text: str) -> Policy | None:
+    """Return the policy stored in this text, or None if the text is not valid."""
     try:
-        found = msgspec.json.decode(text, type=_Kept)
+        found = msgspec.json.decode(text, type=_PolicyRecord)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError):
         return None
     retry = Retry(found.attempts, found.backoff, found.backoff_max, found.infrastructure)

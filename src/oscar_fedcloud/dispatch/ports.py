@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the dispatcher asks of the rest of the daemon."""
+"""The interfaces through which the dispatcher uses the rest of the daemon."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from oscar_fedcloud.launchers.port import JobSpec
 
 
 class DispatcherPorts(Protocol):
-    """The services and stores as the dispatcher needs them."""
+    """The services and stores, as the dispatcher sees them."""
 
     def policy(self, service: str) -> Policy | None:
         """Return the policy of a service that may start Jobs now, else None."""
 
     def spec(self, run: Run, attempt: int, written: Sequence[StoredObject]) -> JobSpec:
-        """Return the Job of an attempt of a run that has written these objects before. Raises LaunchError."""
+        """Return the Job of an attempt of a run that has already written these objects. Raises LaunchError."""
 
     def places(self, run: Run, attempt: Attempt) -> tuple[OutputPlace, ...]:
-        """Return where an attempt may have written, or () if nobody knows any more."""
+        """Return the places that an attempt may have written to, or () if they are no longer known."""
 
     async def is_current(self, event: StorageEvent) -> bool:
         """Return whether the store has exactly this revision of the object now. Raises StoreError."""
 
     def input_changed(self, event: StorageEvent) -> None:
-        """An input was found changed: look for its newer revision."""
+        """Look for a newer revision of an input that was found changed."""
 
     def run_ended(self) -> None:
-        """The end of a run was recorded."""
+        """Handle that the end of a run was recorded."""
 
 
 class EndListener(Protocol):
-    """Is informed of recorded ends."""
+    """Receives recorded ends."""
 
     def job_ended(self, completion: Completion, run: Run | None) -> None:
-        """The end of a Job was recorded. ``run`` is None if the ledger does not know the Job."""
+        """Handle the recorded end of a Job. ``run`` is None if the ledger does not know the Job."""
 
 
 class ServiceQueues(Protocol):
     """The queues of services."""
 
     def wake(self, services: Iterable[str]) -> None:
-        """These services may have runs that are due now."""
+        """Check these services for due runs."""

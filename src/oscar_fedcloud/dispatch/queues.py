@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at the queues of services. One that fails is left alone for a while, and holds up no other."""
+"""Reads the queues of services. A queue that fails is paused, and does not affect the others."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from oscar_fedcloud.runtime.waiting import Troubles, doubled
 
 log = structlog.get_logger(__name__)
 
-_WINDOW = 64  # candidates looked at beyond the free places, since some are superseded or wait for their key's turn
-_PAUSE, _PAUSE_MAX = 2.0, 60.0  # s for which a queue that failed is left alone
+_WINDOW = 64  # candidates read beyond the free slots, since some are superseded or wait for another run of their key
+_PAUSE, _PAUSE_MAX = 2.0, 60.0  # s for which a queue that failed is paused
 
-FreeSlots = Mapping[str, tuple[int, Policy]]  # service -> free places, policy
+FreeSlots = Mapping[str, tuple[int, Policy]]  # service -> free slots, policy
 
 
 @dataclass(slots=True)
 class QueueContents:
-    """Due runs by service, when the next waiting run of each service is due, and the services that failed."""
+    """The contents of queues.
+
+    Attributes:
+        due: due runs by service.
+        timers: when the next waiting run of each service is due (s since the epoch).
+        failed: the services whose queue failed.
+    """
 
     due: dict[str, list[Candidate]] = field(default_factory=dict)
     timers: dict[str, float] = field(default_factory=dict)
@@ -32,17 +38,17 @@ class QueueContents:
 
 
 class Queues:
-    """The services' queues in the ledger. ``look`` blocks; all else belongs to the event loop."""
+    """The services' queues in the ledger. ``read`` blocks; all other methods must be called on the event loop."""
 
     def __init__(self, ledger: Ledger, troubles: Troubles) -> None:
         self.ledger = ledger
         self.troubles = troubles
-        self._held: dict[str, tuple[float, float]] = {}  # service -> until when (monotonic), pause
+        self._held: dict[str, tuple[float, float]] = {}  # service -> paused until (monotonic), pause
 
-    def look(self, room: FreeSlots, total: int, now: float) -> QueueContents:
-        """Look at the queues of services. Blocks. One that fails unexpectedly leaves the others."""
+    def read(self, free_slots: FreeSlots, total: int, now: float) -> QueueContents:
+        """Read the queues of services. Blocks. A queue that fails unexpectedly does not affect the others."""
         found = QueueContents()
-        for name, (free, policy) in room.items():
+        for name, (free, policy) in free_slots.items():
             try:
                 if due := self.ledger.due(name, now, min(free, total) + _WINDOW, policy.longest_wait):
                     found.due[name] = due
@@ -56,21 +62,21 @@ class Queues:
         return found
 
     def hold(self, service: str, error: BaseException) -> float:
-        """Leave a queue alone for a while; returns until when (s since the epoch)."""
+        """Pause a queue; return until when (s since the epoch)."""
         _, pause = self._held.get(service, (0.0, _PAUSE / 2))
         pause = doubled(pause, _PAUSE_MAX)
         self._held[service] = time.monotonic() + pause, pause
-        report(log, "the queue of a service failed, it will be looked at again", error, service=service)
+        report(log, "the queue of a service failed, retrying", error, service=service)
         self.troubles.note(f"queue of service {service}", error, pause)
         return time.time() + pause
 
-    def works(self, service: str) -> None:
-        """Note that the queue could be worked on."""
+    def succeeded(self, service: str) -> None:
+        """Record that the queue was read successfully."""
         if self._held.pop(service, None):
             self.troubles.clear(f"queue of service {service}")
 
     def is_held(self, service: str) -> bool:
-        """Return whether the queue is left alone."""
+        """Return whether the queue is paused."""
         if not self._held:
             return False
         until, _ = self._held.get(service, (0.0, 0.0))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Jobs that there are, as the dispatcher counts them: one slot for each attempt that has not ended."""
+"""The dispatcher's count of existing Jobs: one slot for each attempt that has not ended."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from oscar_fedcloud.domain.runs import Attempt, Run, object_id
 
 
 class Slots:
-    """Belongs to the event loop. running: how many Jobs each service has."""
+    """The slots in use. Must be used on the event loop.
+
+    Attributes:
+        running: the number of Jobs of each service.
+    """
 
     def __init__(self) -> None:
         self.running: Counter[str] = Counter()
         self._runs: dict[str, Run] = {}  # Job -> its run
-        self._turns: dict[str, str] = {}  # object_id of a run with a Job -> the run
-        self._freed: set[str] | None = None  # Jobs that ended since ``note_ends``
+        self._turns: dict[str, str] = {}  # object_id of a run that has a Job -> the run
+        self._freed: set[str] | None = None  # Jobs that have ended since ``note_ends``
 
     def take(self, run: Run, attempt: Attempt) -> None:
-        """Count the Job of an attempt; once, however often it is told."""
+        """Take a slot for the Job of an attempt, unless it already has one."""
         if attempt.job not in self._runs:
             self._runs[attempt.job] = run
             self.running[run.service] += 1
             self._turns[object_id(run.service, run.event)] = run.id
 
     def free(self, job: str) -> bool:
-        """Give the Job's slot back; False if it had none."""
+        """Free the Job's slot; return False if it had none."""
         if self._freed is not None:
             self._freed.add(job)
         run = self._runs.pop(job, None)
@@ -39,16 +43,16 @@ class Slots:
         return True
 
     def note_ends(self) -> None:
-        """Remember from now on which Jobs end, until ``unknown`` is asked."""
+        """Start recording which Jobs end, until ``unknown`` is called."""
         self._freed = set()
 
     def unknown(self, attempts: Iterable[tuple[Run, Attempt]]) -> list[tuple[Run, Attempt]]:
-        """Return those attempts, read since ``note_ends``, that have no slot and have not ended meanwhile."""
+        """Return those attempts, read since ``note_ends``, that have no slot and have not ended since."""
         known, self._freed = self._runs.keys() | (self._freed or set()), None
         return [(run, attempt) for run, attempt in attempts if attempt.job not in known]
 
     def holder(self, run: Run) -> str:
-        """Return the id of the run that has a Job for the service and key of this one, or ""."""
+        """Return the id of the run that has a Job for this run's service and key, or "" if there is none."""
         return self._turns.get(object_id(run.service, run.event), "")
 
     def jobs_of(self, service: str) -> Sequence[str]:

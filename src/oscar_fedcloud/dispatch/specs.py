@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the Job of an attempt from the catalogue and the stores."""
+"""Builds the Job of an attempt from the catalogue and the stores."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def job_spec(
     stores: Mapping[str, Mapping[str, str]],
     written: Sequence[StoredObject] = (),
 ) -> JobSpec:
-    """The Job of one attempt.
+    """Return the Job of one attempt.
 
-    stores: by provider id, the rclone variables of each store that its runner talks to. written: what earlier attempts
-    of the run are recorded to have written.
+    Args:
+        stores: the rclone variables of each store that the runner uses, by provider id.
+        written: the objects that earlier attempts of the run are recorded to have written.
     """
     job = job_name(service.name, run.id, attempt)
     constant = service_environment(service, settings)
@@ -63,7 +64,7 @@ def job_spec(
 
 
 class Specs:
-    """Knows everything that a Job is made of."""
+    """Builds Job specifications."""
 
     def __init__(self, config: Config, catalogue: Catalogue, providers: Mapping[str, ObjectStore]) -> None:
         self.catalogue = catalogue
@@ -78,13 +79,13 @@ class Specs:
         )
 
     def make(self, run: Run, attempt: int, written: Sequence[StoredObject]) -> JobSpec:
-        """The Job of one attempt of a run that has written these objects before.
+        """Return the Job of one attempt of a run that has already written these objects.
 
-        Raises LaunchError when the service or one of its keys is gone.
+        Raises LaunchError if the service or one of its keys no longer exists.
         """
         entry = self.catalogue.entries.get(run.service)
         if entry is None:
-            raise LaunchError(f"service {run.service} does not exist any more")
+            raise LaunchError(f"service {run.service} no longer exists")
         service = self.catalogue.services[run.service]
         keys = self.catalogue.repository.keys(run.service)
         needed = stores_of_run(service, run, self.settings)
@@ -92,21 +93,24 @@ class Specs:
         return job_spec(service, str(entry.revision), run, attempt, self.settings, stores, written)
 
     def places(self, run: Run, attempt: Attempt) -> tuple[OutputPlace, ...]:
-        """Where an attempt of an earlier life may have written; () if its service has changed since it began."""
+        """Return where an attempt of an earlier process may have written; () if its service has changed since."""
         entry, service = self.catalogue.entries.get(run.service), self.catalogue.services.get(run.service)
         if entry is None or service is None or entry.changed > attempt.started:
             return ()
         return output_places(service, run.event)
 
     def _remote(self, service: Service, provider_id: str, keys: Mapping[str, Credential]) -> dict[str, str]:
-        """The rclone variables of one store: the service's own key at a configured one, else what its FDL says."""
+        """
+
+        eturn the rclone variables of one store: with the service's own key for a configured store, else from its FDL.
+        """
         remote = remote_name(provider_id)
         provider = self.providers.get(provider_id)
         if provider is None:
             try:
                 foreign = foreign_provider(service, provider_id)
             except (KeyError, ValueError) as error:
-                raise LaunchError(f"service {service.name} has no storage provider {provider_id} any more") from error
+                raise LaunchError(f"service {service.name} no longer has storage provider {provider_id}") from error
             return foreign.rclone_env(remote, foreign.ensure_credential(service, None))
         if provider_id not in keys:
             raise LaunchError(f"service {service.name} has no key for storage provider {provider_id} yet")

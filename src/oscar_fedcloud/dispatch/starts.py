@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hands attempts to the launcher. Whatever goes wrong ends the attempt with a reason, and gives its slot back."""
+"""Hands attempts to the launcher. Any failure ends the attempt with a reason and frees its slot."""
 
 from __future__ import annotations
 
@@ -21,14 +21,19 @@ from oscar_fedcloud.runtime.waiting import Troubles, doubled, in_words, is_cance
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 32
-_TRIES = 3  # of a start that fails unexpectedly: it may have taken effect, and is the same Job when repeated
-_PAUSE = 1.0  # s before the second try; doubled
-_LEDGER_PAUSE = 1.0  # s between tries while the ledger is unavailable
-_SLOW = 60.0  # s after which a start without an answer no longer holds up others
+_TRIES = 3  # of a start that fails unexpectedly; repeating it is safe, since it is the same Job
+_PAUSE = 1.0  # s before the second attempt; doubled
+_LEDGER_PAUSE = 1.0  # s between attempts while the ledger is unavailable
+_SLOW = 60.0  # s after which a start without a result no longer blocks others
 
 
 class Starts:
-    """Starts Jobs, some at the same time. ends: takes up those that could not be started. slots: of Jobs not ended."""
+    """Starts Jobs, several concurrently.
+
+    Args:
+        ends: receives the attempts that could not be started.
+        slots: the Jobs that have not ended.
+    """
 
     def __init__(
         self,
@@ -50,7 +55,7 @@ class Starts:
         self._cancelled: set[str] = set()
 
     def begin(self, run: Run, attempt: Attempt) -> None:
-        """Start the Job of an attempt, in a task of its own, unless that is under way."""
+        """Start the Job of an attempt in its own task, unless that is already in progress."""
         if attempt.job in self._tasks:
             return
         task = asyncio.create_task(self._start(run, attempt), name=f"launch {attempt.job}")
@@ -77,9 +82,9 @@ class Starts:
             self.ends.begin(Completion(attempt.job, AttemptState.LAUNCH_FAILED, None, reason))
 
     async def _read(self, run: Run, attempt: Attempt) -> tuple[Run, int, Sequence[StoredObject]]:
-        """Return the run with its event's record, the attempt's number, and what the attempts before it wrote.
+        """Return the run with its event's record, the attempt's number, and what earlier attempts wrote.
 
-        The ledger leaves a record out where it is large. Raises BadValue.
+        The ledger leaves out large records. Raises BadValue.
         """
         while True:
             try:
@@ -94,7 +99,7 @@ class Starts:
                 await asyncio.sleep(_LEDGER_PAUSE)
 
     async def _launch(self, job: str, spec: JobSpec) -> None:
-        """Start the Job. One that fails unexpectedly is started again, since it may be there; in the end it must go."""
+        """Start the Job, retrying after unexpected failures, since it may exist; if all attempts fail, cancel it."""
         pause = _PAUSE
         for left in reversed(range(_TRIES)):
             try:
@@ -108,15 +113,15 @@ class Starts:
                 if not left:
                     await self._call_off(job)
                     raise
-                report(log, "the start of a job failed, and is tried again", error, job=job)
+                report(log, "the start of a job failed, retrying", error, job=job)
                 self.troubles.note(f"start of job {job}", error, pause)
                 await asyncio.sleep(pause)
                 if job not in self.slots:
-                    return  # it had begun, and has ended meanwhile
+                    return  # it started, and has ended since
                 pause = doubled(pause, _SLOW)
 
     async def _answered(self, job: str, spec: JobSpec) -> None:
-        """Wait for the launcher's answer; for one that takes long, without one of the places for starts."""
+        """Wait for the launcher's result. If that takes long, give up the place among concurrent starts."""
         async with self._places:
             work = asyncio.ensure_future(self.launcher.start(spec))
             try:
@@ -129,27 +134,27 @@ class Starts:
         await work
 
     async def _call_off(self, job: str) -> None:
-        """End a Job that may have begun although its start failed."""
+        """Cancel a Job that may have started although its launch failed."""
         try:
             await self.launcher.cancel(job)
         except Exception as error:
             log.warning("a job that could not be started cannot be cancelled either", job=job, error=in_words(error))
 
     def cancel(self, job: str) -> None:
-        """The Job is cancelled: end it as soon as its start, if that is under way, has been answered."""
+        """End a cancelled Job as soon as its launch, if in progress, has completed."""
         if job in self._tasks:
             self._cancelled.add(job)
 
     def jobs(self) -> set[str]:
-        """Return the Jobs that are not handed to the launcher yet."""
+        """Return the Jobs that have not been handed to the launcher yet."""
         return set(self._tasks)
 
     def services(self) -> Counter[str]:
-        """Return how many of them each service has."""
+        """Return the number of these Jobs by service."""
         return Counter(service for _, service in self._tasks.values())
 
     async def close(self) -> None:
-        """Start nothing more. What the ledger says has begun is started by the next life."""
+        """Stop starting Jobs. Attempts that the ledger shows as started are launched by the next process."""
         tasks = [task for task, _ in self._tasks.values()]
         for task in tasks:
             task.cancel()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plain data that travels through the system. Imports nothing but the FDL."""
+"""Plain data types used throughout the system. Imports nothing but the FDL."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One object that appeared in a store, and what became of it.
+"""Storage events: an object that appeared in a store, and the outcome of the event.
 
-Object keys are ``str`` in which bytes that are not UTF-8 stand as surrogates (``errors="surrogateescape"``), so every
-key of a store round-trips. Times are integers in nanoseconds since the epoch when they order revisions, and float
-seconds everywhere else.
+Object keys are ``str`` in which bytes that are not UTF-8 are represented as surrogates (``errors="surrogateescape"``),
+so every key of a store round-trips. Times are integers in nanoseconds since the epoch where they order revisions, and
+float seconds elsewhere.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from enum import StrEnum
 from oscar_fedcloud.domain.identity import digest
 
 
-class Via(StrEnum):
-    """How an event reached us."""
+class Origin(StrEnum):
+    """How an event arrived."""
 
     FAST = "fast"
     DURABLE = "durable"
@@ -27,11 +27,11 @@ class Via(StrEnum):
 
 
 class EventOutcome(StrEnum):
-    """What became of an event; the answer to "why did this file not run"."""
+    """The outcome of an event; answers "why did this file not run"."""
 
     MATCHED = "matched"
     NO_SERVICE = "no_service"
-    FILTERED = "filtered"  # suffix or filter of every candidate service said no
+    FILTERED = "filtered"  # rejected by the suffix or filter of every candidate service
     TOO_DEEP = "too_deep"  # chain of outputs longer than allowed
     BAD_KEY = "bad_key"  # cannot be staged: empty, "." or ".." path segment
 
@@ -40,12 +40,14 @@ class EventOutcome(StrEnum):
 class StorageEvent:
     """One object that appeared in a store, from a notification, a listing row or an HTTP body.
 
-    provider: storage provider id as in FDL, e.g. ``minio.default``.
-    revision: the provider's name for this content of this key; equal however the event reached us.
-    order: nanoseconds; a larger order is a newer revision of the same key.
-    size: bytes, or None when the event does not say. etag: without quotes, "" when unknown.
-    depth: how many services stand between the first upload and this object.
-    record: the one event record handed to the script as ``EVENT`` (a JSON object, as text in UTF-8).
+    Attributes:
+        provider: storage provider id as in the FDL, e.g. ``minio.default``.
+        revision: the provider's name for this content of this key; the same however the event arrived.
+        order: nanoseconds; a larger order is a newer revision of the same key.
+        size: bytes, or None if unknown.
+        etag: without quotes; empty if unknown.
+        depth: the number of services between the first upload and this object.
+        record: the event record that the script receives as ``EVENT`` (a JSON object in UTF-8).
     """
 
     provider: str
@@ -58,13 +60,13 @@ class StorageEvent:
     version_id: str = ""
     time: str = ""
     depth: int = 0
-    via: Via = Via.DURABLE
+    via: Origin = Origin.DURABLE
     record: bytes = b"{}"
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One event and the runs that it asks for, committed together."""
+    """One event and the runs that it requests, committed together."""
 
     event: StorageEvent
     services: tuple[str, ...]
@@ -73,9 +75,10 @@ class Recording:
 
 
 class BadEvent(Exception):
-    """An event body that cannot be understood; it becomes a dead letter. The message says what is wrong.
+    """An event body that is not valid and becomes a dead letter. The message says what is wrong.
 
-    events: what could be understood of the body nevertheless.
+    Attributes:
+        events: the events that could be read nevertheless.
     """
 
     def __init__(self, message: str, events: Sequence[StorageEvent] = ()) -> None:
@@ -84,9 +87,9 @@ class BadEvent(Exception):
 
 
 class EventTooLarge(BadEvent):
-    """An event has more bytes than the ledger holds for one; the message has both numbers."""
+    """An event larger than the ledger accepts; the message contains both sizes."""
 
 
 def event_id(event: StorageEvent) -> str:
-    """The identity of an event: one object revision, however often and by whatever way it is reported."""
+    """Return the identity of an event: one object revision, however often and in whatever way it is reported."""
     return digest(event.provider, event.bucket, event.key, event.revision)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a file did or did not run."""
+"""Explanations why a file did or did not run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ ExplanationCode = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a file did or did not run, for one service ("" = none was concerned). job: the run's id, if there is one."""
+    """Why a file did or did not run, for one service.
+
+    Attributes:
+        service: empty if no service was concerned.
+        job: the run's id, if there is one.
+    """
 
     service: str
     answer: ExplanationCode
@@ -35,7 +40,11 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class ExplanationPage:
-    """A page of answers about an object. cursor: leads to the next page, "" on the last."""
+    """A page of explanations for an object.
+
+    Attributes:
+        cursor: leads to the next page; empty on the last page.
+    """
 
     answers: tuple[Explanation, ...]
     cursor: str = ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON as bytes, the form in which event records travel and are stored: decoded only where somebody looks inside."""
+"""JSON as bytes, the form in which event records are passed on and stored. Decoded only where fields are needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _decode = msgspec.json.Decoder().decode
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:
-    """JSON of plain data. Lone surrogates (keys that are not UTF-8) become escapes, as only the slow encoder does."""
+    """Encode plain data as JSON.
+
+    Lone surrogates (keys that are not UTF-8) are escaped, which needs the slow encoder.
+    """
     try:
         return _encode(value)
     except UnicodeEncodeError:
@@ -22,7 +25,7 @@ def to_json(value: Mapping[str, Any]) -> bytes:
 
 
 def from_json(data: bytes) -> Any:
-    """Inverse of ``to_json``. Raises ValueError for what is no JSON."""
+    """Decode JSON; the inverse of ``to_json``. Raises ValueError for invalid JSON."""
     try:
         return _decode(data)
     except msgspec.DecodeError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a service's Jobs ask of a node, in the terms of Kubernetes."""
+"""The requirements of a service's Jobs on a node, in Kubernetes terms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from oscar_fedcloud.fdl import Kubernetes, Service, Toleration
 
 
 def requests_of(service: Service, gpu_resource: str) -> dict[str, str]:
-    """What a Job asks for. Staging counts within the memory. gpu_resource: what GPUs are called in the cluster."""
+    """Return the resource requests of a Job. Memory includes staging.
+
+    ``gpu_resource`` is the cluster's name for GPUs.
+    """
     requests = {"cpu": service.cpu, "memory": str(service.memory_bytes)}
     if service.ephemeral_storage_request:
         requests["ephemeral-storage"] = service.ephemeral_storage_request
@@ -17,6 +20,6 @@ def requests_of(service: Service, gpu_resource: str) -> dict[str, str]:
 
 
 def toleration_of(wanted: Toleration) -> dict[str, str]:
-    """A toleration as it stands in a Pod's specification."""
+    """Return a toleration as in a Pod's specification."""
     fields = {"key": wanted.key, "operator": wanted.operator, "value": wanted.value, "effect": wanted.effect}
     return {name: value for name, value in fields.items() if value}

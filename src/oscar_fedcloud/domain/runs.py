@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs, their attempts, and how these end."""
+"""Runs, their attempts and the ends of attempts."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from oscar_fedcloud.domain.identity import digest, place_id
 
 
 class RunState(StrEnum):
-    """Where a run stands. Only QUEUED and RUNNING can still change by themselves."""
+    """The state of a run. Only QUEUED and RUNNING change without a request."""
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
-    FAILED = "failed"  # no attempt left: a dead letter that can be retried
-    SUPERSEDED = "superseded"  # a newer revision of the same key took its place
+    FAILED = "failed"  # no attempts left; can be retried
+    SUPERSEDED = "superseded"  # replaced by a newer revision of the same key
     INPUT_GONE = "input_gone"
     CANCELLED = "cancelled"
 
 
 class AttemptState(StrEnum):
-    """How one attempt (one Job) stands or ended."""
+    """The state of one attempt (one Job)."""
 
-    STARTING = "starting"  # committed, launcher not yet asked or answer unknown
+    STARTING = "starting"  # committed; the launcher was not called yet or its result is unknown
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # the script's own exit code
@@ -36,7 +36,7 @@ class AttemptState(StrEnum):
     INPUT_CHANGED = "input_changed"
     INPUT_GONE = "input_gone"
     LOST = "lost"  # node or process vanished: infrastructure
-    LAUNCH_FAILED = "launch_failed"  # launcher could not start it: infrastructure
+    LAUNCH_FAILED = "launch_failed"  # the launcher could not start it: infrastructure
     CANCELLED = "cancelled"
 
 
@@ -45,16 +45,16 @@ INFRASTRUCTURE = frozenset({AttemptState.LOST, AttemptState.LAUNCH_FAILED})
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One row of the ledger: one service that shall process one revision of one object."""
+    """One row of the ledger: one service that processes one revision of one object."""
 
     id: str
     service: str
     event: StorageEvent
     state: RunState
     reason: str
-    attempts: int  # attempts begun so far; the next one is attempts + 1
-    script_failures: int  # counted against the service's retry
-    infra_failures: int  # counted apart
+    attempts: int  # attempts started so far; the next one is attempts + 1
+    script_failures: int  # counted against the service's retry limit
+    infra_failures: int  # counted separately
     not_before: float
     created: float
     finished: float | None
@@ -67,17 +67,17 @@ class StoredObject:
     provider: str
     bucket: str
     key: str
-    size: int | None = None  # bytes, None when the runner could not tell
-    etag: str = ""  # without quotes, "" when unknown
+    size: int | None = None  # bytes; None if the runner could not determine it
+    etag: str = ""  # without quotes; empty if unknown
 
 
 @dataclass(frozen=True, slots=True)
 class OutputPlace:
-    """Where an attempt may write: one output of its service, in the bucket that its event decides."""
+    """A place that an attempt may write to: one output of its service, in the bucket given by its event."""
 
     provider: str
     bucket: str
-    folder: str = ""  # without a slash at its end; "" is the whole bucket
+    folder: str = ""  # without a trailing slash; empty means the whole bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ class Attempt:
     finished: float | None
     limits: Mapping[str, str] = field(default_factory=dict)  # limit -> how it was enforced
     summary: str = ""  # the first line of the script's ``.summary``, at most 80 characters
-    outputs_total: int = 0  # how many objects it wrote
-    policy: str = ""  # what it was begun under: see ``jobs.policy``
+    outputs_total: int = 0  # number of objects written
+    policy: str = ""  # the policy it was started with: see ``dispatch.policy``
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,26 +108,26 @@ class Completion:
     reason: str = ""
     finished: float | None = None
     limits: Mapping[str, str] = field(default_factory=dict)
-    outputs: tuple[StoredObject, ...] = ()  # what the attempt wrote, in the order in which it was written
-    outputs_total: int = 0  # how many objects it wrote; more than ``outputs`` has when there were very many
+    outputs: tuple[StoredObject, ...] = ()  # what the attempt wrote, in the order of writing
+    outputs_total: int = 0  # number of objects written; larger than ``outputs`` if there were very many
     summary: str = ""  # the first line of the script's ``.summary``, at most 80 characters
 
 
 def run_id(service: str, event: StorageEvent) -> str:
-    """The identity of a run (law 2): 18 characters, of which the first 6 are those of its ``place_id``.
+    """Return the identity of a run (law 2): 18 characters, of which the first 6 are those of its ``place_id``.
 
-    So the runs of one key lie side by side in the ledger's index. The other 12 (48 bits) tell services and revisions
-    apart.
+    The runs of one key are therefore adjacent in the ledger's index. The other 12 characters (48 bits) distinguish
+    services and revisions.
     """
     revision = digest(service, event.provider, event.bucket, event.key, event.revision)
     return place_id(event.bucket, event.key) + revision[:12]
 
 
 def object_id(service: str, event: StorageEvent) -> str:
-    """The queue that a run stands in: runs of one service on one key go one at a time."""
+    """Return the queue of a run. Runs of one service on one key run one at a time."""
     return digest(service, event.provider, event.bucket, event.key)
 
 
 def job_name(service: str, run: str, attempt: int) -> str:
-    """``<service>-<hash>-<attempt>``: at most 63 characters, as Kubernetes names must be."""
+    """Return ``<service>-<hash>-<attempt>``, at most 63 characters, as Kubernetes requires."""
     return f"{service}-{run}-{attempt}"

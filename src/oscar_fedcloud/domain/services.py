@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declared services, and changes of them."""
+"""Declared services and changes to them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ Action = Literal["create", "update", "unchanged", "delete", "absent"]
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A service as the catalogue holds it, with its token and secrets.
+    """A service as stored in the catalogue, with its token and secrets.
 
-    revision: counts the changes of the document, from 1. reason: why it is not ready, "" when it is.
-    created: seconds since the epoch of the first declaration.
+    Attributes:
+        revision: the number of the document's revision, starting at 1.
+        reason: why the service is not ready; empty if it is ready.
+        created: time of the first declaration, in seconds since the epoch.
     """
 
     service: Service
@@ -31,12 +33,16 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One request to make the catalogue look different.
+    """One request to change the catalogue.
 
-    documents: the services to have (state ``present``). names: the services to be without (state ``absent``).
-    data: whether buckets of a removed service are kept or deleted (law 8). prune: services that are not among
-    ``documents`` go. expect_revision: None = whatever is there; 0 = the one service must not exist; n = it must stand
-    at revision n; else Conflict. declared: when it was asked for (s), None = now.
+    Attributes:
+        documents: the services to create or update (state ``present``).
+        names: the services to remove (state ``absent``).
+        data: whether buckets of a removed service are kept or deleted (law 8).
+        prune: whether services that are not among ``documents`` are removed.
+        expect_revision: None accepts any revision; 0 requires that the one service does not exist; n requires that it
+            is at revision n. Otherwise Conflict is raised.
+        declared: time of the request (s); None means now.
     """
 
     documents: tuple[Service, ...] = ()
@@ -50,9 +56,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class PlanItem:
-    """What a change does to one service. ``before`` and ``after`` are normalised documents with their secrets hidden.
+    """The effect of a change on one service. ``before`` and ``after`` are normalised documents with hidden secrets.
 
-    revision: the revision after the change (what it would be, in a dry run); 0 when the service is absent.
+    Attributes:
+        revision: the revision after the change (in a dry run, the revision it would have); 0 if the service is absent.
     """
 
     name: str
@@ -65,24 +72,24 @@ class PlanItem:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a change does: computed in a dry run, computed and carried out otherwise (law 7)."""
+    """The effect of a change: computed in a dry run, computed and applied otherwise (law 7)."""
 
     items: tuple[PlanItem, ...]
     warnings: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
-        """Whether any service differs afterwards."""
+        """Whether the change modifies any service."""
         return any(item.action in ("create", "update", "delete") for item in self.items)
 
 
 class NotFound(Exception):
-    """No such service, job, bucket, object or dead letter; the message names it."""
+    """The service, job, bucket, object or dead letter does not exist; the message names it."""
 
 
 class Conflict(Exception):
-    """The service stands at another revision than the change expects; the message names both."""
+    """The service is at another revision than expected; the message contains both."""
 
 
 class NotStarted(Exception):
-    """A submitted storage event asks nothing of the named service; the message says why."""
+    """A submitted storage event does not start the named service; the message says why."""

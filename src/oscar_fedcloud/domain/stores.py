@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of a store without asking it: a part of a bucket, and a key pair."""
+"""Data about a store that needs no access to it: a part of a bucket, and a key pair."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A key pair of one service, for its inputs and outputs only. ``secret`` never reaches a log."""
+    """A key pair of one service, for its inputs and outputs only. ``secret_key`` never reaches a log."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -16,7 +16,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What a rule, a listing or a poll is about: all keys of a bucket that start with ``prefix`` ("" = all)."""
+    """The keys of a bucket that start with ``prefix``, as used by rules, listings and polls; empty means all keys."""
 
     bucket: str
     prefix: str = ""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why did this file (not) run? Read from what the ledger recorded of each revision of its key, and from the services.
+"""Explains why a file did or did not run, from the ledger's record of each revision of its key and the services.
 
-Everything here is pure.
+All functions are pure.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _BY_OUTCOME: dict[EventOutcome, ExplanationCode] = {
     EventOutcome.TOO_DEEP: "too_deep",
     EventOutcome.BAD_KEY: "bad_key",
 }
-_SHOWN = 5  # services or folders that a sentence names
+_SHOWN = 5  # services or folders named in a sentence
 _OF_SERVICE = re.compile(r"(?:^|; )([a-z0-9][a-z0-9-]*): ")  # where the matcher names a service and its reason
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known besides the ledger's traces.
+    """The facts used in addition to the ledger's traces.
 
     Attributes:
         services: the declared services by name.
         unready: why a service is not ready, by its name.
-        buckets: the buckets that exist at the site's own store, None if it does not answer.
-        exists: whether the store has the object, None if that is not known.
-        note: what the store itself says of the object, such as that it is a symbolic link.
+        buckets: the buckets of the site's own store, None if it does not respond.
+        exists: whether the store has the object, None if unknown.
+        note: a remark of the store about the object, such as that it is a symbolic link.
         waits: what the runs wait for, by their ids.
     """
 
@@ -59,9 +59,10 @@ class Facts:
 
 
 def answers(traces: Iterable[Trace], bucket: str, key: str, service: str, facts: Facts) -> list[Explanation]:
-    """Return one answer for each service and revision of a key, newest revision first.
+    """Return one explanation for each service and revision of a key, newest revision first.
 
-    service: leaves the answers about other services out, unless it is empty.
+    Args:
+        service: only for this service; empty means all.
     """
     found = [answer for trace in traces for answer in _answers(trace, bucket, key, facts)]
     chosen = [answer for answer in found if not service or answer.service in ("", service)]
@@ -86,7 +87,7 @@ def _answers(trace: Trace, bucket: str, key: str, facts: Facts) -> Iterator[Expl
 
 
 def _filtered(detail: str) -> Iterator[Explanation]:
-    """One answer for each service that the matcher names."""
+    """Yield one explanation for each service that the matcher named."""
     parts = _OF_SERVICE.split(detail)
     if len(parts) < 3:
         yield Explanation("", "filtered", detail)
@@ -102,7 +103,7 @@ def _detail(run: Run, wait: Wait | None) -> str:
 
 
 def unseen(bucket: str, key: str, service: str, facts: Facts) -> list[Explanation]:
-    """Return why nothing is known of an object: what watches where, and what is missing."""
+    """Explain why nothing is known of an object: which services watch which folders, and what is missing."""
     if service and service not in facts.services:
         near = difflib.get_close_matches(service, list(facts.services), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -115,7 +116,7 @@ def unseen(bucket: str, key: str, service: str, facts: Facts) -> list[Explanatio
 
 
 def _covering(name: str, service: Service, bucket: str, key: str, facts: Facts) -> Iterator[Explanation]:
-    """The answer for a service that has an input around the key."""
+    """Yield the explanation for a service that has an input around the key."""
     kinds = [match(service, one.storage_provider, bucket, key) for one in service.input if one.bucket == bucket]
     if any(found.kind == "match" for found in kinds):
         yield Explanation(name, "unknown", _not_shown(name, bucket, key, facts))
@@ -124,7 +125,7 @@ def _covering(name: str, service: Service, bucket: str, key: str, facts: Facts) 
 
 
 def _rule(place: Input) -> str:
-    """What the names that an input takes look like."""
+    """Return a description of the names that an input accepts."""
     rules = {"start with": place.prefix, "end in": place.suffix}
     words = " and ".join(f"{word} {' or '.join(names)}" for word, names in rules.items() if names)
     return f"its input {place.bucket}/{place.key_prefix} takes only names that {words}"
@@ -144,7 +145,7 @@ def _not_shown(name: str, bucket: str, key: str, facts: Facts) -> str:
 
 
 def _now(bucket: str, key: str, facts: Facts, service: str = "") -> str:
-    """Which folder nobody watches, and which are watched."""
+    """Describe which folder is not watched, and which are."""
     folder = key.rpartition("/")[0]
     where = f"{bucket}/{folder}/" if folder else f"{bucket}/"
     inputs = [(name, one) for name, item in facts.services.items() for one in item.input if service in ("", name)]
@@ -178,7 +179,7 @@ def _writes(service: Service, bucket: str, key: str) -> bool:
 
 
 def _concerned(bucket: str, facts: Facts) -> str:
-    """The one service that reads from the bucket, or "" if none or several do."""
+    """Return the only service that reads from the bucket, or "" if there is none or there are several."""
     names = {name for name, item in facts.services.items() if any(one.bucket == bucket for one in item.input)}
     return next(iter(names)) if len(names) == 1 else ""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people ask of jobs: start one by HTTP, cancel, retry, replay, read its log, say why a file did not run."""
+"""Operations on jobs: start one by HTTP, cancel, retry, replay, read its log, explain why a file did not run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.intake import EventIntake
 from oscar_fedcloud.config import Config
 from oscar_fedcloud.dispatch.dispatcher import Dispatcher
-from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent, Via
+from oscar_fedcloud.domain.events import EventOutcome, Origin, Recording, StorageEvent
 from oscar_fedcloud.domain.explanations import ExplanationPage
 from oscar_fedcloud.domain.identity import digest
 from oscar_fedcloud.domain.jsontext import to_json
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class Invocations:
-    """What people ask of jobs."""
+    """Operations on jobs."""
 
     def __init__(
         self,
@@ -63,10 +63,13 @@ class Invocations:
     async def submit(
         self, service: str, body: bytes, *, encoded: bool = False, idempotency_key: str = "", delegated_id: str = ""
     ) -> Run:
-        """Start a service: for the storage events in the body, or with the body as its input file.
+        """Start a service for the storage events in the body, or with the body as its input file.
 
-        encoded: files come as base64, as OSCAR's clients send them. The same idempotency key (or delegated id) gives
-        the same run. Of several events, the first one's run is returned. Raises NotFound, NotStarted, BadEvent.
+        The same idempotency key (or delegated id) gives the same run. If the body contains several events, return the
+        run of the first. Raises NotFound, NotStarted, BadEvent.
+
+        Args:
+            encoded: whether files are base64, as OSCAR's clients send them.
         """
         if service not in self.catalogue.services:
             raise NotFound(f"service {service} does not exist")
@@ -87,27 +90,29 @@ class Invocations:
         return found
 
     async def _events(self, body: bytes) -> list[StorageEvent]:
-        """The events that a body tells of; each object is looked up in its store."""
+        """Return the events in a body; each object is looked up in its store."""
         items = await asyncio.to_thread(lambda: http.told_of(unwrap(body)))
         if unknown := [item.provider for item in items if item.provider not in self.stores]:
             raise http.not_configured(unknown[0])
         return [await self.stores.run(item.provider, http.storage_event, item, self.stores) for item in items]
 
     def _body_event(self, service: str, idempotency_key: str) -> StorageEvent:
-        """A body's place in the internal bucket. Its revision is the request's identity, not that of the object."""
+        """Return the event for a body in the internal bucket. Its revision identifies the request, not the object."""
         token = digest(service, idempotency_key) if idempotency_key else secrets.token_hex(8)
         key = f"{service}/event-file-{token}"
-        return StorageEvent(self.site_store.id, self.config.internal_bucket, key, token, time.time_ns(), via=Via.HTTP)
+        return StorageEvent(
+            self.site_store.id, self.config.internal_bucket, key, token, time.time_ns(), via=Origin.HTTP
+        )
 
     def _store_body(self, event: StorageEvent, body: bytes, encoded: bool) -> StorageEvent:
-        """The body of a request becomes an object, so that it is staged like any input."""
+        """Store the body of a request as an object, so that it is staged like any input."""
         data, query = http.payload(body)
         record = http.bounded(to_json({"queryStringParameters": query} if query else {}))
         stored = self.site_store.put(event.bucket, event.key, data if encoded or query else body)
         return replace(event, size=stored.size, etag=stored.etag, time=stored.time, record=record)
 
     async def cancel(self, run_id: str) -> Run:
-        """End a queued or running job. Raises NotFound; a job that has ended is returned as it is."""
+        """Cancel a queued or running job. Raises NotFound; a job that has ended is returned unchanged."""
         await self.dispatcher.cancel(await self._run(run_id))
         return await self._run(run_id)
 
@@ -117,12 +122,12 @@ class Invocations:
         return self._woken(await asyncio.to_thread(self.ledger.retry, run_id, time.time()))
 
     async def replay(self, run_id: str) -> Run:
-        """Queue any job that has ended again. Raises NotFound, StateError."""
+        """Queue an ended job again, in whatever state it ended. Raises NotFound, StateError."""
         await self._run(run_id)
         return self._woken(await asyncio.to_thread(self.ledger.replay, run_id, time.time()))
 
     async def replay_dead_letter(self, letter: int) -> int:
-        """Record a dead letter's events, drop the letter, and say how many there were. Raises NotFound, BadEvent."""
+        """Record a dead letter's events, remove it, and return their number. Raises NotFound, BadEvent."""
         found = await asyncio.to_thread(self.ledger.dead_letter, letter)
         if found is None:
             raise NotFound(f"dead letter {letter} does not exist")
@@ -145,9 +150,12 @@ class Invocations:
     async def log(
         self, run_id: str, attempt: int | None, tail: int | None = None, offset: int | None = None
     ) -> LogPart | None:
-        """An attempt's log (None = the last one's), from the launcher while it has it, then from the store.
+        """Return an attempt's log, from the launcher while it has it, then from the store. Raises StoreError.
 
-        tail: only so many lines of its end. offset: only what is behind so many bytes. Raises StoreError.
+        Args:
+            attempt: None means the last one.
+            tail: only this number of lines at the end.
+            offset: only what follows this number of bytes.
         """
         job, path = await asyncio.to_thread(self._place_of_log, run_id, attempt)
         if not job:
@@ -166,7 +174,7 @@ class Invocations:
         return LogPart(chunks, None) if offset is None and tail is None else _rest(chunks, offset or 0)
 
     def _place_of_log(self, run_id: str, attempt: int | None) -> tuple[str, str]:
-        """The Job of an attempt, and where its log lies in the store; ("", "") if there is none. Blocks."""
+        """Return the Job of an attempt and the place of its log in the store; ("", "") if there is none. Blocks."""
         run = self.ledger.run(run_id)
         chosen = [item for item in self.ledger.attempts(run_id) if attempt in (None, item.number)]
         if run is None or not chosen:
@@ -174,9 +182,12 @@ class Invocations:
         return chosen[-1].job, log_path(run.service, chosen[-1].job)
 
     async def why(self, bucket: str, key: str, service: str = "", limit: int = 0, after: str = "") -> ExplanationPage:
-        """Why a file did or did not run, for one service or ("") for all, newest revision first.
+        """Explain why a file did or did not run, newest revision first. Raises ValueError for an invalid cursor.
 
-        limit: revisions on a page, 0 = all. after: the cursor of the page before. Raises ValueError for a bad cursor.
+        Args:
+            service: only for this service; empty means all.
+            limit: revisions on a page; 0 means all.
+            after: the cursor of the previous page.
         """
         traces, cursor = await asyncio.to_thread(self._traces, bucket, key, limit, after)
         runs = [run for trace in traces for run in trace["runs"]]
@@ -190,7 +201,10 @@ class Invocations:
         return traces[:limit], trace_cursor(traces[limit - 1])
 
     async def _facts(self, bucket: str, key: str, known: bool, waits: Mapping[str, Wait]) -> Facts:
-        """What is known besides the ledger's traces; the stores are asked only about an object without any."""
+        """Return the facts used in addition to the ledger's traces.
+
+        Stores are asked only about objects without traces.
+        """
         services = dict(self.catalogue.services)
         states = dict(self.catalogue.states)
         facts = Facts(services, {name: why for name, (state, why) in states.items() if state != "ready"}, waits=waits)
@@ -209,12 +223,12 @@ class Invocations:
 
 
 def _rest(chunks: Iterable[bytes], offset: int) -> LogPart:
-    """What a stored log has behind an offset; it is bounded, so it may be held at once."""
+    """Return the part of a stored log after an offset. Logs are bounded, so it may be held in memory."""
     whole = b"".join(chunks)
     return LogPart(iter([whole[offset:]]), max(offset, len(whole)))
 
 
 def _last_lines(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
-    """The last lines of a log; logs are bounded, so it may be held at once."""
+    """Return the last lines of a log. Logs are bounded, so it may be held in memory."""
     lines = b"".join(chunks).splitlines(keepends=True)
     return iter(lines[max(0, len(lines) - count) :])

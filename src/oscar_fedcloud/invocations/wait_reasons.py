@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a job has to wait: the one list of causes, and the words for each.
+"""Wait reasons of jobs: the only list of causes, with their texts.
 
-Everything here is pure. ``jobs.requests`` gathers the facts from memory, so that a page of jobs needs no query, and the
-API, ``why``, the backlog, the modules and the command line all say the same.
+All functions are pure. ``waits`` gathers the facts from memory, so that a page of jobs needs no query. The API,
+``why``, the backlog, the modules and the command line therefore give the same reasons.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from oscar_fedcloud.domain.runs import Run, RunState
 
-_SOON = 24 * 3600.0  # s within which the time of day is enough to name a moment
+_SOON = 24 * 3600.0  # s within which the time of day identifies a moment
 
 
 class Cause(StrEnum):
@@ -35,7 +35,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why a job does not run yet, for programs (``code``) and for people (``detail``)."""
+    """Why a job is not running yet, for programs (``code``) and for users (``detail``)."""
 
     code: str
     detail: str
@@ -43,15 +43,15 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """What waiting depends on for one service.
+    """The facts about one service that waiting depends on.
 
     Attributes:
-        state: as the catalogue has it, "" when the service is not declared.
+        state: the state in the catalogue; empty if the service is not declared.
         reason: why it is not ready.
-        keys_of: the stores whose key is still being made.
-        running: how many of its jobs run.
-        concurrency: how many may run at a time, 0 for no limit of its own.
-        attempts: how often its script is tried.
+        keys_of: the stores whose key is still being created.
+        running: the number of its running jobs.
+        concurrency: the number of its jobs that may run at the same time; 0 means no limit of its own.
+        attempts: the maximum number of attempts of its script.
     """
 
     name: str
@@ -65,17 +65,17 @@ class ServiceFacts:
 
 @dataclass(frozen=True, slots=True)
 class SiteFacts:
-    """What waiting depends on for all jobs of a site at one moment.
+    """The facts about a site that waiting depends on, at one moment.
 
     Attributes:
         now: seconds since the epoch.
-        running: how many jobs run.
-        max_running: how many may run at a time.
-        service: the facts of a service by its name.
-        holder: the id of the job that runs for the same service and key, or "".
+        running: the number of running jobs.
+        max_running: the number of jobs that may run at the same time.
+        service: returns the facts of a service by its name.
+        holder: returns the id of the job that runs for the same service and key, or "".
         launching: whether the Job of this run's current attempt has not been handed to the launcher yet.
-        told: what the launcher says of a started Job that does not run yet, as code and detail.
-        ledger: why the ledger cannot record that a job begins, or "".
+        told: what the launcher reports of a started Job that is not running yet, as code and detail.
+        ledger: why the ledger cannot record the start of a job, or "".
     """
 
     now: float
@@ -89,7 +89,7 @@ class SiteFacts:
 
 
 def wait_of(run: Run, site: SiteFacts) -> Wait | None:
-    """Return why this run does not run yet, or None if it runs or has ended."""
+    """Return why this run is not running yet, or None if it runs or has ended."""
     if run.state is RunState.QUEUED:
         return _with_history(run, _queued(run, site))
     if run.state is not RunState.RUNNING:
@@ -122,13 +122,13 @@ def place_wait(service: ServiceFacts, site: SiteFacts) -> Wait:
 
 
 def _unready(service: ServiceFacts) -> Wait | None:
-    """Return why no job of the service may start, or None if its jobs may."""
+    """Return why no job of the service may start, or None if they may."""
     name = service.name
     if service.state == "ready":
         return None
     if not service.state:
         return Wait(Cause.SERVICE_NOT_READY, f"service {name} is not declared")
-    if service.state == "error":  # the store of a bucket, of a listing or of a key does not do what is asked of it
+    if service.state == "error":  # the store of a bucket, a listing or a key fails
         return Wait(Cause.STORE_AWAY, f"service {name} is in error: {service.reason}")
     if service.keys_of:
         stores = " and ".join(service.keys_of)
@@ -156,21 +156,21 @@ def _limit(service: ServiceFacts, site: SiteFacts) -> Wait:
 
 
 def _with_history(run: Run, wait: Wait) -> Wait:
-    """Add how the attempt before ended, which the ledger keeps as the run's reason."""
+    """Add how the previous attempt ended, which the ledger stores as the run's reason."""
     if not run.attempts or not run.reason:
         return wait
     return Wait(wait.code, f"{wait.detail}; attempt {run.attempts} ended: {run.reason}")
 
 
 def clock_time(moment: float, now: float) -> str:
-    """Return a moment in UTC for people, with its date unless it is within a day."""
+    """Return a moment in UTC for display, with its date unless it is within a day."""
     form = "%H:%M:%S UTC" if abs(moment - now) < _SOON else "%Y-%m-%d %H:%M:%S UTC"
     return datetime.fromtimestamp(moment, UTC).strftime(form)
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingJobs:
-    """How many jobs of a service wait for the same thing; ``detail`` is that of the newest."""
+    """The number of jobs of a service that wait for the same thing; ``detail`` is that of the newest."""
 
     service: str
     code: str
@@ -183,8 +183,10 @@ def summary(
 ) -> list[WaitingJobs]:
     """Return the queued jobs by service and cause.
 
-    runs and waits: some of the queued runs and why each waits. queued: how many there are of each service; those beyond
-    ``runs`` count for what a due job of their service waits for.
+    Args:
+        runs: some of the queued runs.
+        waits: why each of these waits.
+        queued: the number of queued runs of each service; those beyond ``runs`` count as due.
     """
     found: dict[tuple[str, str], WaitingJobs] = {}
     left = dict(queued)

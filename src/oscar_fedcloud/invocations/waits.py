@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gathers the facts from which ``jobs.waits`` says why jobs wait: all of them are in memory."""
+"""Gathers the facts for ``wait_reasons``, all of them from memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from oscar_fedcloud.launchers.port import Launcher
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.storage.stores import StoreRegistry
 
-_EXPLAINED = 200  # queued jobs that are looked at one by one for the backlog
+_EXPLAINED = 200  # queued jobs that are examined individually for the backlog
 
 
 class Waits:
-    """Why jobs wait. Belongs to the event loop, except for ``queued``."""
+    """Wait reasons of jobs. Must be used on the event loop, except for ``queued``."""
 
     def __init__(
         self,
@@ -37,11 +37,11 @@ class Waits:
         self.launcher = launcher
 
     def of(self, runs: Sequence[Run]) -> dict[str, Wait]:
-        """Return why each of these runs does not run yet, by its id. No query and no request is made."""
+        """Return why each of these runs is not running yet, by its id, without a query or request."""
         return waits_of(runs, self.facts())
 
     def progress(self, run: Run) -> str:
-        """Return what holds up a running job, or "" if neither the launcher nor the record of its end is held up."""
+        """Return what delays a running job, or "" if neither the launcher nor the recording of its end is delayed."""
         if run.state is not RunState.RUNNING:
             return ""
         return self.dispatcher.ends.unrecorded.get(_job(run)) or self.launcher.progress(_job(run))
@@ -54,7 +54,7 @@ class Waits:
         return summary(runs, waits_of(runs, facts), counts, facts)
 
     def facts(self) -> SiteFacts:
-        """Return what waiting depends on now."""
+        """Return the facts that waiting depends on now."""
         launching = self.dispatcher.launching()
         return SiteFacts(
             now=time.time(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The durable memory of the invoker: one row per event, and one per service and revision. See ``Ledger``."""
+"""The durable store of the invoker: one row per event, and one per service and revision. See ``Ledger``."""
 
 from oscar_fedcloud.ledger.database.identity import LedgerIdentity
 from oscar_fedcloud.ledger.database.troubles import LedgerTrouble

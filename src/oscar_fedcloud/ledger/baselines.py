@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known, and what needs no run any more: baselines, and identities of history that was removed."""
+"""Revisions that are known or need no run: baselines, and identities of removed history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNK = 500  # rows per statement
 
 
 class IgnoredRevision(NamedTuple):
-    """A revision that is seen for some service."""
+    """A revision that never runs for some service."""
 
     row: str
     event_id: str
@@ -30,9 +30,9 @@ class IgnoredRevision(NamedTuple):
 
 
 def known(connection: Connection, found: Iterable[StorageEvent]) -> set[str]:
-    """Ids of those events that are recorded, or seen for some service."""
+    """Return the ids of those events that are recorded, or ignored for some service."""
     ids = {row_id(event) for event in found}
-    there = present(connection, events.c.id, ids) | present(connection, seen.c.id, ids)
+    there = existing_values(connection, events.c.id, ids) | existing_values(connection, seen.c.id, ids)
     result = {name[PLACE:] for name in there}
     for places in chunks({name[:PLACE] for name in ids - there}, CHUNK):
         result.update(connection.scalars(rows_at(connection.dialect, runs, places, ["event_id"])))
@@ -40,51 +40,51 @@ def known(connection: Connection, found: Iterable[StorageEvent]) -> set[str]:
 
 
 def known_for(connection: Connection, service: str, found: Iterable[StorageEvent]) -> set[str]:
-    """Run ids of the service for those events that have a run, or shall never have one."""
+    """Return the service's run ids for those events that have a run, or must never have one."""
     names = {row_id(event): run_id(service, event) for event in found}
-    barred = present(connection, seen.c.id, names, seen.c.service == service)
-    return present(connection, runs.c.id, names.values()) | {names[name] for name in barred}
+    barred = existing_values(connection, seen.c.id, names, seen.c.service == service)
+    return existing_values(connection, runs.c.id, names.values()) | {names[name] for name in barred}
 
 
-def mark(connection: Connection, service: str, found: Iterable[StorageEvent], now: float) -> int:
-    """Note that these revisions shall never run for the service; how many are new."""
+def add(connection: Connection, service: str, found: Iterable[StorageEvent], now: float) -> int:
+    """Record that these revisions must never run for the service; return the number of new ones."""
     rows = {row_id(event): event for event in found}
-    fresh = rows.keys() - present(connection, seen.c.id, rows, seen.c.service == service)
-    insert_seen(connection, [_values(name, service, rows[name], now) for name in sorted(fresh)])
+    fresh = rows.keys() - existing_values(connection, seen.c.id, rows, seen.c.service == service)
+    insert_baseline(connection, [_values(name, service, rows[name], now) for name in sorted(fresh)])
     return len(fresh)
 
 
 def page(connection: Connection, service: str, provider: str, bucket: str, after: str) -> list[IgnoredRevision]:
-    """Some of what is seen for a service in a bucket, in the order of the rows, behind the row ``after``."""
+    """Return a page of the ignored revisions of a service in a bucket, in row order, after the row ``after``."""
     scope = [seen.c.service == service, seen.c.provider == provider, seen.c.bucket == bucket]
     query = select(seen.c.id, seen.c.key, seen.c.noted).where(*scope, seen.c.id > after)
     rows = connection.execute(query.order_by(seen.c.id).limit(CHUNK))
     return [IgnoredRevision(row.id, row.id[PLACE:], key_text(row.key), cells.moment(row.noted)) for row in rows]
 
 
-def forget(connection: Connection, service: str, ids: Sequence[str]) -> int:
-    """Remove what was seen for a service; ids of rows."""
+def remove(connection: Connection, service: str, ids: Sequence[str]) -> int:
+    """Remove ignored revisions of a service by the ids of their rows."""
     return connection.execute(delete(seen).where(seen.c.id.in_(ids), seen.c.service == service)).rowcount
 
 
-def present(
+def existing_values(
     connection: Connection, column: Column[str], values: Iterable[str], *conditions: ColumnElement[bool]
 ) -> set[str]:
-    """Those of the values that the column holds."""
+    """Return those of the values that the column contains."""
     found: set[str] = set()
     for chunk in chunks(values, CHUNK):
         found.update(connection.scalars(select(column).where(column.in_(chunk), *conditions)))
     return found
 
 
-def insert_seen(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows of ``seen``; those that are there stay as they are."""
+def insert_baseline(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows into ``seen``; existing rows are kept unchanged."""
     if rows:
         connection.execute(insert_new(connection.dialect, seen), rows)
 
 
 def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of at most ``size`` values."""
+    """Yield lists of at most ``size`` values."""
     iterator = iter(values)
     while chunk := list(islice(iterator, size)):
         yield chunk

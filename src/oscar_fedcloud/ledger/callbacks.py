@@ -19,7 +19,7 @@ _COLUMNS = [column.label(f"callback_{column.name}") for column in callbacks.c]
 
 
 def add(connection: Connection, run: Run, url: str, now: float) -> None:
-    """Put a message about the run, as it is now, into the outbox."""
+    """Add a message about the run in its present state to the outbox."""
     values = {
         "run_id": run.id,
         "url": bounds.text(url, _LONGEST_URL),
@@ -36,7 +36,7 @@ def add(connection: Connection, run: Run, url: str, now: float) -> None:
 def due(
     connection: Connection, now: float, limit: int, under_way: Collection[int] = (), busy: Collection[str] = ()
 ) -> list[Callback]:
-    """Messages to deliver now, the longest waiting first; without those under way, and those to busy URLs."""
+    """Return messages to deliver now, the longest waiting first, except those in progress and those to busy URLs."""
     query = (
         select(*RUN_COLUMNS, *_COLUMNS)
         .join(callbacks, callbacks.c.run_id == runs.c.id)
@@ -49,7 +49,7 @@ def due(
 
 
 def done(connection: Connection, callback_id: int) -> bool:
-    """Remove a message; False if it was removed before."""
+    """Remove a message; return False if it was already removed."""
     return connection.execute(delete(callbacks).where(callbacks.c.id == callback_id)).rowcount > 0
 
 

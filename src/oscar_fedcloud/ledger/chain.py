@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which run wrote the input of another one, and the chains that follow from it.
+"""Finds which run wrote the input of another, and the resulting chains of runs.
 
-A run that reads an object was recorded after the run that wrote it, so its row has the larger number. All searches
-go by that: they cannot run in a circle, and each looks at a bounded part of an index.
+A run that reads an object is recorded after the run that wrote it, so its row has the larger number. All searches rely
+on this: they cannot loop, and each reads a bounded part of an index.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from oscar_fedcloud.ledger.values import cells
 from oscar_fedcloud.ledger.values.rows import AnyRow, key_bytes
 
 MAX_RUNS = 1000  # of a chain
-MAX_DEPTH = 64  # links from the run in question to the first or the last of its chain
-_MAX_OUTPUTS = 10_000  # looked at for one chain
-_PAGE = 500  # outputs looked at by one query
-_WRITERS = 100  # newest writers of an object that are looked at
+MAX_DEPTH = 64  # links from the given run to the first or last of its chain
+_MAX_OUTPUTS = 10_000  # outputs examined for one chain
+_PAGE = 500  # outputs read by one query
+_WRITERS = 100  # newest writers of an object that are examined
 _SECOND = 1.0
 _SLACK = 900.0  # s by which the clocks of the store and of this machine may differ
 
@@ -36,10 +36,10 @@ Object = tuple[str, str, bytes]  # provider, bucket and key
 
 
 def origin(connection: Connection, run: Run) -> Run | None:
-    """Return the run that wrote the input of this one, or None when no recorded run did.
+    """Return the run that wrote the input of this one, or None if no recorded run did.
 
-    It is known by eTag and size. A recorded eTag is the content's MD5; the store has another one for an object that it
-    encrypts (SSE-KMS), which is known by its size if it was written while an attempt ran.
+    The run is identified by ETag and size. A recorded ETag is the MD5 of the content. The store has another ETag for an
+    object that it encrypts (SSE-KMS); such an object is identified by its size, if it was written during an attempt.
     """
     writers = list(_writers(connection, run))
     same = [row for row in writers if _has_etag(row, run.event) and _distance(row, run) <= _SLACK]
@@ -49,7 +49,7 @@ def origin(connection: Connection, run: Run) -> Run | None:
 
 
 def chain(connection: Connection, run_id: str) -> Chain:
-    """Return the runs that led to a run and those that its results set off, oldest first, with their links."""
+    """Return the runs that led to a run and those that its results started, oldest first, with their links."""
     run = life.get(connection, run_id)
     if run is None:
         return Chain((), (), True)
@@ -65,11 +65,11 @@ class _Search:
     connection: Connection
     runs: dict[str, Run]
     links: list[Link] = field(default_factory=list)
-    outputs: int = 0  # looked at so far
+    outputs: int = 0  # examined so far
     complete: bool = True
 
     def back(self, run: Run) -> None:
-        """Add the run that wrote the input, the one that wrote the input of that one, and so on."""
+        """Add the run that wrote the input, the run that wrote that run's input, and so on."""
         for _ in range(MAX_DEPTH):
             before = origin(self.connection, run)
             if before is None or before.id in self.runs:
@@ -80,7 +80,7 @@ class _Search:
         self.complete = self.complete and origin(self.connection, run) is None
 
     def forth(self, start: Run) -> None:
-        """Add the runs that read what this one wrote, those that read what they wrote, and so on."""
+        """Add the runs that read what this run wrote, the runs that read what those wrote, and so on."""
         waiting = deque([(start, 0)])
         while waiting:
             run, depth = waiting.popleft()
@@ -104,7 +104,7 @@ class _Search:
                     yield reader
 
     def _written(self, seq: int) -> Iterator[Sequence[AnyRow]]:
-        """Pages of what a run wrote, in all its attempts."""
+        """Yield pages of what a run wrote in all its attempts."""
         query = select(outputs).where(outputs.c.run_seq == seq).order_by(outputs.c.number, outputs.c.position)
         offset = 0
         while page := self.connection.execute(query.offset(offset).limit(_PAGE)).all():
@@ -121,7 +121,7 @@ class _Search:
 
 
 def _writers(connection: Connection, run: Run) -> Iterable[AnyRow]:
-    """The attempts that wrote the object that the run reads, newest first."""
+    """Return the attempts that wrote the object that the run reads, newest first."""
     event = run.event
     try:
         here = outputs.c.place == place_id(event.bucket, event.key)
@@ -142,7 +142,7 @@ def _writers(connection: Connection, run: Run) -> Iterable[AnyRow]:
 
 
 def _same_object(event: StorageEvent) -> Iterator[ColumnElement[bool]]:
-    """The conditions under which a recorded output may be the content that the event is about."""
+    """Yield the conditions under which a recorded output may be the content of the event."""
     yield outputs.c.provider == event.provider
     yield outputs.c.bucket == event.bucket
     yield outputs.c.key == key_bytes(event.key)
@@ -155,14 +155,14 @@ def _has_etag(row: AnyRow, event: StorageEvent) -> bool:
 
 
 def _wrote_meanwhile(row: AnyRow, event: StorageEvent) -> bool:
-    """Whether the store's time of the object lies within the attempt; both may be in whole seconds."""
+    """Return whether the store's time of the object is within the attempt; both may be in whole seconds."""
     began = cells.moment(row.started)
     ended = cells.moment_or_none(row.finished) or began
     return event.size is not None and began - _SECOND <= event.order / 1e9 <= ended + _SECOND
 
 
 def _distance(row: AnyRow, run: Run) -> float:
-    """Seconds between an attempt and the writing of the run's input, by the store's clock or by our own."""
+    """Return the seconds between an attempt and the writing of the run's input, by the store's or the local clock."""
     began = cells.moment(row.started)
     ended = cells.moment_or_none(row.finished) or began
     moments = (run.event.order / 1e9, run.created)
@@ -170,7 +170,7 @@ def _distance(row: AnyRow, run: Run) -> float:
 
 
 def _reads(connection: Connection, page: Sequence[AnyRow], seq: int) -> Iterable[AnyRow]:
-    """Runs that may have read one of these outputs, in the order in which they were recorded."""
+    """Return the runs that may have read one of these outputs, in the order of recording."""
     written = {_object(row) for row in page}
     places = sorted({place_id(item.bucket, item.key) for item in map(output_of, page)})
     names = ("seq", "id", "provider", "bucket", "key")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dead letters: bodies that no event could be made of."""
+"""Dead letters: bodies from which no event could be read."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from oscar_fedcloud.ledger.records import DeadLetter
 from oscar_fedcloud.ledger.values import bounds, cells
 from oscar_fedcloud.ledger.values.rows import AnyRow
 
-SHOWN = 4096  # bytes of a body that lists read
+SHOWN = 4096  # bytes of a body in lists
 
 
 def newest(connection: Connection, limit: int, before: int | None) -> list[DeadLetter]:
-    """Dead letters, newest first, with the beginnings of their bodies; with ``before``, those older than this id."""
+    """Return dead letters, newest first, with the beginning of their bodies.
+
+    With ``before``, only those older than this id.
+    """
     head = func.substr(dead_letters.c.body, 1, SHOWN).label("body")
     query = _query(head).order_by(dead_letters.c.id.desc()).limit(limit)
     if before is not None:
@@ -25,7 +28,7 @@ def newest(connection: Connection, limit: int, before: int | None) -> list[DeadL
 
 
 def get(connection: Connection, letter_id: int) -> DeadLetter | None:
-    """One dead letter with all of its body, or None."""
+    """Return one dead letter with its whole body, or None."""
     row = connection.execute(_query(dead_letters.c.body).where(dead_letters.c.id == letter_id)).one_or_none()
     return None if row is None else _letter(row)
 
@@ -36,7 +39,7 @@ def _query(body: ColumnElement[bytes]) -> Select[Any]:
 
 
 def drop(connection: Connection, letter_id: int) -> bool:
-    """Remove a dead letter; False if there is none."""
+    """Remove a dead letter; return False if it does not exist."""
     return connection.execute(delete(dead_letters).where(dead_letters.c.id == letter_id)).rowcount > 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong with the ledger, and which failures are the fault of one row."""
+"""Errors of the ledger, and which failures are caused by a single row."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ class LedgerError(Exception):
 
 
 class LedgerUnavailable(LedgerError):
-    """The database cannot be reached or cannot store (connection lost, disk full, closed). Trying again later may help.
+    """The database is unreachable or cannot store (connection lost, disk full, closed). A later retry may succeed.
 
-    If the connection broke during a commit, it is unknown whether that write took place. kind: a ``troubles.Trouble``.
+    If the connection broke during a commit, it is unknown whether that write took effect. ``kind`` is a
+    ``LedgerTrouble``.
     """
 
     def __init__(self, message: str, kind: str = "away") -> None:
@@ -20,26 +21,27 @@ class LedgerUnavailable(LedgerError):
 
 
 class LedgerLost(LedgerError):
-    """The ledger is another one than the site worked with; the message says how to go on."""
+    """The ledger is not the one that the site used before; the message says how to proceed."""
 
 
 class BadValue(LedgerError):
-    """A value can neither be stored nor looked for: too large a number, a text with NUL."""
+    """A value can be neither stored nor looked up: a number that is too large, a text with NUL."""
 
 
 class StateError(LedgerError):
-    """The run does not exist, or its state does not allow what was asked."""
+    """The run does not exist, or its state does not allow the requested operation."""
 
 
-# Errors that blame the values of a row. By SQLSTATE: data exception, integrity violation, program limit exceeded.
+# SQLSTATE classes for errors in the values of a row: data exception, integrity violation, program limit exceeded.
 _ROW_CLASSES = ("22", "23", "54")
 _ROW_ERRORS = {"DataError", "IntegrityError", "InterfaceError", "ProgrammingError"}
 
 
 def is_row_error(error: Exception) -> bool:
-    """Whether a failed statement is the fault of the values in it, so that other rows can still be stored.
+    """Return whether a failed statement is caused by its values, so that other rows can still be stored.
 
-    error: from SQLAlchemy, from the driver, or from Python (text that cannot be encoded, a number that is too large).
+    Args:
+        error: from SQLAlchemy, the driver, or Python (text that cannot be encoded, a number that is too large).
     """
     if getattr(error, "connection_invalidated", False):
         return False
@@ -50,7 +52,7 @@ def is_row_error(error: Exception) -> bool:
 
 
 def cause_of(error: Exception) -> str:
-    """Return what a database says of a failure, without the statement and the values."""
+    """Return the database's own description of a failure, without the statement and the values."""
     cause = getattr(error, "orig", None) or error
     lines = str(cause).splitlines()
     return lines[0][:300] if lines else type(cause).__name__

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking back: lists, counts, and the removal of old history.
+"""History: lists, counts, and the removal of old runs.
 
-Removing a run keeps its identity in ``seen``, so that it never runs again while its object exists.
+The identity of a removed run is kept in ``seen``, so that it never runs again while its object exists.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, lit
 
 from oscar_fedcloud.domain.identity import place_id
 from oscar_fedcloud.domain.runs import Run, RunState
-from oscar_fedcloud.ledger.baselines import CHUNK, chunks, insert_seen, present
+from oscar_fedcloud.ledger.baselines import CHUNK, chunks, existing_values, insert_baseline
 from oscar_fedcloud.ledger.database.dialects import rows_at
 from oscar_fedcloud.ledger.database.tables import BEGUN, QUEUED, RUN_COLUMNS, attempts, callbacks, events, outputs, runs
 from oscar_fedcloud.ledger.states import ENDED
@@ -22,7 +22,7 @@ from oscar_fedcloud.ledger.values.rows import PLACE, key_bytes, key_text, shown_
 
 
 def cursor_of(run: Run) -> str:
-    """Where a list of runs goes on after this one."""
+    """Return the cursor after which a list of runs continues."""
     return f"{run.created!r}~{run.id}"
 
 
@@ -34,7 +34,7 @@ def listed(
     since: float | None = None,
     before: str | None = None,
 ) -> list[ColumnElement[bool]]:
-    """The conditions of a list of runs. Raises ValueError when ``before`` is no cursor of ours."""
+    """Return the conditions of a list of runs. Raises ValueError if ``before`` is not a valid cursor."""
     conditions: list[ColumnElement[bool]] = []
     if service is not None:
         conditions.append(runs.c.service == service)
@@ -54,25 +54,25 @@ def listed(
 
 
 def ended_before(moment: float) -> list[ColumnElement[bool]]:
-    """The condition of runs that ended before that time (seconds since the epoch)."""
+    """Return the condition for runs that ended before that time (seconds since the epoch)."""
     return [runs.c.finished < moment]
 
 
 def is_run(run_id: str) -> list[ColumnElement[bool]]:
-    """The condition of one run."""
+    """Return the condition for one run."""
     return [runs.c.id == run_id]
 
 
 def newest(connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int) -> list[Run]:
-    """Runs that meet the conditions, newest first."""
+    """Return the runs that meet the conditions, newest first."""
     query = select(*RUN_COLUMNS).where(*conditions).order_by(runs.c.seq.desc()).limit(limit)
     return [shown_run(connection, row) for row in connection.execute(query)]
 
 
 def counts(connection: Connection, service: str | None) -> dict[str, dict[str, int]]:
-    """How many runs each service has in each state."""
+    """Return the number of runs of each service in each state."""
     one = [runs.c.service == service] if service is not None else []
-    # In two parts, since each has an index of its own that holds all that is asked for.
+    # In two parts, since each is answered from an index of its own.
     queued = select(runs.c.service, literal(RunState.QUEUED.value), func.count()).where(QUEUED, *one)
     begun = select(runs.c.service, runs.c.state, func.count()).where(BEGUN, *one)
     parts = queued.group_by(runs.c.service), begun.group_by(runs.c.service, runs.c.state)
@@ -83,12 +83,12 @@ def counts(connection: Connection, service: str | None) -> dict[str, dict[str, i
 
 
 def retire(connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int, now: float) -> int:
-    """Remove at most ``limit`` ended runs that meet the conditions; their identities move to ``seen``."""
+    """Remove at most ``limit`` ended runs that meet the conditions; their identities are kept in ``seen``."""
     columns = (runs.c.seq, runs.c.id, runs.c.event_id, runs.c.service, runs.c.provider, runs.c.bucket, runs.c.key)
     query = select(*columns).where(_in_states(ENDED), *conditions).limit(limit)
-    # Locked, so that nobody queues them again meanwhile.
+    # Locked, so that no other connection queues them again meanwhile.
     rows = connection.execute(query.with_for_update()).all()
-    insert_seen(connection, [_seen_values(row, now) for row in rows])
+    insert_baseline(connection, [_seen_values(row, now) for row in rows])
     ids = [row.id for row in rows]
     if ids:
         connection.execute(delete(outputs).where(outputs.c.run_seq.in_([row.seq for row in rows])))
@@ -99,7 +99,7 @@ def retire(connection: Connection, conditions: Sequence[ColumnElement[bool]], li
 
 
 def drop_events(connection: Connection, received_before: float, limit: int) -> int:
-    """Remove at most ``limit`` old events that asked for no run."""
+    """Remove at most ``limit`` old events without a run."""
     old = select(events.c.id).where(events.c.received < received_before).limit(limit)
     return connection.execute(delete(events).where(events.c.id.in_(old))).rowcount
 
@@ -110,19 +110,19 @@ def _in_states(states: Collection[RunState]) -> ColumnElement[bool]:
 
 
 def at_place(table: Table, place: str) -> ColumnElement[bool]:
-    """The condition of the rows of one key (and of few others)."""
+    """Return the condition for the rows of one key (and of few others)."""
     return and_(table.c.id > place, table.c.id < place + "~")
 
 
 def _last_before(moment: float) -> ColumnElement[int]:
-    """The number of the last run that arrived before that time. Found from the newest on, as lists are read."""
+    """Return the number of the last run that arrived before that time, searching from the newest, as lists are read."""
     older = runs.alias()
     query = select(older.c.seq).where(older.c.created < moment).order_by(older.c.seq.desc()).limit(1)
     return func.coalesce(query.scalar_subquery(), 0)
 
 
 def _seq_of(cursor: str) -> ColumnElement[int]:
-    """The number of the cursor's run. If it was removed meanwhile: of those that arrived with it, none is left out."""
+    """Return the number of the cursor's run. If that run was removed, no run that arrived with it is skipped."""
     created, _, run_id = cursor.partition("~")
     there = runs.alias()
     exact = select(there.c.seq).where(there.c.id == run_id).scalar_subquery()
@@ -135,7 +135,7 @@ def _seen_values(row: Any, now: float) -> dict[str, object]:
 
 
 def named_inputs(connection: Connection, provider: str, bucket: str, keys: Collection[str]) -> set[str]:
-    """Those of the keys that some run has as its input."""
+    """Return those of the keys that are the input of some run."""
     here = and_(runs.c.provider == provider, runs.c.bucket == bucket)
     found: set[str] = set()
     for places in chunks(sorted({place_id(bucket, key) for key in keys}), CHUNK):
@@ -145,5 +145,5 @@ def named_inputs(connection: Connection, provider: str, bucket: str, keys: Colle
 
 
 def known_jobs(connection: Connection, jobs: Collection[str]) -> set[str]:
-    """Those of the Jobs that are attempts."""
-    return present(connection, attempts.c.job, jobs)
+    """Return those of the Jobs that are attempts."""
+    return existing_values(connection, attempts.c.job, jobs)

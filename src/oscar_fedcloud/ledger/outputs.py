@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What attempts wrote: recorded with their end, removed with their run."""
+"""The outputs of attempts: recorded with their end, removed with their run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add(connection: Connection, run_id: str, number: int, found: Iterable[Stored
 
 
 def of_run(connection: Connection, run_id: str, attempt: int | None, after: int, limit: int) -> list[StoredObject]:
-    """Return a page of what an attempt (None for the last one) wrote, behind the first ``after`` objects."""
+    """Return a page of what an attempt (None for the last one) wrote, skipping the first ``after`` objects."""
     which = runs.c.attempts if attempt is None else attempt
     query = (
         select(outputs)
@@ -41,7 +41,7 @@ def of_run(connection: Connection, run_id: str, attempt: int | None, after: int,
 
 
 def written(connection: Connection, run_id: str, before: int) -> list[StoredObject]:
-    """Return what the attempts with a smaller number wrote, each object as last written, at most ``MAX_OUTPUTS``."""
+    """Return what attempts with a smaller number wrote, each object as last written, at most ``MAX_OUTPUTS``."""
     query = (
         select(outputs)
         .join(runs, runs.c.seq == outputs.c.run_seq)
@@ -56,7 +56,7 @@ def written(connection: Connection, run_id: str, before: int) -> list[StoredObje
 
 
 def output_of(row: AnyRow) -> StoredObject:
-    """The object in a row of ``outputs``."""
+    """Return the object in a row of ``outputs``."""
     size = bounds.number(row.size, 0, bounds.MAX_NUMBER)
     return StoredObject(cells.text(row.provider), cells.text(row.bucket), key_text(row.key), size, cells.text(row.etag))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queues: which services have work, and which of their runs are due."""
+"""The queues: services with queued runs, and which of their runs are due."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from oscar_fedcloud.ledger.values.cells import BadRow
 from oscar_fedcloud.ledger.values.damage import note
 from oscar_fedcloud.ledger.values.rows import PLACE, AnyRow, key_bytes, run_of
 
-Rank = tuple[int, str]  # order and id: of two revisions of an object, the larger one is newer
+Rank = tuple[int, str]  # order and id: the larger of two revisions of an object is the newer one
 Object = tuple[str, str, str, bytes]  # service, provider, bucket and key
 
-_SMALLEST_PAGE, _LARGEST_PAGE = 20, 500  # rows read at once
-_CLOCK_DIFFERENCE = 300.0  # s by which a store's clock may be ahead of ours
+_SMALLEST_PAGE, _LARGEST_PAGE = 20, 500  # rows per read
+_CLOCK_DIFFERENCE = 300.0  # s by which a store's clock may be ahead of the local clock
 _GAVE_WAY = [RunState.CANCELLED.value, RunState.SUPERSEDED.value]
 _ALIVE = [RunState.QUEUED.value, RunState.RUNNING.value]
 
 
 def services_waiting(connection: Connection) -> dict[str, float]:
-    """Services with queued runs, and when the first of these may start (seconds since the epoch)."""
+    """Return the services with queued runs, and when the first run of each may start (seconds since the epoch)."""
     query = select(runs.c.service, func.min(runs.c.not_before)).where(QUEUED).group_by(runs.c.service)
     return {row[0]: cells.moment(row[1]) for row in connection.execute(query) if isinstance(row[0], str)}
 
 
 def next_due(connection: Connection, service: str, now: float, longest: float) -> float | None:
-    """When the first of the service's runs that wait for a later time may start; None if none does."""
+    """Return when the service's first run that waits for a later time may start, or None."""
     later = and_(runs.c.not_before > now, runs.c.not_before <= now + longest)
     query = select(func.min(runs.c.not_before)).where(runs.c.service == service, LATER, later)
     moment: float | None = connection.scalar(query)
@@ -41,17 +41,19 @@ def next_due(connection: Connection, service: str, now: float, longest: float) -
 
 
 def due(connection: Connection, service: str, now: float, limit: int, longest: float) -> list[Candidate]:
-    """Queued runs of a service that may start now or are superseded, oldest revision first.
+    """Return queued runs of a service that may start now or are superseded, oldest revision first.
 
-    Runs that only wait for another run of their object are left out, so that they do not use up ``limit``. longest: no
-    run waits longer than that (s); one that seems to was written when the clock was wrong, and is due.
+    Runs that only wait for another run of their object are left out, so that they do not use up ``limit``.
+
+    Args:
+        longest: longest possible wait in seconds; a run with a longer one was written with a wrong clock, and is due.
     """
     found: list[Candidate] = []
     ready = or_(runs.c.not_before <= now, runs.c.not_before > now + longest)
     for rows in _queued(connection, service, ready, min(max(limit, _SMALLEST_PAGE), _LARGEST_PAGE)):
         page = list(_sound(connection, rows))
         standings = _standings(_rivals(connection, page), now)
-        # The two reads see the ledger at two moments: what was cancelled between them is no candidate any more.
+        # The two reads see different states: a run cancelled between them is no longer a candidate.
         candidates = [
             _candidate(item, standings[_place(item.run)], now) for item in page if _place(item.run) in standings
         ]
@@ -63,7 +65,12 @@ def due(connection: Connection, service: str, now: float, limit: int, longest: f
 
 @dataclass(frozen=True, slots=True)
 class _Queued:
-    """A queued run. asked: by a person. seq: its number in the order of arrival."""
+    """A queued run.
+
+    Attributes:
+        asked: whether it was requested by a user.
+        seq: its number in the order of arrival.
+    """
 
     run: Run
     asked: bool
@@ -72,16 +79,16 @@ class _Queued:
 
 @dataclass(slots=True)
 class _Standing:
-    """What the runs of one object mean for each of them."""
+    """The state of all runs of one object, as far as it affects each of them."""
 
     running: bool = False
-    newest: Rank = (-1, "")  # of those that did not give way
-    arrival: int = 0  # number of the newest in the order of arrival
-    first_asked: Rank | None = None  # the oldest that is due and that nothing supersedes
+    newest: Rank = (-1, "")  # of those that have not been superseded
+    arrival: int = 0  # arrival number of the newest
+    first_asked: Rank | None = None  # the oldest due one that nothing supersedes
 
 
 def _queued(connection: Connection, service: str, ready: ColumnElement[bool], size: int) -> Iterator[list[AnyRow]]:
-    """Pages of the queued runs of a service that are due, oldest revision first."""
+    """Yield pages of the due runs of a service, oldest revision first."""
     place = tuple_(runs.c.event_order, runs.c.seq)
     query = select(*RUN_COLUMNS).where(runs.c.service == service, QUEUED, ready)
     query = query.order_by(runs.c.event_order, runs.c.seq).limit(size)
@@ -94,7 +101,7 @@ def _queued(connection: Connection, service: str, ready: ColumnElement[bool], si
 
 
 def _sound(connection: Connection, rows: Iterable[AnyRow]) -> Iterator[_Queued]:
-    """The runs in these rows. Damaged rows are noted and left out."""
+    """Yield the runs in these rows. Damaged rows are recorded and skipped."""
     for row in rows:
         try:
             yield _Queued(run_of(row), bool(row.asked), row.seq)
@@ -103,15 +110,15 @@ def _sound(connection: Connection, rows: Iterable[AnyRow]) -> Iterator[_Queued]:
 
 
 def _rivals(connection: Connection, page: Sequence[_Queued]) -> Iterable[AnyRow]:
-    """The runs that have a say about those of the page: of each object the newest, what runs, and what was asked for.
+    """Return the runs that affect those of the page: for each object the newest, the running, and the requested ones.
 
-    The database chooses them, so that a key with very many revisions costs no more than to look over them there.
+    The database selects them, so that a key with very many revisions is scanned there only.
     """
     if not page:
         return []
     lowest = min(item.run.event.order for item in page)
     matters = or_(runs.c.state.in_(_ALIVE), and_(runs.c.event_order >= lowest, runs.c.state.not_in(_GAVE_WAY)))
-    if connection.dialect.name == "sqlite":  # where any type may stand there; a damaged row has no say
+    if connection.dialect.name == "sqlite":  # SQLite accepts any type in a column; a damaged row is ignored
         matters = and_(matters, func.typeof(runs.c.event_order) == "integer")
     names = ("id", "service", "provider", "bucket", "key", "event_order", "state", "asked", "not_before", "seq")
     places = sorted({item.run.id[:PLACE] for item in page})
@@ -143,7 +150,7 @@ def _candidate(item: _Queued, standing: _Standing, now: float) -> Candidate:
     rank = (item.run.event.order, item.run.id)
     newer = not item.asked and standing.newest > rank
     busy = standing.running or (standing.first_asked is not None and standing.first_asked < rank)
-    # What is newer arrives later and is not of the future. Else a clock was wrong, or an event came late.
+    # A newer revision arrives later and has no future time. Otherwise a clock was wrong or an event came late.
     order, _ = standing.newest
     doubtful = newer and (standing.arrival < item.seq or order > (now + _CLOCK_DIFFERENCE) * 1e9)
     return Candidate(item.run, newer, busy, doubtful, order)

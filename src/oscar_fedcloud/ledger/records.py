@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ledger takes and gives besides the types of ``oscar_fedcloud.model``."""
+"""Data types of the ledger's interface, in addition to those of ``oscar_fedcloud.domain``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from oscar_fedcloud.domain.runs import Run, RunState
 class Candidate:
     """A queued run that is due.
 
-    newer: a newer revision of the same object is queued, running or ended (other than cancelled or superseded), so this
-    run is to be superseded. Never set for a run that a person asked for (retry, replay).
-    busy: another run of the same object has to end first.
-    doubtful: the order alone says that there is a newer revision, while the arrival of the events speaks against it: a
-    clock was wrong, or an event came late. Only the store can tell which revision is the current one.
-    newest: the order of that newer revision.
+    Attributes:
+        newer: a newer revision of the same object is queued, running or ended (other than cancelled or superseded), so
+            this run is to be superseded. Never set for a run that a user requested (retry, replay).
+        busy: another run of the same object has to end first.
+        doubtful: a newer revision exists by order only, while the arrival of the events contradicts it: a clock was
+            wrong, or an event came late. Only the store can tell which revision is current.
+        newest: the order of that newer revision.
     """
 
     run: Run
@@ -31,10 +32,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class RunTransition:
-    """What the end of an attempt means for its run.
+    """The effect of an attempt's end on its run.
 
-    state: an ended state, or QUEUED for another attempt not before ``not_before`` (seconds since the epoch).
-    callback: URL to tell of the end, "" for none.
+    Attributes:
+        state: an ended state, or QUEUED for another attempt not before ``not_before`` (seconds since the epoch).
+        callback: URL to notify of the end; empty for none.
     """
 
     state: RunState
@@ -47,7 +49,7 @@ class RunTransition:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A body that could not be understood or stored as an event, kept whole. Lists read only its beginning."""
+    """A body that could not be read or stored as an event, stored whole. Lists read only its beginning."""
 
     id: int
     source: str
@@ -59,7 +61,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """A message that waits to be delivered. ``run`` shows state, reason, attempts and end as of when it was written."""
+    """A message waiting to be delivered. ``run`` has the state, reason, attempts and end at the time of writing."""
 
     id: int
     url: str
@@ -80,7 +82,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Runs in the order of their arrival, and what links them. complete: whether nothing was left out for its size."""
+    """Runs in the order of arrival, and their links.
+
+    ``complete`` is False if some were left out because of its size.
+    """
 
     runs: tuple[Run, ...]
     links: tuple[Link, ...]
@@ -88,10 +93,10 @@ class Chain:
 
 
 class Trace(TypedDict):
-    """What the ledger knows of one revision of a key. Without ``event``, only its identity is left."""
+    """The ledger's data about one revision of a key. Without ``event``, only its identity is left."""
 
     event_id: str
-    order: int  # of the revision, 0 when only its identity is left
+    order: int  # of the revision; 0 if only its identity is left
     event: StorageEvent | None
     outcome: EventOutcome | None
     detail: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests by their Idempotency-Key: a key stands for one request, also after a restart and among replicas."""
+"""Requests by their Idempotency-Key: a key belongs to one request, also after a restart and among replicas."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from oscar_fedcloud.ledger.database.dialects import insert_new
 from oscar_fedcloud.ledger.database.tables import requests, runs
 from oscar_fedcloud.ledger.values import cells
 
-_LONGEST_REQUEST = 86_400.0  # s from the use of a key to the record of its run
+_LONGEST_REQUEST = 86_400.0  # s from the use of a key until its run is recorded
 
 
 class Claim(Enum):
-    """What a key stands for: nothing so far, this request, or another one."""
+    """The owner of a key: no request, this request, or another one."""
 
     NEW = "new"
     SAME = "same"
@@ -25,7 +25,7 @@ class Claim(Enum):
 
 
 def claim(connection: Connection, key: str, request: str, now: float) -> Claim:
-    """Let the key stand for this request, given by its digest, unless it stands for one already."""
+    """Assign the key to this request, given by its digest, unless it is already assigned."""
     name = digest(key)
     values = {"id": name, "digest": request, "created": now}
     if connection.execute(insert_new(connection.dialect, requests).values(values)).rowcount > 0:
@@ -35,13 +35,13 @@ def claim(connection: Connection, key: str, request: str, now: float) -> Claim:
 
 
 def release(connection: Connection, key: str, request: str) -> bool:
-    """Let the key stand for nothing again, since the request was refused."""
+    """Release the key, since the request was refused."""
     mine = requests.c.id == digest(key), requests.c.digest == request
     return connection.execute(delete(requests).where(*mine)).rowcount > 0
 
 
 def oldest_needed(connection: Connection) -> float:
-    """Since when keys have to be kept: they came before their runs, of which the oldest is the first in its table."""
+    """Return the age limit of keys: they are older than their runs, of which the oldest is the first in its table."""
     first = select(func.min(runs.c.seq)).scalar_subquery()
     moment = connection.scalar(select(runs.c.created).where(runs.c.seq == first))
     return math.inf if moment is None else cells.moment(moment) - _LONGEST_REQUEST

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of runs: how they begin, end, and are asked for again.
+"""The life cycle of runs: start, end, and repetition.
 
-Functions take a connection; those that write are run by the writer thread, each in one transaction.
+Functions take a connection. Those that write are called by the writer thread, each in one transaction.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def begin(
 ) -> list[tuple[Run, Attempt]]:
     """Start runs (id, Job name) and supersede others; runs that are no longer queued are skipped.
 
-    policies: by service, what its attempts are begun under.
+    Args:
+        policies: by service, the policy that its attempts start with.
     """
     if superseded:
         ended = {"state": RunState.SUPERSEDED.value, "finished": now, "reason": "a newer revision took its place"}
@@ -60,7 +61,7 @@ def begin_singly(
     now: float,
     policies: Mapping[str, str] = MappingProxyType({}),
 ) -> list[tuple[Run, Attempt]]:
-    """Like ``begin`` after it failed: one by one, and those that the database refuses end as failed."""
+    """Start runs one by one after ``begin`` failed; those that the database rejects end as failed."""
     begun = begin(connection, [], superseded, now)
     for name, job in starts:
         try:
@@ -74,21 +75,23 @@ def begin_singly(
 
 
 def fail(connection: Connection, which: ColumnElement[bool], reason: str, now: float) -> int:
-    """End runs that wait or run and that nothing else would end; how many there were."""
+    """End waiting or running runs that nothing else would end; return the number."""
     ended = {"state": RunState.FAILED.value, "reason": bounds.text(reason), "finished": now}
     alive = runs.c.state.in_([RunState.QUEUED.value, RunState.RUNNING.value])
     return connection.execute(update(runs).where(which, alive).values(ended)).rowcount
 
 
 def fail_stuck(connection: Connection, stuck: Mapping[int, str], now: float) -> int:
-    """End runs, by their numbers, whose rows are damaged."""
+    """End runs, given by number, whose rows are damaged."""
     return sum(fail(connection, runs.c.seq == seq, reason, now) for seq, reason in stuck.items())
 
 
-def finish(connection: Connection, job: str, completion: Completion, verdict: RunTransition, now: float) -> Run | None:
-    """Record the end of an attempt and what it means for its run; None if the end was recorded before."""
-    if not allowed(RunState.RUNNING, verdict.state):
-        raise StateError(f"a running run cannot become {verdict.state.value!r}")
+def finish(
+    connection: Connection, job: str, completion: Completion, transition: RunTransition, now: float
+) -> Run | None:
+    """Record the end of an attempt and the transition of its run; None if the end was already recorded."""
+    if not allowed(RunState.RUNNING, transition.state):
+        raise StateError(f"a running run cannot become {transition.state.value!r}")
     finished = bounds.moment(completion.finished, now)
     open_attempt = and_(attempts.c.job == job, attempts.c.finished.is_(None))
     query = select(attempts.c.run_id, attempts.c.number).where(open_attempt).with_for_update()
@@ -97,21 +100,21 @@ def finish(connection: Connection, job: str, completion: Completion, verdict: Ru
         return None
     connection.execute(update(attempts).where(open_attempt).values(_ended_values(completion, finished)))
     outputs.add(connection, found.run_id, found.number, completion.outputs)
-    _end_running(connection, found.run_id, verdict, finished, now)
+    _end_running(connection, found.run_id, transition, finished, now)
     run = get(connection, found.run_id)
-    if run is not None and verdict.callback:
-        callbacks.add(connection, run, verdict.callback, now)
+    if run is not None and transition.callback:
+        callbacks.add(connection, run, transition.callback, now)
     return run
 
 
 def reorder(connection: Connection, run_id: str, order: int) -> bool:
-    """Give a queued run another place among the revisions of its object; False if it is not queued."""
+    """Change the place of a queued run among the revisions of its object; return False if it is not queued."""
     change = update(runs).where(runs.c.id == run_id, QUEUED)
     return connection.execute(change.values(event_order=min(order, _LAST_ORDER))).rowcount > 0
 
 
 def running(connection: Connection) -> list[tuple[Run, Attempt]]:
-    """All runs with an attempt that has not ended, oldest first. Damaged ones are noted and left out."""
+    """Return all runs with an attempt that has not ended, oldest first. Damaged ones are recorded and skipped."""
     found = {}
     for row in connection.execute(select(*WITH_RECORD).where(RUNNING)):
         try:
@@ -124,38 +127,38 @@ def running(connection: Connection) -> list[tuple[Run, Attempt]]:
 
 
 def orphans(connection: Connection) -> dict[int, str]:
-    """Running runs of which no attempt is open, by number, with the reason to end them."""
+    """Return running runs without an open attempt, by number, with the reason to end them."""
     current = and_(attempts.c.run_id == runs.c.id, attempts.c.number == runs.c.attempts, attempts.c.finished.is_(None))
     query = select(runs.c.seq).where(RUNNING, ~select(attempts.c.job).where(current).exists())
     return dict.fromkeys(connection.scalars(query), "the ledger's rows are damaged: the job runs, but no attempt does")
 
 
 def end_orphans(connection: Connection, now: float) -> int:
-    """End what ``orphans`` finds, as one look at the tables."""
+    """End the runs found by ``orphans``, from one consistent read of the tables."""
     return fail_stuck(connection, orphans(connection), now)
 
 
 def record_of(connection: Connection, run_id: str) -> bytes:
-    """The event's record of a run, which lists leave out. Raises BadRow when it is no JSON object."""
+    """Return the event's record of a run, which lists leave out. Raises BadRow if it is not a JSON object."""
     row = connection.execute(select(runs.c.record).where(runs.c.id == run_id)).one_or_none()
     return cells.record(b"{}" if row is None else row.record)
 
 
 def cancel_queued(connection: Connection, run_id: str, now: float) -> bool:
-    """Cancel a run that is still queued; False if it is not."""
+    """Cancel a run if it is still queued; return False otherwise."""
     values = {"state": RunState.CANCELLED.value, "finished": now, "reason": "cancelled"}
     return connection.execute(update(runs).where(runs.c.id == run_id, QUEUED).values(values)).rowcount > 0
 
 
 def cancel_service(connection: Connection, service: str, now: float) -> int:
-    """Cancel all runs of a service that are still queued; how many there were."""
+    """Cancel all queued runs of a service; return the number."""
     change = update(runs).where(runs.c.service == service, QUEUED)
     ended = {"state": RunState.CANCELLED.value, "finished": now, "reason": "the service was removed"}
     return connection.execute(change.values(ended)).rowcount
 
 
 def ask_again(connection: Connection, run_id: str, asked: str, now: float) -> Run:
-    """Queue an ended run once more; ``asked`` is "retry" (not after success) or "replay"."""
+    """Queue an ended run again; ``asked`` is "retry" (not after success) or "replay"."""
     states = RETRYABLE if asked == "retry" else ENDED
     change = update(runs).where(runs.c.id == run_id, runs.c.state.in_([state.value for state in states]))
     values = {
@@ -177,26 +180,26 @@ def ask_again(connection: Connection, run_id: str, asked: str, now: float) -> Ru
 
 
 def get(connection: Connection, run_id: str) -> Run | None:
-    """One run, or None."""
+    """Return one run, or None."""
     row = connection.execute(select(*WITH_RECORD).where(runs.c.id == run_id)).one_or_none()
     return None if row is None else shown_run(connection, row)
 
 
 def attempts_of(connection: Connection, run_id: str) -> list[Attempt]:
-    """The attempts of a run, first to last."""
+    """Return the attempts of a run, first to last."""
     query = select(attempts).where(attempts.c.run_id == run_id).order_by(attempts.c.number)
     return [attempt_of(row) for row in connection.execute(query)]
 
 
 def attempt_by_job(connection: Connection, job: str) -> tuple[Run, Attempt] | None:
-    """The attempt that a Job name stands for, with its run."""
+    """Return the attempt with this Job name and its run, or None."""
     row = connection.execute(select(attempts).where(attempts.c.job == job)).one_or_none()
     run = get(connection, row.run_id) if row is not None else None
     return None if row is None or run is None else (run, attempt_of(row))
 
 
 def _queued(connection: Connection, ids: Iterable[str], now: float) -> dict[str, Run]:
-    """Those of the runs that are queued, with records that are small. Damaged ones end as failed."""
+    """Return those of the runs that are queued, with small records only. Damaged ones end as failed."""
     found = {}
     query = select(*WITH_RECORD).where(runs.c.id.in_(list(ids)), QUEUED).with_for_update()
     rows: list[AnyRow] = list(connection.execute(query))
@@ -242,13 +245,13 @@ def _ended_values(completion: Completion, finished: float) -> dict[str, Any]:
     }
 
 
-def _end_running(connection: Connection, run_id: str, verdict: RunTransition, finished: float, now: float) -> None:
+def _end_running(connection: Connection, run_id: str, transition: RunTransition, finished: float, now: float) -> None:
     values = {
-        "state": verdict.state.value,
-        "reason": bounds.text(verdict.reason),
-        "not_before": bounds.moment(verdict.not_before, now),
-        "script_failures": runs.c.script_failures + int(verdict.counts_script),
-        "infra_failures": runs.c.infra_failures + int(verdict.counts_infra),
-        "finished": finished if verdict.state in ENDED else None,
+        "state": transition.state.value,
+        "reason": bounds.text(transition.reason),
+        "not_before": bounds.moment(transition.not_before, now),
+        "script_failures": runs.c.script_failures + int(transition.counts_script),
+        "infra_failures": runs.c.infra_failures + int(transition.counts_infra),
+        "finished": finished if transition.state in ENDED else None,
     }
     connection.execute(update(runs).where(runs.c.id == run_id, RUNNING).values(values))

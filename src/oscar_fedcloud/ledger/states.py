@@ -16,5 +16,5 @@ _REVIVAL = frozenset({RunState.QUEUED})
 
 
 def allowed(before: RunState, after: RunState) -> bool:
-    """Whether a run may go from one state to the other. An ended run can only be queued again (retry, replay)."""
+    """Return whether a run may change from one state to the other. An ended run can only be queued again."""
     return after in _NEXT.get(before, _REVIVAL)

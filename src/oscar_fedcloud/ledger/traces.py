@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that is known of the revisions of a key: why a file did or did not run."""
+"""All data about the revisions of a key, to explain why a file did or did not run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from oscar_fedcloud.ledger.values import cells
 from oscar_fedcloud.ledger.values.rows import PLACE, AnyRow, key_bytes, shown_event, shown_run
 
 _DIGITS = 20  # of an order
-_AT_ONCE = 500  # rows looked up by one statement
+_AT_ONCE = 500  # rows per statement
 Rank = tuple[int, str]  # order and event id
 
 
@@ -46,9 +46,9 @@ class _Revision(NamedTuple):
 
 
 def explain(connection: Connection, bucket: str, key: str, limit: int = 0, after: Rank | None = None) -> list[Trace]:
-    """What is known of the revisions of a key, newest first, at most ``limit`` of them (0 = all) behind a rank.
+    """Return the revisions of a key, newest first, at most ``limit`` of them (0 means all) after a rank.
 
-    The database picks the revisions, so that only what is returned leaves it.
+    The database selects the revisions, so that only the returned ones are transferred.
     """
     found = [_Revision(*row) for row in connection.execute(_revisions(bucket, key, limit, after))]
     place = place_id(bucket, key)
@@ -67,13 +67,13 @@ def explain(connection: Connection, bucket: str, key: str, limit: int = 0, after
 
 
 def trace_cursor(trace: Trace) -> str:
-    """Where a list of traces goes on after this one."""
+    """Return the cursor after which a list of traces continues."""
     order, name = _rank(trace)
     return f"{order}~{name}"
 
 
 def rank_of(cursor: str) -> Rank | None:
-    """The rank behind a cursor, None for "". Raises ValueError when it is no cursor of ours."""
+    """Return the rank in a cursor, or None for "". Raises ValueError if the cursor is not valid."""
     if not cursor:
         return None
     order, tilde, name = cursor.partition("~")
@@ -87,7 +87,10 @@ def _rank(trace: Trace) -> Rank:
 
 
 def _revisions(bucket: str, key: str, limit: int, after: Rank | None) -> Select[Any]:
-    """SELECT of the revisions of a key as ``_Revision``, newest first. Of different orders of one the latest counts."""
+    """Return the SELECT for the revisions of a key, newest first.
+
+    If a revision has several orders, the latest counts.
+    """
 
     def part(table: Table, name: ColumnElement[str], order: ColumnElement[int], run: ColumnElement[Any]) -> Select[Any]:
         here = at_place(table, place_id(bucket, key)), table.c.bucket == bucket, table.c.key == key_bytes(key)
@@ -108,7 +111,7 @@ def _revisions(bucket: str, key: str, limit: int, after: Rank | None) -> Select[
 
 
 def _order(table: Table) -> ColumnElement[int]:
-    """The order of a row's revision, 0 when it is damaged."""
+    """Return the order of a row's revision, 0 if it is damaged."""
     found = cast(table.c.event_order, BigInteger)
     return case((found < 0, 0), else_=found)
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP server under the API: what a client may send, how much and how slowly."""
+"""The HTTP server below the API: limits on what clients send, how much and how slowly."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Request bodies of any size: in memory while small, in a temporary file without a name beyond that."""
+"""Request bodies of any size: in memory if small, else in an unnamed temporary file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import BinaryIO, cast
 from oscar_fedcloud.server.budget import BodyReservation
 from oscar_fedcloud.server.problems import ApiError
 
-_STEP = 256 * 1024  # bytes that are asked for at once when the size of a body is not known
+_STEP = 256 * 1024  # bytes reserved at a time if the size of a body is not known
 IN_MEMORY = 1024 * 1024  # bytes
 
 
 class Body:
-    """A body that was read whole. ``size`` in bytes, ``digest`` its SHA-256."""
+    """A complete body with its size in bytes and its SHA-256 digest."""
 
     def __init__(self, file: BinaryIO, size: int, digest: str) -> None:
         self.file = file
@@ -27,7 +27,7 @@ class Body:
         self.digest = digest
 
     async def content(self) -> bytes:
-        """All of it in memory."""
+        """Return the whole body."""
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> bytes:
@@ -38,10 +38,11 @@ class Body:
 async def read_body(
     stream: AsyncIterator[bytes], limit: int, folder: Path, room: BodyReservation | None = None
 ) -> Body:
-    """Read a request's body; temporary files lie in ``folder``. Raises ApiError 413 beyond ``limit`` bytes.
+    """Read a request's body; temporary files are created in ``folder``. Raises ApiError 413 beyond ``limit`` bytes.
 
-    room: where its bytes are asked for before they are held. Raises ApiError 429 or 503, behind the body, if there is
-    none: a client that is still sending would not see the answer.
+    Args:
+        room: the reservation for its bytes. Raises ApiError 429 or 503 if there is no space, after reading the body: a
+            client that is still sending would not see the response.
     """
     file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=str(folder))  # noqa: SIM115  the body owns it
     digest = hashlib.sha256()
@@ -59,7 +60,7 @@ async def read_body(
             else:
                 await asyncio.to_thread(file.write, chunk)
     except BaseException as error:
-        with suppress(OSError):  # a full disk refuses what is still to be written, too
+        with suppress(OSError):  # a full disk also refuses the buffered data
             file.close()
         if isinstance(error, OSError):
             error.filename = error.filename or str(folder)  # a temporary file has no name of its own
@@ -71,7 +72,7 @@ async def read_body(
 
 
 async def discard(stream: AsyncIterator[bytes], limit: int) -> None:
-    """Read what is left of a body, at most ``limit`` bytes, and keep nothing of it."""
+    """Read and discard the rest of a body, at most ``limit`` bytes."""
     size = 0
     async for chunk in stream:
         size += len(chunk)
@@ -80,5 +81,5 @@ async def discard(stream: AsyncIterator[bytes], limit: int) -> None:
 
 
 def too_large(limit: int) -> ApiError:
-    """413. The connection is closed, since the rest of the body is not read."""
+    """Return 413. The connection is closed, since the rest of the body is not read."""
     return ApiError(413, f"the body is larger than the {limit} bytes allowed here", headers={"Connection": "close"})

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many bytes of request bodies are held at once, in all and for each identity.
+"""Limits the bytes of request bodies that are held at the same time, in total and for each identity.
 
-Bodies lie in memory and on the ledger's disk until they are handed on, so they are asked for before they are read. A
-request waits a while for others to end, and is then told to come back.
+Bodies are in memory or on the ledger's disk until they are processed, so their space is reserved before they are read.
+A request waits a while for others to end, and is then refused with a retry time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _AFTER = {"Retry-After": "5"}
 
 
 class Budget:
-    """Bytes in all (``total``) and for each identity: half of that, or one body of the largest size."""
+    """The limits: ``total`` bytes, and for each identity half of that, or one body of the largest size."""
 
     def __init__(self, total: int, largest: int, patience: float) -> None:
         self._total = max(total, largest)
@@ -27,11 +27,11 @@ class Budget:
 
     @property
     def held(self) -> int:
-        """How many bytes are held now."""
+        """Return the bytes held now."""
         return self._held.total()
 
     def room(self, identity: str) -> BodyReservation:
-        """What one request of this identity takes."""
+        """Return the reservation of one request of this identity."""
         return BodyReservation(self, identity)
 
     def _refusal(self, identity: str, size: int) -> ApiError | None:
@@ -44,7 +44,7 @@ class Budget:
         return None
 
     async def take(self, identity: str, size: int, wait: bool) -> None:
-        """Take so many bytes, waiting for them if ``wait``. Raises ApiError 429 or 503."""
+        """Reserve bytes, waiting for them if ``wait``. Raises ApiError 429 or 503."""
         deadline = asyncio.get_running_loop().time() + (self._patience if wait else 0.0)
         while refusal := self._refusal(identity, size):
             self._freed.clear()
@@ -56,7 +56,7 @@ class Budget:
         self._held[identity] += size
 
     def give_back(self, identity: str, size: int) -> None:
-        """Free so many bytes."""
+        """Free bytes."""
         self._held[identity] -= size
         if self._held[identity] <= 0:
             del self._held[identity]
@@ -64,7 +64,7 @@ class Budget:
 
 
 class BodyReservation:
-    """The bytes that one request holds."""
+    """The bytes reserved by one request."""
 
     def __init__(self, budget: Budget, identity: str) -> None:
         self._budget = budget
@@ -72,14 +72,14 @@ class BodyReservation:
         self.held = 0
 
     async def take(self, size: int) -> None:
-        """Hold so many bytes more. Only a request that holds none yet waits, so that no two wait for each other."""
+        """Reserve more bytes. Only a request that holds none yet waits, which prevents deadlocks."""
         if size <= 0:
             return
         await self._budget.take(self._identity, size, wait=self.held == 0)
         self.held += size
 
     def give_back(self) -> None:
-        """Hold nothing any more."""
+        """Free all bytes."""
         if self.held:
             self._budget.give_back(self._identity, self.held)
             self.held = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compact JSON in and out, also for object keys whose bytes are not UTF-8."""
+"""Encodes compact JSON, also for object keys whose bytes are not UTF-8."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from starlette.responses import Response
 
 
 def encode(value: Any) -> bytes:
-    """JSON without spaces, fields in their order. A byte of a key that is not UTF-8 is written as ``\\udcXX``."""
+    """Return JSON without spaces, fields in their order.
+
+    A byte of a key that is not UTF-8 is written as ``\\udcXX``.
+    """
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -25,7 +28,7 @@ def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = No
 
 
 async def begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same chunks, of which the first one has been read: what cannot be read at all fails here."""
+    """Read the first chunk and return all chunks, so that unreadable data fails here."""
     first = await anext(chunks, b"")
 
     async def whole() -> AsyncIterator[bytes]:

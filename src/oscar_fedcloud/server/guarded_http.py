@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""uvicorn's HTTP protocol with the bounds it lacks: on what is no request yet, and on idle connections."""
+"""uvicorn's HTTP protocol with additional limits: on incomplete requests and on idle connections."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _TOO_LARGE = (
 
 
 class IdleConnections:
-    """The connections of a server on which no request is under way, longest idle first.
+    """The connections of a server without a request in progress, longest idle first.
 
-    When there is no room for another connection, one of them is closed: rather one that never sent a request than one
-    that a client keeps for its next.
+    When there are too many connections, an idle one is closed: preferably one that never sent a request, rather than
+    one that a client keeps open for its next request.
     """
 
     def __init__(self) -> None:
@@ -26,16 +26,16 @@ class IdleConnections:
         self._served: dict[GuardedProtocol, None] = {}
 
     def add(self, connection: GuardedProtocol, served: bool = False) -> None:
-        """The connection is idle from now on."""
+        """Add a connection that became idle."""
         (self._served if served else self._fresh)[connection] = None
 
     def discard(self, connection: GuardedProtocol) -> None:
-        """The connection is busy, or gone."""
+        """Remove a connection that is busy or closed."""
         self._fresh.pop(connection, None)
         self._served.pop(connection, None)
 
     def close_oldest(self) -> None:
-        """Close the connection that is idle the longest, but not the newest one."""
+        """Close the connection that has been idle the longest, but not the newest one."""
         found = self._fresh if len(self._fresh) > 1 else self._served
         if oldest := next(iter(found), None):
             self.discard(oldest)
@@ -43,15 +43,16 @@ class IdleConnections:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Cuts connections whose headers grow without end, never come, or that linger after they were closed.
+    """Closes connections whose headers grow without end or never arrive, and those that linger after closing.
 
-    max_head: bytes that the parser may hold without giving anything. patience: seconds between two looks at a
-    connection; one that stood still between two looks is cut.
+    Attributes:
+        max_head: bytes that the parser may hold without a result.
+        patience: seconds between two checks of a connection; a connection without progress between them is closed.
     """
 
     max_head: int
     patience: float
-    reserved: frozenset[bytes] = frozenset()  # paths that are served however many connections there are
+    reserved: frozenset[bytes] = frozenset()  # paths that are served regardless of the number of connections
     idle: IdleConnections
     _held = 0
     _requests = 0
@@ -59,7 +60,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to watch the connection."""
+        """Start to monitor the connection."""
         super().connection_made(transport)
         self.idle.add(self)
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
@@ -67,14 +68,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop watching."""
+        """Stop to monitor the connection."""
         if self._watch is not None:
             self._watch.cancel()
         self.idle.discard(self)
         super().connection_lost(exc)
 
     def _look(self) -> None:
-        """Cut the connection if nothing happened since the last look although the client had to act."""
+        """Close the connection if the client made no progress since the last check although it had to send."""
         closing = self.transport.is_closing()
         if self._seen == (self._requests, closing) and (closing or self._waits_for_head()):
             self.transport.abort()
@@ -87,7 +88,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return between_requests and self.timeout_keep_alive_task is None
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and count what the parser keeps to itself; the callbacks below set the count back."""
+        """Parse, and count the bytes held by the parser; the callbacks below reset the count."""
         self._held += len(data)
         super().data_received(data)
         if self._held > self.max_head and not self.transport.is_closing():
@@ -95,7 +96,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_headers_complete(self) -> None:
-        """A request begins."""
+        """Handle the start of a request."""
         self._held = 0
         self._requests += 1
         self.idle.discard(self)
@@ -107,17 +108,17 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """A request was answered."""
+        """Handle a completed response."""
         super().on_response_complete()
         if self.cycle is None or self.cycle.response_complete:
             self.idle.add(self, served=True)
 
     def on_body(self, body: bytes) -> None:
-        """A part of a body came."""
+        """Handle a part of a body."""
         self._held = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """A request ended."""
+        """Handle the end of a request."""
         self._held = 0
         super().on_message_complete()

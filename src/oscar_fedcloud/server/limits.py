@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds on what a client may send and how slowly it may send or read. One bad client must not hurt the others."""
+"""Limits on what a client may send and how slowly it may send or read, so that one client cannot harm others."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ _CLOSE = {"Connection": "close"}
 class Limits:
     """Sizes are bytes, times are seconds, rates are bytes per second.
 
-    max_body: of an object or a job. max_document: of JSON, which is held in memory.
-    max_pending: of all bodies that are held at once. One identity may have half of that, or one body of any size.
-    patience: how long a request waits for others to free that.
-    idle: longest silence of a client within a request, in either direction.
-    grace and min_rate: a body must have come after ``grace + size / min_rate``.
-    max_big_bodies: bodies of more than ``big_body`` that are held in memory at once.
+    Attributes:
+        max_body: of an object or a job.
+        max_document: of JSON, which is held in memory.
+        max_pending: of all bodies held at the same time. One identity may have half of that, or one body of any size.
+        patience: how long a request waits until others free space.
+        idle: longest silence of a client within a request, in either direction.
+        grace: with ``min_rate``: a body must be complete after ``grace + size / min_rate``.
+        min_rate: see ``grace``.
+        max_big_bodies: bodies of more than ``big_body`` that are in memory at the same time.
     """
 
     max_body: int = 512 * 1024 * 1024
@@ -50,9 +53,10 @@ class Limits:
 
 
 def server_options(limits: Limits, reserved: Iterable[str] = ()) -> dict[str, Any]:
-    """Return what ``uvicorn.Config`` must be given for the limits that only the server can keep.
+    """Return the ``uvicorn.Config`` options for limits that only the server can enforce.
 
-    reserved: paths that are served however many connections there are, besides those of health.
+    Args:
+        reserved: paths served regardless of the number of connections, in addition to those of health checks.
     """
     options = {
         "max_head": limits.max_header_bytes,
@@ -70,7 +74,7 @@ def server_options(limits: Limits, reserved: Iterable[str] = ()) -> dict[str, An
 
 
 class LimitsMiddleware:
-    """Refuses oversized requests before they are read, and gives up on clients that send or read too slowly."""
+    """Refuses oversized requests before reading them, and aborts requests of clients that send or read too slowly."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app = app
@@ -90,11 +94,11 @@ class LimitsMiddleware:
         except Exception:
             if not client.too_slow:
                 raise
-            log.info("a client read its answer too slowly", method=scope["method"], path=scope["path"])
+            log.info("a client read its response too slowly", method=scope["method"], path=scope["path"])
 
 
 def _refusal(scope: Scope, limits: Limits) -> ApiError | None:
-    """Why a request is refused by its headers alone."""
+    """Return why a request is refused because of its headers, or None."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     if len(headers) > limits.max_headers:
         detail = f"the request has {len(headers)} headers, {limits.max_headers} are allowed"
@@ -109,7 +113,7 @@ def _refusal(scope: Scope, limits: Limits) -> ApiError | None:
 
 
 class _Client:
-    """The two directions of one request, watched."""
+    """Both directions of one request, with limits."""
 
     def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
         self._receive = receive
@@ -121,8 +125,8 @@ class _Client:
         self.too_slow = False
 
     async def receive(self) -> Message:
-        """The next part of the body. Raises ApiError 408 when it does not come in time."""
-        if self._complete:  # what comes now is only the client's departure
+        """Return the next part of the body. Raises ApiError 408 if it does not arrive in time."""
+        if self._complete:  # all that can follow is a disconnect
             return await self._receive()
         deadline = self._began + self._limits.grace + self._received / self._limits.min_rate
         try:
@@ -136,7 +140,7 @@ class _Client:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a part of the answer on. Raises TimeoutError when the client does not read."""
+        """Send a part of the response. Raises TimeoutError if the client does not read."""
         try:
             async with asyncio.timeout(self._limits.idle):
                 await self._send(message)

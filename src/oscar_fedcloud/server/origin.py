@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that a web page of another origin makes with the credentials that the browser remembers (CSRF).
+"""Protection against requests by web pages of other origins with the browser's stored credentials (CSRF).
 
-A browser asks first (a CORS preflight) unless the request is a simple one: GET, or POST with a content type of forms or
-of plain text, or none. It sends its remembered HTTP Basic credentials with such a request, and never with one for which
-it asked, since this server does not allow that. So only simple requests are dangerous. Clients other than browsers send
-neither ``Origin`` nor ``Sec-Fetch-Site``.
+A browser sends a CORS preflight unless the request is a simple one: GET, or POST with a content type of forms or of
+plain text, or none. It sends stored HTTP Basic credentials with a simple request, but never with one that needed a
+preflight, since this server does not allow that. So only simple requests are dangerous. Clients other than browsers
+send neither ``Origin`` nor ``Sec-Fetch-Site``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def is_json(media: str) -> bool:
 
 
 def check_origin(method: str, headers: Mapping[str, str]) -> None:
-    """Raise ApiError 403 for a request that changes something and that a page of another origin made without asking."""
+    """Raise ApiError 403 for a change requested by a page of another origin without a preflight."""
     if method == "GET" or headers.get("authorization", "")[:7].lower() == "bearer ":
         return
     foreign = headers.get("sec-fetch-site", "") not in _OWN
@@ -44,15 +44,15 @@ def check_origin(method: str, headers: Mapping[str, str]) -> None:
 
 
 def is_yaml(media: str) -> bool:
-    """Return whether a media type is one of YAML. A browser asks before it sends one (see above)."""
+    """Return whether a media type is one of YAML. A browser sends a preflight before one (see above)."""
     return media.endswith(("/yaml", "/x-yaml", "+yaml"))
 
 
 def check_document(headers: Mapping[str, str], yaml: bool) -> None:
-    """Raise ApiError 415 for a content type that says that the body is no JSON, nor YAML where that is taken too.
+    """Raise ApiError 415 if the content type is neither JSON nor, where accepted, YAML.
 
-    OSCAR's clients send none, and curl sends that of forms unless it is told otherwise. Both are taken, since
-    ``check_origin`` has refused what a page of another origin sends in this way.
+    OSCAR's clients send none, and curl sends that of forms by default. Both are accepted, since ``check_origin`` has
+    refused such requests from pages of other origins.
     """
     media = media_type(headers)
     if media and not is_json(media) and media != _OF_CURL and not (yaml and is_yaml(media)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refusals as clients see them: problem details (RFC 9457) or, on the OSCAR-compatible routes, one line of text."""
+"""Errors as clients see them: problem details (RFC 9457) or, on the OSCAR-compatible routes, one line of text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROBLEM = "application/problem+json"
 
 
 class ApiError(Exception):
-    """A request that cannot be answered as asked. ``detail`` is one sentence for a person."""
+    """A request that cannot be served. ``detail`` is one sentence for users."""
 
     def __init__(
         self,
@@ -39,18 +39,18 @@ class ApiError(Exception):
 
 
 def invalid(path: str, value: object, message: str, hint: str = "") -> ApiError:
-    """422 about one field or parameter of the request."""
+    """Return 422 for one field or parameter of the request."""
     problem = FdlProblem(path, value, message, hint)
     return ApiError(422, str(problem), (problem,))
 
 
 def bad_cursor(cursor: str) -> ApiError:
-    """422 about a cursor that no answer has given."""
+    """Return 422 for an invalid cursor."""
     return invalid("query.cursor", cursor, f"{cursor!r} is not a cursor", "give the one of the page before")
 
 
 class FieldProblem(Struct, frozen=True, omit_defaults=True):
-    """One thing that is wrong with a document: where, what stands there, and what would be right."""
+    """One problem of a document: its place, the value, and the remedy."""
 
     path: str
     value: Any
@@ -61,7 +61,7 @@ class FieldProblem(Struct, frozen=True, omit_defaults=True):
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """Problem details as of RFC 9457."""
+    """Problem details according to RFC 9457."""
 
     type: str = "about:blank"
     title: str
@@ -71,23 +71,23 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 def wants_problem(scope: Scope) -> bool:
-    """Whether this request is answered by problem details rather than by text."""
+    """Return whether the response to this request is problem details rather than text."""
     return str(scope["path"]).startswith("/v2/") or PROBLEM in Headers(scope=scope).get("accept", "")
 
 
 def refuse(scope: Scope, error: ApiError) -> Response:
     """Return the response for an error, in the form that this request expects."""
     if error.status > 500:
-        log.warning("request not answered", method=scope["method"], path=scope["path"], error=error.detail)
+        log.warning("request failed", method=scope["method"], path=scope["path"], error=error.detail)
     if wants_problem(scope):
         return Response(encode(problem(error)), error.status, error.headers, PROBLEM)
-    status = 400 if error.status == 422 else error.status  # the existing API knows no 422
+    status = 400 if error.status == 422 else error.status  # the existing API does not use 422
     text = "\n".join(str(one) for one in error.errors) or error.detail
     return PlainTextResponse(text, status, error.headers)
 
 
 def problem(error: ApiError) -> Problem:
-    """Problem details of an error."""
+    """Return the problem details of an error."""
     errors = [FieldProblem(one.path, one.value, one.message, one.hint, one.line, one.column) for one in error.errors]
     title = HTTPStatus(error.status).phrase
     return Problem(title=title, status=error.status, detail=error.detail, errors=errors)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Histogram
 
 @dataclass
 class Outcome:
-    """What a request came to; filled in by who serves it."""
+    """The outcome of a request, set while it is served."""
 
     status: int = 500
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which storage events does the body of a request hold? Clients and gateways send them in several forms and wrappings.
+"""Finds the storage events in the body of a request. Clients and gateways send them in several formats and wrappers.
 
-Looked for in this order: API Gateway (its ``body`` is looked at again), dCache, Rucio, events delegated by another
-cluster (their ``event`` is looked at again), records of S3, MinIO, OneTrigger and Rucio. A wrapper only counts when
-what it wraps is a storage event; any other body is data, whatever its JSON type.
+Formats are tried in this order: API Gateway (its ``body`` is unwrapped), dCache, Rucio, events delegated by another
+cluster (their ``event`` is unwrapped), records of S3, MinIO, OneTrigger and Rucio. A wrapper only counts if it contains
+a storage event; any other body is data, whatever its JSON type.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from oscar_fedcloud.domain.events import BadEvent
 from oscar_fedcloud.storage.object_keys import decode_key
 from oscar_fedcloud.storage.s3_events import S3Record
 
-_LEVELS = 4  # wrappers in wrappers
+_LEVELS = 4  # nested wrappers
 _NO_JSON = object()
 
 
 class Dialect(StrEnum):
-    """Who wrote an event."""
+    """The sender of an event."""
 
     MINIO = "minio"
     S3 = "s3"
@@ -38,10 +38,13 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """One object that a body tells of, or the body itself as data.
+    """One object reported by a body, or the body itself as data.
 
-    provider: storage provider id as in FDL, e.g. ``minio.default``. record: the one record for the script.
-    data: for UNKNOWN, the bytes of the input file. query: an API Gateway's query parameters.
+    Attributes:
+        provider: storage provider id as in the FDL, e.g. ``minio.default``.
+        record: the record for the script.
+        data: for UNKNOWN, the bytes of the input file.
+        query: the query parameters of an API Gateway.
     """
 
     dialect: Dialect
@@ -55,16 +58,16 @@ class Parsed:
 
 
 def unwrap(body: bytes) -> list[Parsed]:
-    """What the body tells of: an item for each record, or one UNKNOWN. Empty: events, but not of new objects.
+    """Return an item for each record in the body, or one UNKNOWN. Empty if there are events, but none of new objects.
 
-    Raises BadEvent for JSON that cannot be looked into.
+    Raises BadEvent for JSON that cannot be decoded.
     """
     try:
         return _unwrap(body)
     except RecursionError as error:
         raise BadEvent("the body is JSON that is nested too deeply; send it as base64 if it is data") from error
     except UnicodeError as error:
-        raise BadEvent(f"the body holds text that is no Unicode: {error}") from error
+        raise BadEvent(f"the body holds text that is not Unicode: {error}") from error
 
 
 def _unwrap(body: bytes) -> list[Parsed]:
@@ -79,12 +82,12 @@ def _unwrap(body: bytes) -> list[Parsed]:
 def _decoded(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, ValueError):  # the second: numbers with thousands of digits
+    except (msgspec.MsgspecError, ValueError):  # ValueError: numbers with thousands of digits
         return _NO_JSON
 
 
 def _gateway(document: object) -> tuple[dict[str, str], bytes | None]:
-    """Query parameters and body of an API Gateway proxy event; the body is None when it is no such event."""
+    """Return the query and body of an API Gateway proxy event; the body is None if it is no such event."""
     if not isinstance(document, dict) or not isinstance(document.get("httpMethod"), str) or "body" not in document:
         return {}, None
     query = document.get("queryStringParameters") or {}
@@ -97,7 +100,7 @@ def _gateway(document: object) -> tuple[dict[str, str], bytes | None]:
 
 
 def _events(document: object, provider: str, levels: int) -> list[Parsed] | None:
-    """The events of a decoded body; None when it is no storage event."""
+    """Return the events of a decoded body; None if it is no storage event."""
     if not isinstance(document, dict) or not levels:
         return None
     return (
@@ -122,7 +125,7 @@ def _rucio(document: dict[str, Any]) -> list[Parsed] | None:
 
 
 def _delegated(document: dict[str, Any], provider: str, levels: int) -> list[Parsed] | None:
-    """``{"storage_provider": id, "event": an event as object or as text}``, from another cluster of a federation."""
+    """Return the events of ``{"storage_provider": id, "event": event as object or text}``, from a federated cluster."""
     inner = document.get("event")
     if isinstance(inner, str):
         inner = _decoded(inner.encode("utf-8", "surrogateescape"))
@@ -143,7 +146,7 @@ def _records(document: dict[str, Any], provider: str) -> list[Parsed] | None:
 
 
 def _record(document: dict[str, Any], record: dict[str, Any], provider: str) -> list[Parsed] | None:
-    """One record: None when it is none that we know, empty when it does not tell of a new object."""
+    """Return the event of one record: None if the format is unknown, empty if it does not report a new object."""
     source = record.get("eventSource")
     if source in ("aws:s3", "minio:s3"):
         return _s3_record(record, Dialect.S3 if source == "aws:s3" else Dialect.MINIO, provider)
@@ -168,7 +171,7 @@ def _s3_record(record: dict[str, Any], dialect: Dialect, provider: str) -> list[
 
 
 def _id(kind: str, name: str) -> str:
-    """``type.id`` of a provider that is named by its id alone, or already whole."""
+    """Return ``type.id`` of a provider that is named by its id alone or in full."""
     return name if name.startswith(f"{kind}.") else f"{kind}.{name}"
 
 
@@ -177,14 +180,14 @@ def _text(value: object) -> bool:
 
 
 def _file(body: bytes) -> bytes:
-    """The input file that a body stands for: clients send binary files as base64, and JSON or other text as it is."""
+    """Return the input file in a body: clients send binary files as base64, JSON and other text as it is."""
     if _decoded(body) is not _NO_JSON:
         return body
     return _base64(body) or body
 
 
 def _base64(body: bytes) -> bytes | None:
-    """The decoded bytes when the whole body is base64 and nothing else, else None."""
+    """Return the decoded bytes if the whole body is base64, else None."""
     text = b"".join(body.split())
     try:
         decoded = base64.b64decode(text, validate=True)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bodies that start a service by HTTP: storage events in any dialect, or data that becomes an input file."""
+"""Bodies that start a service by HTTP: storage events in any format, or data that becomes an input file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from oscar_fedcloud.domain.events import BadEvent, EventTooLarge, StorageEvent, Via
+from oscar_fedcloud.domain.events import BadEvent, EventTooLarge, Origin, StorageEvent
 from oscar_fedcloud.domain.jsontext import to_json
 from oscar_fedcloud.sources.dialects import Dialect, Parsed, unwrap
 from oscar_fedcloud.storage.bounds import LONGEST_RECORD, checked_bucket, checked_key, checked_name
@@ -18,7 +18,7 @@ _SHOWN = 100  # characters
 
 
 def storage_events(parsed: Iterable[Parsed], providers: Mapping[str, ObjectStore]) -> list[StorageEvent]:
-    """The events that a body tells of, without data. Blocks: each object is looked up.
+    """Return the events in a body, without data. Blocks: each object is looked up.
 
     Raises BadEvent, StoreError.
     """
@@ -26,7 +26,7 @@ def storage_events(parsed: Iterable[Parsed], providers: Mapping[str, ObjectStore
 
 
 def told_of(parsed: Iterable[Parsed]) -> list[Parsed]:
-    """Those items that are events. Raises BadEvent when there are very many."""
+    """Return the items that are events. Raises BadEvent if there are too many."""
     items = [item for item in parsed if item.dialect is not Dialect.UNKNOWN]
     if len(items) > _MOST_EVENTS:
         raise BadEvent(f"the body has {len(items)} events, at most {_MOST_EVENTS} are taken at once")
@@ -34,7 +34,7 @@ def told_of(parsed: Iterable[Parsed]) -> list[Parsed]:
 
 
 def payload(body: bytes) -> tuple[bytes, Mapping[str, str]]:
-    """The input file that a body stands for, base64 decoded as clients send it, and an API gateway's query."""
+    """Return the input file in a body, decoded from base64, and the query of an API gateway."""
     parsed = unwrap(body)
     if len(parsed) == 1 and parsed[0].dialect is Dialect.UNKNOWN:
         return parsed[0].data, parsed[0].query
@@ -42,12 +42,12 @@ def payload(body: bytes) -> tuple[bytes, Mapping[str, str]]:
 
 
 def storage_event(item: Parsed, providers: Mapping[str, ObjectStore]) -> StorageEvent:
-    """The event that one item stands for, as its store shows the object. Blocks.
+    """Return the event of one item, with the object as its store shows it. Blocks.
 
-    Whoever may start a service may write any record. So only what the store says counts: which revisions there are,
-    which one is the current, and how large it is. The record is handed to the script as it came.
+    Whoever may start a service may send any record. Therefore the revisions, the current one and its size are taken
+    from the store only. The record is passed to the script unchanged.
 
-    Raises BadEvent for a provider that is not configured and for an object that is not there; StoreError.
+    Raises BadEvent for a provider that is not configured and for an object that does not exist; StoreError.
     """
     provider = providers.get(item.provider)
     if provider is None:
@@ -56,18 +56,18 @@ def storage_event(item: Parsed, providers: Mapping[str, ObjectStore]) -> Storage
     found = provider.stat(item.bucket, item.key)
     if found is None:
         raise BadEvent(f"{item.bucket}/{item.key} does not exist at storage provider {item.provider}")
-    found = replace(found, via=Via.HTTP, time=item.time or found.time, record=record)
+    found = replace(found, via=Origin.HTTP, time=item.time or found.time, record=record)
     told = None if getattr(provider, "polled", True) else _told(item, record)
     if told is None:
         return found
     if told.revision == found.revision:
         return replace(found, order=min(told.order, found.order))
-    # The object has been written again since, so the event cannot be newer than that.
+    # The object has been written again since, so the event cannot be newer.
     return replace(told, order=max(0, min(told.order, found.order - 1)))
 
 
 def not_configured(provider: str) -> BadEvent:
-    """The error for an event of a store that is not ours."""
+    """Return the error for an event of a store that is not configured."""
     return BadEvent(f"the event is of storage provider {_shown(provider)}, which is not configured here")
 
 
@@ -83,18 +83,18 @@ def _checked_record(item: Parsed) -> bytes:
 
 
 def bounded(record: bytes) -> bytes:
-    """The record of an event. Raises EventTooLarge."""
+    """Return the record of an event. Raises EventTooLarge."""
     if len(record) > LONGEST_RECORD:
         raise EventTooLarge(f"the event has {len(record)} bytes, at most {LONGEST_RECORD} are taken")
     return record
 
 
 def _told(item: Parsed, record: bytes) -> StorageEvent | None:
-    """The event as MinIO's webhook would send it; None when it was written by hand, without a sequencer."""
+    """Return the event as MinIO's webhook sends it; None if it was written by hand, without a sequencer."""
     if item.dialect is not Dialect.MINIO:
         return None
     try:
-        return event_of(item.provider, record, Via.HTTP)
+        return event_of(item.provider, record, Origin.HTTP)
     except (ValueError, RecursionError):
         return None
 

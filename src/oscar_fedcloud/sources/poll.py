@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds new objects in stores that send no events, by listing again and again."""
+"""Finds new objects in stores that send no events, by listing them repeatedly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 
 from oscar_fedcloud.catalogue.intake import EventIntake
 from oscar_fedcloud.catalogue.reconciler import Reconciler
-from oscar_fedcloud.domain.events import StorageEvent, Via, event_id
+from oscar_fedcloud.domain.events import Origin, StorageEvent, event_id
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 from oscar_fedcloud.runtime.unexpected import report
@@ -25,17 +25,19 @@ from oscar_fedcloud.storage.stores import StoreRegistry
 
 log = structlog.get_logger(__name__)
 
-_SLOWEST = 2.0  # s between listings of a prefix in which nothing happens
-_LONGEST = 60.0  # s between listings of a prefix with very many objects
+_SLOWEST = 2.0  # s between listings of a prefix without changes
+_LONGEST = 60.0  # s between listings of a very large prefix
 _SHARE = 50  # listing may take 1/50 of a processor
 _CHUNK = 500
 
 
 @dataclass(slots=True)
 class Watch:
-    """What polling remembers of one prefix.
+    """The state of polling for one prefix.
 
-    done: key -> revision that was handed on or known. settling: key -> (revision, listings that agreed on it).
+    Attributes:
+        done: key to the revision that was ingested or known.
+        settling: key to (revision, number of listings with this revision).
     """
 
     where: Prefix
@@ -47,26 +49,29 @@ class Watch:
     cost: float = 0.0  # processor seconds of the last listing
 
     def take(self, rows: Iterable[StorageEvent], settle: int) -> list[StorageEvent]:
-        """Note one whole listing; the objects that are new, and on which ``settle`` listings in a row agreed."""
+        """Record one complete listing; return new objects that were the same in ``settle`` consecutive listings."""
         scan = Scan(self, settle)
         ready = scan.add(rows)
         scan.end()
         return ready
 
     def finish(self, events: Iterable[StorageEvent]) -> None:
-        """These need no further attention."""
+        """Mark these events as done."""
         for event in events:
             self.done[event.key] = event.revision
             self.settling.pop(event.key, None)
 
     def rest(self, interval: float) -> None:
-        """Set when the next listing is due: soon while something happens, later when not or when listing is costly."""
+        """
+
+        et when the next listing is due: soon while objects change, later if nothing changes or listing is expensive.
+        """
         self.pause = interval if self.settling else min(max(self.pause * 1.5, interval), max(_SLOWEST, interval))
         self.due = time.monotonic() + min(max(self.pause, self.cost * _SHARE), max(_LONGEST, interval))
 
 
 class Scan:
-    """One listing of a prefix, taken part by part."""
+    """One listing of a prefix, processed in parts."""
 
     def __init__(self, watch: Watch, settle: int) -> None:
         self.watch = watch
@@ -78,7 +83,7 @@ class Scan:
         self._cost = 0.0
 
     def add(self, rows: Iterable[StorageEvent]) -> list[StorageEvent]:
-        """Note rows; those that are new, and on which enough listings agreed."""
+        """Record rows; return new objects that were the same in enough listings."""
         begun = time.thread_time()
         ready: list[StorageEvent] = []
         for row in rows:
@@ -94,7 +99,7 @@ class Scan:
         return ready
 
     def end(self, whole: bool = True) -> None:
-        """Make what this listing showed the memory of the watch; of one that broke off, beside what was known."""
+        """Update the watch with this listing: replace its state if the listing is complete, else extend it."""
         self.watch.done = self._done if whole else {**self._known, **self._done}
         self.watch.settling = self._settling if whole else {**self._before, **self._settling}
         self.watch.cost = self._cost
@@ -103,7 +108,8 @@ class Scan:
 class Poller:
     """Polls the inputs of one provider.
 
-    interval: least seconds between two listings of a prefix.
+    Args:
+        interval: minimum seconds between two listings of a prefix.
     """
 
     def __init__(
@@ -125,19 +131,19 @@ class Poller:
         self._wake = asyncio.Event()
 
     def replace(self, provider: ObjectReader) -> None:
-        """Ask another store from now on: the settings of this one have changed."""
+        """Use another store from now on, after its settings have changed."""
         self.provider = provider
         self._watches = {where: Watch(where) for where in self._watches}
         self._wake.set()
 
     def watch(self, prefixes: Iterable[Prefix]) -> None:
-        """Poll exactly these from now on."""
+        """Poll exactly these prefixes from now on."""
         wanted = set(prefixes)
         self._watches = {where: self._watches.get(where) or Watch(where) for where in wanted}
         self._wake.set()
 
     async def run(self) -> None:
-        """Poll for ever. A listing that fails is repeated, and reported once for each cause."""
+        """Poll until cancelled. A listing that fails is repeated, and reported once for each cause."""
         while True:
             self._wake.clear()
             for watch in list(self._watches.values()):
@@ -157,16 +163,16 @@ class Poller:
             problem = str(error)
             if isinstance(error, BucketMissing):
                 self.reconciler.bucket_missing(self.provider.id, watch.where.bucket)
-        except Exception as error:  # of this input alone: the others are polled on
+        except Exception as error:  # affects this input only
             report(log, "polling failed unexpectedly", error, prefix=watch.where.prefix)
             problem = in_words(error)
         if problem and problem != watch.problem:
-            log.warning("polling failed, it will be repeated", prefix=watch.where.prefix, error=problem)
+            log.warning("polling failed, retrying", prefix=watch.where.prefix, error=problem)
         watch.problem = problem
         watch.rest(self.interval)
 
     async def poll(self, watch: Watch) -> None:
-        """List one prefix once and hand on what is new. Raises StoreError when that was not all of it."""
+        """List one prefix once and ingest new objects. Raises StoreError if the listing is incomplete."""
         provider = self.provider
         rows = await self.stores.run(provider.id, lambda: iter(provider.list(watch.where)))
         scan = Scan(watch, provider.settle)
@@ -184,7 +190,7 @@ class Poller:
             raise problem
 
     async def _hand_on(self, watch: Watch, provider: ObjectReader, rows: list[StorageEvent]) -> None:
-        """Ingest those rows that the ledger does not know, with their depth. The others are finished."""
+        """Ingest those rows that the ledger does not know, with their depth. Mark the others as done."""
         known = await asyncio.to_thread(self.ledger.known, provider.id, watch.where.bucket, rows)
         watch.finish(row for row in rows if event_id(row) in known)
         unknown = [row for row in rows if event_id(row) not in known]
@@ -192,11 +198,11 @@ class Poller:
             return
         fresh: list[StorageEvent] = []
         for row, found in await self.stores.run(provider.id, look_up, provider, unknown):
-            if found is None:  # gone, or a name that can be listed but not read: not looked at again while it stays
+            if found is None:  # deleted, or a name that can be listed but not read: skipped while it stays unchanged
                 log.warning("object cannot be read", provider=provider.id, bucket=row.bucket, key=row.key)
                 watch.finish([row])
             elif found.revision == row.revision:
-                fresh.append(replace(found, via=Via.POLL))
+                fresh.append(replace(found, via=Origin.POLL))
         fresh = await self.stores.run(provider.id, lambda: [event for event in fresh if provider.settled(event)])
         if fresh:
             await self.intake.record(fresh)
@@ -204,7 +210,7 @@ class Poller:
 
 
 def batched(rows: list[StorageEvent], size: int) -> Iterator[list[StorageEvent]]:
-    """The rows in lists of at most ``size``."""
+    """Return the rows in lists of at most ``size``."""
     iterator = iter(rows)
     while part := list(islice(iterator, size)):
         yield part

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A poller for each store that is polled. Pollers come, change and go with the stores."""
+"""Runs a poller for each polled store. Pollers are started, updated and stopped with the stores."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Pollers:
         self._ending: set[asyncio.Task[None]] = set()
 
     def services_changed(self) -> None:
-        """Poll exactly what the catalogue names now."""
+        """Poll exactly the inputs in the changed catalogue."""
         self.sync()
 
     def services_ready(self, services: Sequence[str]) -> None:
-        """Poll the inputs of these services, too, now that they have their baseline."""
+        """Also poll the inputs of these services, which now have their baseline."""
         self.sync()
 
     def sync(self) -> None:
-        """Poll exactly the stores that are polled, and there the inputs that have their baseline."""
+        """Poll exactly the stores without events, at each the inputs that have their baseline."""
         polled = {name: provider for name, provider in self.stores.items() if provider.polled}
         for name in self._pollers.keys() - polled.keys():
             self._end(name)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The endpoint that MinIO's webhook targets post events to: the hottest path of the daemon, hence without a framework.
+"""The endpoint for MinIO's webhook targets. It is the hottest path of the daemon, hence without a framework.
 
-An event is acknowledged (200) only when it is committed. 503 makes the target with a queue (``durable``) send it again;
-the target without one (``fast``) forgets it, which is harmless, as the other has it too. A body that cannot be
-understood is kept as a dead letter and acknowledged: any other answer would block the queue for ever.
+An event is acknowledged (200) only when it is committed. After 503, the target with a queue (``durable``) sends it
+again; the target without one (``fast``) drops it, which is harmless, since the other target has it too. A body that is
+not valid is stored as a dead letter and acknowledged: any other response would block the queue forever.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import structlog
 
 from oscar_fedcloud.catalogue.intake import EventIntake
-from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via
+from oscar_fedcloud.domain.events import BadEvent, Origin, StorageEvent
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.runtime.unexpected import report
 from oscar_fedcloud.storage.ports import ObjectStore
@@ -25,8 +25,8 @@ log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 1024 * 1024
 _REASON_LIMIT = 1000  # characters
-# s until the answer. The sender of both targets is the same: a fast target that hangs would hold up the durable one.
-PATIENCE = {Via.FAST: 0.25, Via.DURABLE: 30.0}
+# s until the response. Both targets share a sender: a fast target that hangs would delay the durable one.
+PATIENCE = {Origin.FAST: 0.25, Origin.DURABLE: 30.0}
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -34,13 +34,13 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Webhook:
-    """ASGI application for one webhook target of one provider. ``tokens``: all that are valid now."""
+    """ASGI application for one webhook target of one provider. ``tokens`` are all valid tokens."""
 
     def __init__(
         self, provider: ObjectStore, way: Literal["fast", "durable"], tokens: Iterable[str], intake: EventIntake
     ) -> None:
         self.provider = provider
-        self.via = Via(way)
+        self.via = Origin(way)
         self.intake = intake
         self.patience = PATIENCE[self.via]
         self._accepted = [f"Bearer {token}".encode() for token in tokens]
@@ -50,14 +50,14 @@ class Webhook:
         if not self._accepts(_authorization(scope)):
             status = 401
         elif scope["method"] != "POST":
-            status = 200  # the sender checks whether the endpoint is there
+            status = 200  # the sender checks whether the endpoint exists
         else:
             status = await self.handle(*await _body(receive))
         await send(_STARTS[status])
         await send(_END)
 
     def _accepts(self, authorization: bytes) -> bool:
-        # All tokens are compared, each in constant time: the answer's time tells nothing.
+        # All tokens are compared, each in constant time, so that the response time reveals nothing.
         return sum(hmac.compare_digest(authorization, token) for token in self._accepted) > 0
 
     async def handle(self, body: bytes, complete: bool = True) -> int:
@@ -71,10 +71,10 @@ class Webhook:
         except LedgerUnavailable as error:
             log.warning("event not committed", provider=self.provider.id, via=self.via, error=str(error))
             return 503
-        except Exception as error:  # whatever is wrong with this event, the next ones must come through
+        except Exception as error:  # an event that fails must not block those after it
             report(log, "event could not be handled", error, provider=self.provider.id)
-            if self.via is Via.FAST:
-                return 503  # the durable target has it, too
+            if self.via is Origin.FAST:
+                return 503  # the durable target has it too
             return await self._dead_letter(body, f"could not be handled: {error!r}")
 
     def _parse(self, body: bytes, complete: bool) -> list[StorageEvent]:
@@ -84,12 +84,12 @@ class Webhook:
             return self.provider.parse(body, self.via) if body else []
         except BadEvent:
             raise
-        except Exception as error:  # a body that no parser foresaw is a bad one, too
+        except Exception as error:  # an unexpected failure of the parser counts as a bad event
             report(log, "event could not be parsed", error, provider=self.provider.id)
             raise BadEvent(f"could not be parsed: {error!r}") from error
 
     async def _record(self, events: list[StorageEvent]) -> int:
-        """Commit the events. A commit that takes too long goes on, and the event is sent again meanwhile."""
+        """Commit the events. A commit that takes too long continues in the background while the event is sent again."""
         commit = asyncio.ensure_future(self.intake.record(events))
         done, _ = await asyncio.wait([commit], timeout=self.patience)
         if not done:
@@ -101,7 +101,7 @@ class Webhook:
         return 200
 
     async def _dead_letter(self, body: bytes, reason: str, events: Sequence[StorageEvent] = ()) -> int:
-        """Keep a body as a dead letter, and record the events that could be read of it nevertheless."""
+        """Store a body as a dead letter, and record the events that could be read from it."""
         reason = reason[:_REASON_LIMIT]
         log.warning("dead letter", provider=self.provider.id, via=self.via, reason=reason)
         try:
@@ -126,7 +126,7 @@ def _authorization(scope: MutableMapping[str, Any]) -> bytes:
 
 
 async def _body(receive: Receive) -> tuple[bytes, bool]:
-    """The request's body up to the limit, and whether that is all of it. The rest is read and dropped."""
+    """Return the request's body up to the limit, and whether it is complete. The rest is read and dropped."""
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
@@ -143,7 +143,7 @@ async def _body(receive: Receive) -> tuple[bytes, bool]:
 
 
 def _log_failure(commit: asyncio.Future[Any]) -> None:
-    """Log the failure of a commit that was answered before its end; the event is sent again."""
+    """Log the failure of a commit after the response was sent; the event is sent again."""
     if not commit.cancelled() and (error := commit.exception()):
         log.warning("late event not committed", error=str(error))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data folder of a standalone server: where its parts lie, its settings and its keys.
+"""The data folder of a standalone server: its layout, settings and keys.
 
-Everything of one server lies under one folder: two folders are two servers, and deleting the folder removes it all.
+One folder contains everything of one server: two folders are two servers, and deleting the folder removes all of it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class ProfileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a user asks for. None: as before, else the usual; port 0: as before if possible, else any free port."""
+    """The user's options.
+
+    None keeps the previous value, else the default. Port 0 keeps the previous port if possible, else takes a free one.
+    """
 
     port: int | None = None
     store_port: int | None = None
@@ -49,7 +52,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a standalone server remembers from one start to the next. ``max_running`` 0: one job per processor."""
+    """The settings that a standalone server keeps between starts. ``max_running`` 0 means one job per processor."""
 
     port: int
     store_port: int
@@ -57,19 +60,19 @@ class Settings:
     max_running: int = 0
 
     def agree(self, wanted: Wanted) -> bool:
-        """Whether a server with these settings is what the user asks for."""
+        """Return whether a server with these settings matches the user's options."""
         mine = asdict(self)
-        usual = {"max_running": None}  # here 0 is a value, and not any
+        usual = {"max_running": None}  # here 0 is a value, not a wildcard
         return all(value in (None, usual.get(name, 0), mine[name]) for name, value in asdict(wanted).items())
 
     def words(self) -> str:
-        """Return the settings as a person reads them."""
+        """Return the settings as text."""
         jobs = f"{self.max_running} jobs at once" if self.max_running else "one job per processor at once"
         return f"port {self.port}, store port {self.store_port}, containers: {self.container}, {jobs}"
 
 
 def choose(wanted: Wanted, known: Settings | None) -> Settings:
-    """The settings to start with. Raises ProfileError if a port is in use."""
+    """Return the settings to start with. Raises ProfileError if a port is in use."""
     settings = Settings(
         port=_choose_port("--port", wanted.port, known.port if known else 0, PORT),
         store_port=_choose_port("--store-port", wanted.store_port, known.store_port if known else 0, STORE_PORT),
@@ -91,7 +94,7 @@ def _choose_port(option: str, wanted: int | None, known: int, usual: int) -> int
 
 
 def default_folder() -> Path:
-    """``oscar-standalone`` in the user's data directory (XDG_DATA_HOME, else ``~/.local/share``)."""
+    """Return ``oscar-standalone`` in the user's data directory (XDG_DATA_HOME, else ``~/.local/share``)."""
     try:
         base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     except RuntimeError:
@@ -107,7 +110,7 @@ class DataDir:
         self.store_folder = self.folder / "store"
         self.invoker_folder = self.folder / "invoker"
         self.config_file = self.folder / "config.yml"
-        self.generated_file = self.folder / "config.generated.yml"  # as config.yml was before its user edited it
+        self.generated_file = self.folder / "config.generated.yml"  # config.yml before its user edited it
         self.settings_file = self.folder / "settings.json"
         self.state_file = self.folder / "state.json"
         self.lock_file = self.folder / "lock"
@@ -117,11 +120,11 @@ class DataDir:
         self.secret_key_file = self.folder / "secrets" / "store-secret-key"
 
     def log_file(self, part: str) -> Path:
-        """The log of ``supervisor``, ``store`` or ``invoker``."""
+        """Return the path of the log of ``supervisor``, ``store`` or ``invoker``."""
         return self.folder / "logs" / f"{part}.log"
 
     def settings(self) -> Settings | None:
-        """The remembered settings, or None in a new folder. Raises ProfileError."""
+        """Return the stored settings, or None in a new folder. Raises ProfileError."""
         data = read_json(self.settings_file)
         try:
             return None if data is None else Settings(**data)
@@ -129,16 +132,16 @@ class DataDir:
             raise ProfileError(f"{self.settings_file} holds other settings than this version knows: {error}") from error
 
     def create(self) -> None:
-        """Make the folder if it is missing. Raises ProfileError."""
+        """Create the folder unless it exists. Raises ProfileError."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ProfileError(f"data folder {self.folder} cannot be made: {error.strerror}") from error
 
     def prepare(self, wanted: Wanted) -> Settings:
-        """Make or complete the folder, its settings and the invoker's configuration.
+        """Create or complete the folder, its settings and the invoker's configuration.
 
-        Nothing is made before the settings are known to be possible. What the user edited in the configuration stays.
+        Nothing is created before the settings are known to be valid. The user's edits of the configuration are kept.
         Raises ProfileError, EmbeddedStoreError.
         """
         settings = self.plan(wanted)
@@ -161,7 +164,7 @@ class DataDir:
         return choose(wanted, self.remembered())
 
     def remembered(self) -> Settings | None:
-        """Return the settings of the last start, with what the user edited since in the configuration."""
+        """Return the settings of the last start, with the user's later edits of the configuration."""
         known = self.settings()
         if known is None:
             return None
@@ -176,7 +179,7 @@ class DataDir:
         )
 
     def _write_configuration(self, fresh: dict[str, Any]) -> None:
-        """Write the configuration; a file that needs no change is not touched, so that comments stay too."""
+        """Write the configuration; a file that needs no change is not touched, so that comments are kept."""
         edited, generated = read_yaml(self.config_file), read_yaml(self.generated_file)
         wanted = merge(generated, edited, fresh) if edited and generated else fresh
         if wanted != edited:
@@ -185,7 +188,7 @@ class DataDir:
             write_private(self.generated_file, yaml.safe_dump(fresh, sort_keys=False))
 
     def store(self, settings: Settings) -> EmbeddedStore:
-        """The embedded store of this folder. Raises EmbeddedStoreError."""
+        """Return the embedded store of this folder. Raises EmbeddedStoreError."""
         return EmbeddedStore(
             rclone=find_rclone(),
             folder=self.store_folder,
@@ -195,7 +198,7 @@ class DataDir:
         )
 
     def configuration(self, settings: Settings) -> dict[str, Any]:
-        """The invoker's configuration."""
+        """Return the invoker's configuration."""
         store = self.store(settings)
         return {
             "data_dir": str(self.invoker_folder),
@@ -209,11 +212,11 @@ class DataDir:
                     "access_key": store.access_key,
                     "secret_key_file": str(self.secret_key_file),
                     "root": str(self.store_folder),
-                    "settle": 10.0,  # s without a change until a file that is written into the folder counts
+                    "settle": 10.0,  # s without a change until a file written into the folder is processed
                     "shared_key": True,  # one machine, one user
                 }
             },
-            "callback_networks": ["127.0.0.0/8", "::1/128"],  # programs of this machine
+            "callback_networks": ["127.0.0.0/8", "::1/128"],  # programs on this machine
             "launcher": {
                 "type": "process",
                 "container": settings.container,
@@ -225,7 +228,7 @@ class DataDir:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None if there is no such file. Raises ProfileError."""
+    """Return the content of a JSON file, or None if it does not exist. Raises ProfileError."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -237,7 +240,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file, empty if there is no such file. Raises ProfileError."""
+    """Return the mapping in a YAML file, empty if the file does not exist. Raises ProfileError."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -270,7 +273,7 @@ def _expanded(folder: Path) -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read; readers see the old content or the new, never a part."""
+    """Write a file that only its owner may read, atomically."""
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A generated configuration that its user edits: what was edited stays. Pure functions."""
+"""Merges the user's edits into a newly generated configuration. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ _ABSENT = object()
 
 
 def merge(generated: Mapping[str, Any], edited: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the edited configuration with what the program generates differently now.
+    """Return the edited configuration with the changes of the generated one.
 
-    generated: what was generated before the edit. fresh: what is generated now. A value that the user changed,
-    added or removed stays as the user left it.
+    A value that the user changed, added or removed is kept.
+
+    Args:
+        generated: what was generated before the edit.
+        fresh: what is generated now.
     """
     names = [*edited, *(name for name in fresh if name not in edited)]
     found = {}

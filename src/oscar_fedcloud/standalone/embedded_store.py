@@ -23,7 +23,7 @@ class EmbeddedStoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedStore:
-    """One embedded store: its folder (each sub-folder is a bucket), port and the one pair of keys that opens it."""
+    """One embedded store: its folder (each sub-folder is a bucket), port and the only key pair with access."""
 
     rclone: Path
     folder: Path
@@ -37,18 +37,24 @@ class EmbeddedStore:
         return f"http://{LOOPBACK}:{self.port}"
 
     def command(self) -> tuple[str, ...]:
-        """The server's command line. It holds no key: any user of the machine may read command lines."""
+        """Return the server's command line.
+
+        It contains no key, since any user of the machine may read command lines.
+        """
         quoted = str(self.folder).replace('"', '""')
         return (
-            # "hasher" keeps MD5 sums in a file: without it the server reads every file for every listing.
+            # "hasher" caches MD5 sums in a file: without it the server reads every file for every listing.
             *(str(self.rclone), "serve", "s3", f':hasher,remote="{quoted}",hashes=md5,max_age=off,auto_size=1P:'),
             *("--addr", f"{LOOPBACK}:{self.port}"),
-            # A file that is put into the folder by hand must show up in the next listing.
+            # A file copied into the folder must appear in the next listing.
             *("--dir-cache-time", "1s", "--skip-links"),
         )
 
     def environment(self) -> Mapping[str, str]:
-        """The server's environment: ours without the user's rclone settings, and the keys (as CSV)."""
+        """
+
+        eturn the server's environment: the current one without the user's rclone settings, and the keys (as CSV).
+        """
         row = io.StringIO()
         csv.writer(row, lineterminator="").writerow([f"{self.access_key},{self.secret_key}"])
         mine = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
@@ -61,7 +67,7 @@ class EmbeddedStore:
 
 
 def find_rclone() -> Path:
-    """The rclone of this Python environment, else the one on PATH. Raises EmbeddedStoreError."""
+    """Return rclone of this Python environment, else from PATH. Raises EmbeddedStoreError."""
     beside = Path(sys.executable).parent / "rclone"
     if beside.is_file():
         return beside
@@ -71,19 +77,19 @@ def find_rclone() -> Path:
 
 
 def job_path() -> tuple[str, ...]:
-    """The PATH of Jobs on this machine: first this Python environment, so that python3 has Pillow for the examples."""
+    """Return the PATH of Jobs: this Python environment first, so that python3 has Pillow for the examples."""
     return (str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin")
 
 
 def free_port() -> int:
-    """A port of the loopback address that no one uses now."""
+    """Return an unused port of the loopback address."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
 def becomes_free(port: int, patience: float = 3.0) -> bool:
-    """Whether a server can listen on this loopback port now, or soon: one that was killed may still be ending."""
+    """Return whether this loopback port is free now or soon: a killed server may still be ending."""
     end = time.monotonic() + patience
     while not _is_free(port):
         if time.monotonic() > end:
@@ -103,7 +109,7 @@ def _is_free(port: int) -> bool:
 
 
 def is_listening(port: int) -> bool:
-    """Whether something accepts connections on this loopback port."""
+    """Return whether a server accepts connections on this loopback port."""
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((LOOPBACK, port)) == 0

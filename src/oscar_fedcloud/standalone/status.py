@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a standalone server from outside: whether it runs, whether it is ready, and where its parts are."""
+"""The state of a standalone server, determined from outside: whether it runs and is ready, and its addresses."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from oscar_fedcloud.standalone.data_dir import ADMIN, DataDir, ProfileError, rea
 from oscar_fedcloud.standalone.embedded_store import LOOPBACK
 
 
-def describe(profile: DataDir) -> dict[str, Any]:
-    """All that a user needs to know of a server, as plain data."""
-    settings = profile.settings()
+def describe(data_dir: DataDir) -> dict[str, Any]:
+    """Return the state of a server as plain data."""
+    settings = data_dir.settings()
     if settings is None:
-        return {"state": "stopped", "ready": False, "data": str(profile.folder)}
-    running = is_running(profile)
-    state = (read_json(profile.state_file) or {}) if running else {}
+        return {"state": "stopped", "ready": False, "data": str(data_dir.folder)}
+    running = is_running(data_dir)
+    state = (read_json(data_dir.state_file) or {}) if running else {}
     health = _readyz(settings.port) if running else {}
     return {
         "state": "running" if running else "stopped",
         "ready": health.pop("ready", False),
         "endpoint": f"http://{LOOPBACK}:{settings.port}",
         "user": ADMIN,
-        "password_file": str(profile.password_file),
+        "password_file": str(data_dir.password_file),
         "store_endpoint": f"http://{LOOPBACK}:{settings.store_port}",
-        "store_access_key_file": str(profile.access_key_file),
-        "store_secret_key_file": str(profile.secret_key_file),
-        "store_folder": str(profile.store_folder),
-        "data": str(profile.folder),
-        "logs": str(profile.log_file("invoker").parent),
+        "store_access_key_file": str(data_dir.access_key_file),
+        "store_secret_key_file": str(data_dir.secret_key_file),
+        "store_folder": str(data_dir.store_folder),
+        "data": str(data_dir.folder),
+        "logs": str(data_dir.log_file("invoker").parent),
         "container": settings.container,
         "max_running": settings.max_running,
         "pids": {"supervisor": state.get("pid", 0)} | {n: p["pid"] for n, p in state.get("parts", {}).items()},
@@ -46,7 +46,7 @@ def describe(profile: DataDir) -> dict[str, Any]:
 
 
 def _readyz(port: int) -> dict[str, Any]:
-    """The server's answer about its parts, with ``ready`` added."""
+    """Return the readiness of the server's parts, with ``ready`` added."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5.0)
     try:
         connection.request("GET", "/readyz")
@@ -60,7 +60,7 @@ def _readyz(port: int) -> dict[str, Any]:
 
 
 def print_status(facts: Mapping[str, Any], as_json: bool) -> None:
-    """Print what ``describe`` gave, as JSON or as a person reads it."""
+    """Print the result of ``describe`` as JSON or text."""
     if as_json:
         print(json.dumps(facts, indent=2))
         return
@@ -69,7 +69,7 @@ def print_status(facts: Mapping[str, Any], as_json: bool) -> None:
 
 
 def lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Give the lines that tell a person how a server is."""
+    """Yield the state of a server as lines of text."""
     yield _line("state", _state(facts))
     yield _line("data", facts["data"])
     if "endpoint" not in facts:
@@ -113,12 +113,12 @@ def _health(health: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def locked(profile: DataDir, wait: float = 0.0) -> Iterator[bool]:
-    """Hold the data folder's lock; False if another process keeps it for ``wait`` seconds (a mere look takes it too).
+def locked(data_dir: DataDir, wait: float = 0.0) -> Iterator[bool]:
+    """Hold the data folder's lock; False if another process holds it for ``wait`` seconds, even just for a check.
 
-    The kernel frees the lock when its holder dies, however it dies.
+    The kernel frees the lock when its holder dies.
     """
-    with profile.lock_file.open("ab") as file:
+    with data_dir.lock_file.open("ab") as file:
         end = time.monotonic() + wait
         while not (held := _try_lock(file, fcntl.LOCK_EX)) and time.monotonic() < end:
             time.sleep(0.02)
@@ -134,40 +134,40 @@ def _try_lock(file: BinaryIO, kind: int) -> bool:
 
 
 @contextlib.contextmanager
-def starting(profile: DataDir, patience: float) -> Iterator[None]:
-    """Let one start at a time work on a data folder; the others wait. Raises ProfileError.
+def starting(data_dir: DataDir, patience: float) -> Iterator[None]:
+    """Allow one start at a time on a data folder; others wait. Raises ProfileError.
 
-    A folder that was made for a start which fails is removed again.
+    A folder created for a start that fails is removed again.
     """
-    made = not profile.folder.exists()
-    with _start_lock(profile, time.monotonic() + patience):
+    made = not data_dir.folder.exists()
+    with _start_lock(data_dir, time.monotonic() + patience):
         try:
             yield
         except BaseException:
-            if made and not profile.settings_file.exists():
+            if made and not data_dir.settings_file.exists():
                 with contextlib.suppress(OSError):
-                    profile.start_lock_file.unlink()
-                    profile.folder.rmdir()
+                    data_dir.start_lock_file.unlink()
+                    data_dir.folder.rmdir()
             raise
 
 
-def _start_lock(profile: DataDir, end: float) -> BinaryIO:
+def _start_lock(data_dir: DataDir, end: float) -> BinaryIO:
     """Return the open lock file, held until it is closed. Raises ProfileError."""
     while True:
-        profile.create()
+        data_dir.create()
         try:
-            file = profile.start_lock_file.open("ab")
+            file = data_dir.start_lock_file.open("ab")
         except FileNotFoundError:
-            continue  # the folder went with a start that failed
+            continue  # the folder was removed after a failed start
         except OSError as error:
-            raise ProfileError(f"data folder {profile.folder} cannot be used: {error.strerror}") from error
+            raise ProfileError(f"data folder {data_dir.folder} cannot be used: {error.strerror}") from error
         while not (held := _try_lock(file, fcntl.LOCK_EX)) and time.monotonic() < end:
             time.sleep(0.05)
-        if held and _is_current(file, profile.start_lock_file):
+        if held and _is_current(file, data_dir.start_lock_file):
             return file
         file.close()
         if not held:
-            raise ProfileError(f"another start on {profile.folder} has not ended: try again later")
+            raise ProfileError(f"another start on {data_dir.folder} has not ended: try again later")
 
 
 def _is_current(file: BinaryIO, path: Path) -> bool:
@@ -178,9 +178,9 @@ def _is_current(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def is_running(profile: DataDir) -> bool:
-    """Whether a supervisor holds the lock of this data folder."""
-    if not profile.lock_file.exists():
+def is_running(data_dir: DataDir) -> bool:
+    """Return whether a supervisor holds the lock of this data folder."""
+    if not data_dir.lock_file.exists():
         return False
-    with profile.lock_file.open("rb") as file:
+    with data_dir.lock_file.open("rb") as file:
         return not _try_lock(file, fcntl.LOCK_SH)

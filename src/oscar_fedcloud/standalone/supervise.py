@@ -18,14 +18,14 @@ from oscar_fedcloud.standalone.embedded_store import is_listening
 
 FIRST_PAUSE = 0.5  # s before the first restart; doubled with each crash
 LONGEST_PAUSE = 30.0  # s
-STEADY = 60.0  # s of life after which a crash counts as the first again
+STEADY = 60.0  # s of uptime after which a crash counts as the first again
 GRACE = 30.0  # s from SIGTERM to SIGKILL
 PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisedProcess:
-    """One process to keep running. It counts as up when it listens on ``port`` of the loopback address."""
+    """One process to keep running. It is up when it listens on ``port`` of the loopback address."""
 
     name: str
     command: Sequence[str]
@@ -36,14 +36,14 @@ class SupervisedProcess:
 
 @dataclass(slots=True)
 class Health:
-    """What is told of a part: its process id (0 = none just now) and how often it was restarted."""
+    """The state of a part: its process id (0 if it is not running) and the number of restarts."""
 
     pid: int = 0
     restarts: int = 0
 
 
 class Supervisor:
-    """Runs parts until told to stop. A part is started when the one before it is up."""
+    """Runs parts until stopped. A part is started when the previous one is up."""
 
     def __init__(self, parts: Sequence[SupervisedProcess], report: Callable[[Mapping[str, Health]], None]) -> None:
         self._parts = parts
@@ -51,7 +51,7 @@ class Supervisor:
         self._report = report
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Keep all parts running until ``stop`` is set; returns when all have ended."""
+        """Keep all parts running until ``stop`` is set; return when all have ended."""
         ends: list[tuple[asyncio.Event, asyncio.Task[None]]] = []
         async with asyncio.TaskGroup() as group:
             for part in self._parts:
@@ -88,7 +88,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C reaches the supervisor alone, which ends the parts in order
+                start_new_session=True,  # Ctrl-C reaches only the supervisor, which ends the parts in order
                 preexec_fn=_end_with_parent,
             )
         self._tell(part, process.pid)
@@ -100,13 +100,13 @@ class Supervisor:
 
 
 def _end_with_parent() -> None:
-    """In the child: ask the kernel (Linux) for SIGTERM when the supervisor dies, however it dies."""
+    """Ask the kernel (Linux), in the child, for SIGTERM when the supervisor dies."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def _ended(process: asyncio.subprocess.Process, end: asyncio.Event) -> bool:
-    """Wait for the process or for ``end``; True if the process ended by itself."""
+    """Wait for the process or for ``end``; return whether the process ended by itself."""
     waits = [asyncio.ensure_future(process.wait()), asyncio.ensure_future(end.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for task in waits:
@@ -143,7 +143,7 @@ def _say(text: str) -> None:
 
 
 def rotate(log: Path, limit: int = 10 * 1024 * 1024) -> None:
-    """Put a log that has grown over ``limit`` bytes aside; one older log is kept."""
+    """Rename a log larger than ``limit`` bytes; one older log is kept."""
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > limit:
             os.replace(log, log.with_name(log.name + ".1"))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar-fedcloud try``: one file through one service, with the server's own runner and launcher on a temporary store.
+"""``oscar-fedcloud try``: one file through one service, with the server's runner and launcher on a temporary store.
 
-Every storage provider that the service names is the one temporary store here, so nothing leaves the machine.
+Every storage provider that the service names is replaced by the temporary store, so nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from oscar_fedcloud.catalogue.matching import Matcher
 from oscar_fedcloud.config import LauncherConfig, ProviderConfig
 from oscar_fedcloud.dispatch.specs import job_spec
-from oscar_fedcloud.domain.events import EventOutcome, StorageEvent, Via
+from oscar_fedcloud.domain.events import EventOutcome, Origin, StorageEvent
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, run_id
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service
@@ -39,7 +39,7 @@ from oscar_fedcloud.standalone.embedded_store import (
 from oscar_fedcloud.storage.ports import ObjectStore
 from oscar_fedcloud.storage.registry import make_provider
 
-BODY_BUCKET = "oscar-internal"  # where the input of a service without inputs lies
+BODY_BUCKET = "oscar-internal"  # where the input of a service without inputs is stored
 STAGING_TIMEOUT = 60.0  # s
 
 
@@ -48,10 +48,13 @@ class TryError(Exception):
 
 
 def try_file(service: Service, sample: Path, output: Path | None, keep: bool) -> int:
-    """Run a file through a service and print its log and where its outputs are; returns the script's exit code.
+    """Run a file through a service, print its log and the places of its outputs; return the script's exit code.
 
-    output: the folder that gets the outputs, as BUCKET/KEY; None = a new temporary one. keep: leave the store and the
-    job's folder there. Raises TryError, EmbeddedStoreError.
+    Raises TryError, EmbeddedStoreError.
+
+    Args:
+        output: the folder for the outputs, as BUCKET/KEY; None creates a temporary one.
+        keep: keep the store and the job's folder there.
     """
     work = Path(tempfile.mkdtemp(prefix="oscar-try-"))
     try:
@@ -78,7 +81,7 @@ def _remove_all_but_outputs(work: Path) -> None:
 
 @contextlib.contextmanager
 def _serving(folder: Path) -> Iterator[EmbeddedStore]:
-    """A store of one's own on a free port, with keys that no one else knows."""
+    """Run a private store on a free port, with random keys."""
     folder.mkdir()
     store = EmbeddedStore(find_rclone(), folder, free_port(), secrets.token_hex(8), secrets.token_hex(16))
     with subprocess.Popen(
@@ -111,7 +114,7 @@ def _provider_config(store: EmbeddedStore) -> ProviderConfig:
 
 
 def _put(provider: ObjectStore, service: Service, sample: Path, root: Path) -> StorageEvent:
-    """Place the file where the service takes its input from; the event that tells of it. Raises TryError."""
+    """Store the file where the service expects its input, and return its event. Raises TryError."""
     bucket = service.input[0].bucket if service.input else BODY_BUCKET
     key = (service.input[0].key_prefix if service.input else "") + sample.name
     for name in {bucket, *(output.bucket for output in service.output)}:
@@ -123,7 +126,7 @@ def _put(provider: ObjectStore, service: Service, sample: Path, root: Path) -> S
     if event is None:
         raise TryError(f"{sample.name} did not arrive in the temporary store as {bucket}/{key}")
     if not service.input:
-        return replace(event, via=Via.HTTP)
+        return replace(event, via=Origin.HTTP)
     recording = Matcher([service], max_depth=0).recording(event)
     if recording.outcome is not EventOutcome.MATCHED:
         raise TryError(f"{bucket}/{key} would not start the service: {recording.detail or recording.outcome}")
@@ -156,7 +159,7 @@ async def _run(spec: JobSpec, folder: Path, store: EmbeddedStore) -> tuple[Compl
 
 
 def _collect(root: Path, event: StorageEvent, output: Path) -> list[Path]:
-    """Copy all that the store holds but the input; returns the copies."""
+    """Copy all objects of the store except the input; return the copies."""
     found = []
     for file in sorted(root.rglob("*")):
         if file.is_file() and file != root / event.bucket / event.key:

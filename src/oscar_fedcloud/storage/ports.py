@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Protocol
 
-from oscar_fedcloud.domain.events import StorageEvent, Via
+from oscar_fedcloud.domain.events import Origin, StorageEvent
 from oscar_fedcloud.domain.stores import Credential, Prefix
 from oscar_fedcloud.fdl import Service
 
@@ -95,7 +95,7 @@ class BucketAdmin(Protocol):
 class Notifier(Protocol):
     """Sends events of objects to the invoker."""
 
-    def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
+    def parse(self, body: bytes, via: Origin = Origin.DURABLE) -> list[StorageEvent]:
         """Return all records of a notification body. Raises BadEvent."""
 
     def ensure_rules(self, bucket: str, prefixes: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via
+from oscar_fedcloud.domain.events import BadEvent, Origin, StorageEvent
 from oscar_fedcloud.domain.jsontext import to_json
 from oscar_fedcloud.storage.bounds import (
     LONGEST_RECORD,
@@ -84,7 +84,7 @@ _notification = msgspec.json.Decoder(S3Notification)
 _record = msgspec.json.Decoder(S3Record)
 
 
-def parse_notification(provider_id: str, body: bytes, via: Via) -> list[StorageEvent]:
+def parse_notification(provider_id: str, body: bytes, via: Origin) -> list[StorageEvent]:
     """All new objects that a notification of MinIO tells of; records of other things are left out.
 
     Raises BadEvent, which carries the events of those records that are good.
@@ -107,7 +107,7 @@ def parse_notification(provider_id: str, body: bytes, via: Via) -> list[StorageE
     return events
 
 
-def event_of(provider_id: str, record: bytes, via: Via) -> StorageEvent | None:
+def event_of(provider_id: str, record: bytes, via: Origin) -> StorageEvent | None:
     """The event that one record of MinIO stands for; None when it tells of something else than a new object.
 
     Raises ValueError (of which msgspec's errors are) for a record without the fields that identify an object, and for

@@ -80,7 +80,7 @@ def test_an_invalid_document_leaves_the_last_good_revision_running(
     upload(site, "broken", "in/b.txt")
     (job,) = daemon.wait_jobs(1, service="broken")
     assert job["state"] == "succeeded"
-    assert "revision 1 runs on" in show(daemon, "broken")["status"]["reason"]  # type: ignore[index]
+    assert "revision 1 stays active" in show(daemon, "broken")["status"]["reason"]  # type: ignore[index]
     kubectl.apply("broken")
     eventually(lambda: kubectl.condition("broken", "Invalid").get("status") == "False")
     assert (revision(daemon, "broken"), kubectl.get("broken")["status"]["state"]) == ("1", "ready")

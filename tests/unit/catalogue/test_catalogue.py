@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
-from oscar_fedcloud.catalogue.store import FolderRepository
+from oscar_fedcloud.catalogue.folder_repository import FolderRepository
 from oscar_fedcloud.domain.services import Change
 from oscar_fedcloud.fdl import Service, parse_service
 
@@ -23,13 +23,13 @@ async def declare(catalogue: Catalogue, memory: str) -> None:
     change = Change(documents=(service(memory),))
     async with catalogue.changing:
         plan = catalogue.plan(change)
-        catalogue.take_over(plan, await asyncio.to_thread(catalogue.write, change, plan))
+        catalogue.commit(plan, await asyncio.to_thread(catalogue.write, change, plan))
 
 
 async def test_a_baseline_that_ends_during_an_update_undoes_nothing(tmp_path: Path) -> None:
     catalogue = Catalogue(FolderRepository(tmp_path), 16, ["minio.default"])
     await declare(catalogue, "1Gi")
-    await asyncio.gather(declare(catalogue, "2Gi"), catalogue.baselined("s", INPUT), declare(catalogue, "3Gi"))
+    await asyncio.gather(declare(catalogue, "2Gi"), catalogue.mark_baselined("s", INPUT), declare(catalogue, "3Gi"))
     (stored,) = FolderRepository(tmp_path).load()
     assert stored == catalogue.entries["s"]
     assert (stored.revision, stored.document["memory"], stored.inputs[INPUT].baselined) == (3, "3Gi", True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from oscar_fedcloud.catalogue import store as store_module
-from oscar_fedcloud.catalogue.store import Entry, FolderRepository, InputState
+from oscar_fedcloud.catalogue import folder_repository as store_module
+from oscar_fedcloud.catalogue.folder_repository import Entry, FolderRepository, InputState
 from oscar_fedcloud.domain.stores import Credential
 
 

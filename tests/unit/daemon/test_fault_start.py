@@ -14,7 +14,7 @@ from parts.fault_walk import ENDS_START, healthy
 from parts.memory_site import Site, Unexpected, on_memory_site
 from structlog.testing import capture_logs
 
-from oscar_fedcloud.catalogue.store import FolderRepository
+from oscar_fedcloud.catalogue.folder_repository import FolderRepository
 from oscar_fedcloud.cli import invoker
 from oscar_fedcloud.config import Config, LauncherConfig, ProviderConfig
 from oscar_fedcloud.ledger import Ledger

@@ -17,7 +17,7 @@ from parts.virtual_time import VirtualLoop, run_virtually
 from structlog.testing import capture_logs
 
 from oscar_fedcloud.daemon.process import end_threads
-from oscar_fedcloud.dispatch.policy import Policy, kept, of_kept
+from oscar_fedcloud.dispatch.policy import Policy, decode_policy, encode_policy
 from oscar_fedcloud.domain.runs import AttemptState, Completion, Run, RunState, StoredObject
 from oscar_fedcloud.domain.services import Change
 from oscar_fedcloud.fdl import Retry
@@ -127,12 +127,12 @@ def test_a_job_of_an_updated_service_is_told_of_by_its_own_callback(tmp_path: Pa
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "\0", '{"attempts": "x"}', "[" * 10_000, '{"attempts": 1e999}'])
 def test_a_kept_policy_that_is_none(text: str) -> None:
-    assert of_kept(text) is None
+    assert decode_policy(text) is None
 
 
 def test_a_kept_policy_comes_back() -> None:
     policy = Policy(0, Retry(3, 1.5, 20.0, 7), "https://receiver.example/x")
-    assert of_kept(kept(policy)) == policy
+    assert decode_policy(encode_policy(policy)) == policy
 
 
 @pytest.mark.parametrize("error", [KeyError("own.store"), RecursionError(), TypeError("no")], ids=repr)

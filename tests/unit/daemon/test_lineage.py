@@ -12,7 +12,7 @@ from parts.old_ledger import make_first_version
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
 from oscar_fedcloud.catalogue.entries import Entry, InputState
-from oscar_fedcloud.catalogue.store import FolderRepository
+from oscar_fedcloud.catalogue.folder_repository import FolderRepository
 from oscar_fedcloud.daemon.lineage import MARKER, earlier_life, take_ledger
 from oscar_fedcloud.daemon.wishes import WISH, wish_for
 from oscar_fedcloud.fdl import Input, Service, to_document

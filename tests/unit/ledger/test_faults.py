@@ -55,7 +55,7 @@ def _nobody_can_commit(url: str) -> Iterator[None]:
 async def test_nothing_is_acknowledged_before_it_is_committed(ledger: Ledger, url: str) -> None:
     with _nobody_can_commit(url):
         waiting = ledger.record_nowait(recording(event()))
-        mutation = asyncio.create_task(asyncio.to_thread(ledger.mark_seen, "other", [event()]))
+        mutation = asyncio.create_task(asyncio.to_thread(ledger.record_baseline, "other", [event()]))
         await asyncio.sleep(0.5)  # in which they must not be done
         assert not waiting.done()
         assert not mutation.done()
@@ -94,7 +94,7 @@ def test_full_disk_is_said_and_survived(sqlite_url: str) -> None:
         with pytest.raises(LedgerUnavailable):
             ledger.check()
         with pytest.raises(LedgerUnavailable):
-            ledger.mark_seen("grayify", [event("seen")])
+            ledger.record_baseline("grayify", [event("seen")])
         assert ledger.run(run.id) == run
     ledger.check()
     assert store(ledger, recording(event("after"))) == [True]

@@ -83,7 +83,7 @@ def test_counts(ledger: Ledger) -> None:
 
 def test_explain_tells_all_of_a_key(ledger: Ledger) -> None:
     old, new = event(revision="old", order=1), event(revision="new", order=2)
-    ledger.mark_seen("late", [old])
+    ledger.record_baseline("late", [old])
     store(ledger, recording(old, "one", "two"), unmatched(new, EventOutcome.FILTERED, "one: suffix"))
     store(ledger, recording(event("in/b.jpg"), "one"))
     first, second = ledger.explain("photos", "in/a.jpg")
@@ -95,7 +95,7 @@ def test_explain_tells_all_of_a_key(ledger: Ledger) -> None:
 
 
 def test_explain_of_a_baseline_alone_and_of_nothing(ledger: Ledger) -> None:
-    ledger.mark_seen("grayify", [event()])
+    ledger.record_baseline("grayify", [event()])
     (trace,) = ledger.explain("photos", "in/a.jpg")
     assert (trace["event_id"], trace["event"], trace["seen"]) == (event_id(event()), None, ["grayify"])
     assert ledger.explain("photos", "in/b.jpg") == []
@@ -149,22 +149,22 @@ def test_deleting_runs(ledger: Ledger) -> None:
 
 def test_mark_seen_counts_what_is_new(ledger: Ledger) -> None:
     found = [event(str(number)) for number in range(3000)]
-    assert ledger.mark_seen("grayify", iter(found[:2000])) == 2000
-    assert ledger.mark_seen("grayify", found) == 1000
-    assert ledger.mark_seen("other", found[:1]) == 1
+    assert ledger.record_baseline("grayify", iter(found[:2000])) == 2000
+    assert ledger.record_baseline("grayify", found) == 1000
+    assert ledger.record_baseline("other", found[:1]) == 1
     writes = ledger.stats()["writes"]
-    assert ledger.mark_seen("grayify", found) == 0
+    assert ledger.record_baseline("grayify", found) == 0
     assert ledger.stats()["writes"] == writes
 
 
 def test_forget_seen_drops_what_is_gone_and_nothing_else(ledger: Ledger) -> None:
     found = [event(f"in/{number}") for number in range(1200)]
     outside = [event("out/a"), event("in/a", bucket="else")]
-    ledger.mark_seen("grayify", [*found, *outside])
-    ledger.mark_seen("other", found)
+    ledger.record_baseline("grayify", [*found, *outside])
+    ledger.record_baseline("other", found)
     listed = {event_id(item) for item in found[:1000]}
-    assert ledger.forget_seen("grayify", "minio.default", "photos", listed, time.time() + 1, "in/") == 200
-    assert ledger.forget_seen("grayify", "minio.default", "photos", listed, time.time() + 1, "in/") == 0
+    assert ledger.prune_baseline("grayify", "minio.default", "photos", listed, time.time() + 1, "in/") == 200
+    assert ledger.prune_baseline("grayify", "minio.default", "photos", listed, time.time() + 1, "in/") == 0
     assert ledger.known_for("grayify", [*found, *outside]) == {
         run_id("grayify", item) for item in [*found[:1000], *outside]
     }
@@ -175,12 +175,12 @@ def test_forget_seen_keeps_what_came_after_the_listing_began(ledger: Ledger) -> 
     began = time.time()
     run_to(ledger, queue(ledger, event())[0])
     ledger.delete_runs("grayify")
-    assert ledger.forget_seen("grayify", "minio.default", "photos", set(), began) == 0
+    assert ledger.prune_baseline("grayify", "minio.default", "photos", set(), began) == 0
     assert store(ledger, recording(event())) == [False]
 
 
 def test_revision_that_was_gone_and_comes_back_runs(ledger: Ledger) -> None:
     run_to(ledger, queue(ledger, event())[0])
     ledger.delete_runs("grayify")
-    assert ledger.forget_seen("grayify", "minio.default", "photos", set(), time.time() + 1) == 1
+    assert ledger.prune_baseline("grayify", "minio.default", "photos", set(), time.time() + 1) == 1
     assert store(ledger, recording(event())) == [True]

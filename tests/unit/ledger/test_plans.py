@@ -99,7 +99,7 @@ def test_a_page_of_what_became_of_a_key_is_picked_by_the_database(sqlite_url: st
     ledger = Ledger.open(sqlite_url)
     found = [event(revision=str(number), order=number) for number in range(600)]
     queue(ledger, *found)
-    ledger.mark_seen("other", found[:300])
+    ledger.record_baseline("other", found[:300])
     after = trace_cursor(ledger.explain("photos", "in/a.jpg", 100)[-1])
     sent.clear()
     assert [trace["order"] for trace in ledger.explain("photos", "in/a.jpg", 10, after)] == list(range(499, 489, -1))

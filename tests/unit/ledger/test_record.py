@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from parts.ledger_facts import event, ids, queue, recording, store, stored, unmatched
 
-from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent, Via, event_id
+from oscar_fedcloud.domain.events import EventOutcome, Origin, Recording, StorageEvent, event_id
 from oscar_fedcloud.domain.runs import RunState, run_id
 from oscar_fedcloud.ledger import Ledger, LedgerUnavailable
 
@@ -29,7 +29,9 @@ ODD_KEYS = [
 
 
 def test_event_and_run_come_back_as_they_went_in(ledger: Ledger) -> None:
-    found = event(size=7, etag="e1", version_id="v1", time="2026-01-01T00:00:00Z", depth=2, via=Via.FAST, order=2**62)
+    found = event(
+        size=7, etag="e1", version_id="v1", time="2026-01-01T00:00:00Z", depth=2, via=Origin.FAST, order=2**62
+    )
     assert store(ledger, recording(found)) == [True]
     run = stored(ledger, run_id("grayify", found))
     assert run.event == found
@@ -50,7 +52,7 @@ def test_second_copy_makes_no_second_run_and_no_write(ledger: Ledger) -> None:
     found = event()
     assert store(ledger, recording(found)) == [True]
     writes = ledger.stats()["writes"]
-    assert store(ledger, recording(replace(found, via=Via.FAST))) == [False]
+    assert store(ledger, recording(replace(found, via=Origin.FAST))) == [False]
     assert ledger.stats()["writes"] == writes
     assert ledger.stats()["duplicates_memory"] == 1
     assert len(ledger.runs()) == 1
@@ -98,7 +100,7 @@ def test_service_that_came_later_to_an_event_nobody_wanted(ledger: Ledger) -> No
 
 
 def test_baseline_makes_no_run_for_its_service_alone(ledger: Ledger) -> None:
-    ledger.mark_seen("old", [event()])
+    ledger.record_baseline("old", [event()])
     assert store(ledger, recording(event(), "old")) == [False]
     assert store(ledger, recording(event(), "old", "new")) == [True]
     assert [run.service for run in ledger.runs()] == ["new"]
@@ -200,7 +202,7 @@ def test_many_events_at_once(ledger: Ledger) -> None:
 def test_known_tells_what_is_recorded_or_seen_by_anyone(ledger: Ledger) -> None:
     found = [event(f"in/{number}") for number in range(1200)]
     store(ledger, *(recording(item) for item in found[:400]), *(unmatched(item) for item in found[400:500]))
-    ledger.mark_seen("other", found[500:600])
+    ledger.record_baseline("other", found[500:600])
     assert ledger.known("minio.default", "photos", found) == {event_id(item) for item in found[:600]}
     newer = [replace(item, revision="r2") for item in found]
     assert ledger.known("minio.default", "photos", newer) == set()
@@ -209,8 +211,8 @@ def test_known_tells_what_is_recorded_or_seen_by_anyone(ledger: Ledger) -> None:
 def test_known_for_tells_what_needs_no_run_of_a_service(ledger: Ledger) -> None:
     found = [event(f"in/{number}") for number in range(1000)]
     queue(ledger, *found[:300])
-    ledger.mark_seen("grayify", found[300:600])
-    ledger.mark_seen("other", found[600:])
+    ledger.record_baseline("grayify", found[300:600])
+    ledger.record_baseline("other", found[600:])
     store(ledger, *(recording(item, "other") for item in found))
     assert ledger.known_for("grayify", found) == {run_id("grayify", item) for item in found[:600]}
 
@@ -222,7 +224,7 @@ def test_closed_ledger_says_so(url: str) -> None:
     with pytest.raises(LedgerUnavailable, match="closed"):
         store(ledger, recording(event()))
     with pytest.raises(LedgerUnavailable, match="closed"):
-        ledger.mark_seen("grayify", [event()])
+        ledger.record_baseline("grayify", [event()])
 
 
 def test_closing_commits_what_is_queued(url: str) -> None:

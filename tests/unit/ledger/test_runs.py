@@ -8,7 +8,7 @@ import time
 import pytest
 from parts.ledger_facts import begin, end, event, ids, queue, run_to, stored
 
-from oscar_fedcloud.domain.events import Via
+from oscar_fedcloud.domain.events import Origin
 from oscar_fedcloud.domain.runs import AttemptState, Completion, RunState, job_name
 from oscar_fedcloud.ledger import ENDED, Ledger, RunTransition, StateError, allowed
 
@@ -133,7 +133,7 @@ def test_retry_after_any_end_but_success(ledger: Ledger, state: RunState) -> Non
     again = ledger.retry(run.id, 500.0)
     assert (again.state, again.reason, again.not_before, again.finished) == (RunState.QUEUED, "", 500.0, None)
     assert (again.attempts, again.script_failures, again.infra_failures) == (1, 0, 0)
-    assert again.event.via is Via.DURABLE
+    assert again.event.via is Origin.DURABLE
     (attempt,) = begin(ledger, again)
     assert attempt.number == 2
 
@@ -143,7 +143,7 @@ def test_replay_after_any_end(ledger: Ledger, state: RunState) -> None:
     (run,) = queue(ledger, event())
     run_to(ledger, run, state)
     again = ledger.replay(run.id, 500.0)
-    assert (again.state, again.event.via) == (RunState.QUEUED, Via.REPLAY)
+    assert (again.state, again.event.via) == (RunState.QUEUED, Origin.REPLAY)
     assert run_to(ledger, again).attempts == 2
 
 

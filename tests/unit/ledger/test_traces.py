@@ -25,7 +25,9 @@ async def record(ledger: Ledger, count: int) -> None:
 async def test_pages_are_the_whole(tmp_path: Path) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
     await record(ledger, 50)
-    ledger.mark_seen("three", [StorageEvent("minio.default", "b", "in/a", f"s{number}", 0) for number in range(5)])
+    ledger.record_baseline(
+        "three", [StorageEvent("minio.default", "b", "in/a", f"s{number}", 0) for number in range(5)]
+    )
     whole = ledger.explain("b", "in/a")
     assert len(whole) == 55
     pages, cursor = [], ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via
+from oscar_fedcloud.domain.events import BadEvent, Origin, StorageEvent
 from oscar_fedcloud.sources.dialects import unwrap
 from oscar_fedcloud.sources.http import payload, storage_events
 
@@ -29,7 +29,7 @@ class Store:
         if key not in self.keys:
             return None
         found = StorageEvent(self.id, bucket, key, self.revision, self.order, size=3, depth=1, time="then")
-        return replace(found, via=Via.LISTING)
+        return replace(found, via=Origin.LISTING)
 
 
 def body(source: str = "minio:s3", key: str = "in%2Fa", **item: Any) -> bytes:
@@ -44,7 +44,7 @@ def events(sent: bytes, *stores: Store) -> list[StorageEvent]:
 def test_an_event_of_minio_is_what_its_webhook_would_send() -> None:
     store = Store("minio.default", False, "in/a", revision="1-abc", order=1_999_999)
     (event,) = events(body(sequencer="F4240", eTag="abc", size=3), store)
-    assert (event.revision, event.order, event.via) == ("1-abc", 1_000_000, Via.HTTP)
+    assert (event.revision, event.order, event.via) == ("1-abc", 1_000_000, Origin.HTTP)
 
 
 @pytest.mark.parametrize("sequencer", ["7FFFFFFFFFFFFFFF", "FFFFFFFFFFFFFFFF", "1EAE6B1867E3AF300"])
@@ -82,7 +82,7 @@ def test_a_record_has_bounds_and_so_has_their_number() -> None:
 
 def test_an_event_that_was_written_by_hand_is_completed_from_the_store() -> None:
     (event,) = events(body(), Store("minio.default", False, "in/a"))
-    assert (event.revision, event.order, event.size, event.depth, event.via) == ("listed", 7, 3, 1, Via.HTTP)
+    assert (event.revision, event.order, event.size, event.depth, event.via) == ("listed", 7, 3, 1, Origin.HTTP)
     assert json.loads(event.record)["mine"] is True
 
 

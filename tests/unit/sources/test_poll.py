@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from parts.polling import MissingBuckets, make_poller
 from parts.waiting import eventually_here
 
-from oscar_fedcloud.domain.events import StorageEvent, Via, event_id
+from oscar_fedcloud.domain.events import Origin, StorageEvent, event_id
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.sources.poll import Watch
@@ -24,7 +24,7 @@ WHERE = Prefix("bucket", "in/")
 
 
 def row(key: str, revision: str = "1", depth: int = 0) -> StorageEvent:
-    return StorageEvent("s3.site", "bucket", f"in/{key}", revision, 1, depth=depth, via=Via.LISTING)
+    return StorageEvent("s3.site", "bucket", f"in/{key}", revision, 1, depth=depth, via=Origin.LISTING)
 
 
 @dataclass
@@ -100,7 +100,7 @@ async def test_new_objects_are_handed_on_once_with_their_depth() -> None:
     store, sink, watch = Store({"a": "1", "b": "1"}), Sink(), Watch(WHERE)
     await poll(store, sink, watch, times=3)
     assert sink.found == [("a", "1"), ("b", "1")]
-    assert {(event.via, event.depth) for event in sink.events} == {(Via.POLL, 2)}
+    assert {(event.via, event.depth) for event in sink.events} == {(Origin.POLL, 2)}
     assert store.stats == ["a", "b"]
 
 

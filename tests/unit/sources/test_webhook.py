@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from parts.waiting import eventually_here
 
-from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via
+from oscar_fedcloud.domain.events import BadEvent, Origin, StorageEvent
 from oscar_fedcloud.ledger import LedgerUnavailable
 from oscar_fedcloud.sources.webhook import BODY_LIMIT, Webhook
 
@@ -23,7 +23,7 @@ class Store:
 
     id = "minio.default"
 
-    def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
+    def parse(self, body: bytes, via: Origin = Origin.DURABLE) -> list[StorageEvent]:
         if body.startswith(b"bad"):
             raise BadEvent("it is bad", [replace(EVENT, key="good")] if b"partly" in body else ())
         if body.startswith(b"unforeseen"):
@@ -98,7 +98,7 @@ async def test_events_are_committed_then_acknowledged(intake: Intake, way: str) 
     answer = await post(hook(intake, way), [b"a ", b"b", b" c"])
     assert answer.status == 200
     assert [event.key for event in intake.events] == ["a", "b", "c"]
-    assert {event.via for event in intake.events} == {Via(way)}
+    assert {event.via for event in intake.events} == {Origin(way)}
 
 
 @pytest.mark.parametrize("token", [TOKEN, NEXT_TOKEN])

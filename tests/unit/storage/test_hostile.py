@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from parts.hostile_s3 import HostileS3, listing, listing_row
 
 from oscar_fedcloud.config import ProviderConfig
-from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via, event_id
+from oscar_fedcloud.domain.events import BadEvent, Origin, StorageEvent, event_id
 from oscar_fedcloud.domain.stores import Prefix
 from oscar_fedcloud.sources.dialects import unwrap
 from oscar_fedcloud.storage.bounds import LARGEST, LATEST_ORDER, LONGEST_KEY
@@ -262,32 +262,32 @@ def body(*records: Any) -> bytes:
 )
 def test_a_notification_out_of_bounds_is_a_bad_event(bad: bytes) -> None:
     with pytest.raises(BadEvent) as caught:
-        parse_notification("minio.default", bad, Via.DURABLE)
+        parse_notification("minio.default", bad, Origin.DURABLE)
     assert len(str(caught.value)) < 500
 
 
 def test_the_good_records_of_a_bad_notification_are_not_lost() -> None:
     with pytest.raises(BadEvent) as caught:
-        parse_notification("minio.default", body(record(key="one"), record(size=-1), record(key="two")), Via.DURABLE)
+        parse_notification("minio.default", body(record(key="one"), record(size=-1), record(key="two")), Origin.DURABLE)
     assert [event.key for event in caught.value.events] == ["one", "two"]
 
 
 @pytest.mark.parametrize("sequencer", ["7FFFFFFFFFFFFFFF", "FFFFFFFFFFFFFFFF", "0"])
 def test_the_order_of_a_notification_is_bounded(sequencer: str) -> None:
-    (event,) = parse_notification("minio.default", body(record(sequencer=sequencer)), Via.DURABLE)
+    (event,) = parse_notification("minio.default", body(record(sequencer=sequencer)), Origin.DURABLE)
     checked(event)
 
 
 def test_strange_metadata_is_no_reason_to_refuse_an_event() -> None:
     for metadata in (7, [1], "x", {"X-Amz-Meta-Oscar-Depth": 3}, {"x-amz-meta-oscar-depth": "9" * 100}):
-        (event,) = parse_notification("minio.default", body(record(userMetadata=metadata)), Via.DURABLE)
+        (event,) = parse_notification("minio.default", body(record(userMetadata=metadata)), Origin.DURABLE)
         assert event.depth == 0
 
 
 @given(st.dictionaries(st.sampled_from(["key", "size", "eTag", "versionId", "sequencer", "userMetadata"]), JSON))
 def test_any_record_is_an_event_or_a_bad_one(fields: dict[str, Any]) -> None:
     try:
-        events = parse_notification("minio.default", body(record(**fields)), Via.DURABLE)
+        events = parse_notification("minio.default", body(record(**fields)), Origin.DURABLE)
     except BadEvent:
         return
     for event in events:
@@ -297,7 +297,7 @@ def test_any_record_is_an_event_or_a_bad_one(fields: dict[str, Any]) -> None:
 @given(JSON | st.fixed_dictionaries({"Records": st.lists(JSON, max_size=3)}))
 def test_any_body_is_an_event_or_a_bad_one(document: Any) -> None:
     try:
-        parse_notification("minio.default", json.dumps(document).encode(), Via.FAST)
+        parse_notification("minio.default", json.dumps(document).encode(), Origin.FAST)
     except BadEvent:
         return
 

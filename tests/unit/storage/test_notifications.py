@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
-from oscar_fedcloud.domain.events import BadEvent, Via
+from oscar_fedcloud.domain.events import BadEvent, Origin
 from oscar_fedcloud.storage.ports import ObjectStore
 from oscar_fedcloud.storage.registry import make_provider
 
@@ -45,7 +45,7 @@ def test_all_that_matters_is_taken(minio: ObjectStore) -> None:
     (event,) = minio.parse(body(record(userMetadata=metadata)))
     assert (event.provider, event.bucket, event.key) == ("minio.default", "bucket", "in/a b")
     assert (event.size, event.etag, event.version_id, event.depth) == (3, "abc", "", 2)
-    assert (event.time, event.order, event.via) == ("2026-11-24T06:17:31.602Z", 0x18EAE6B1867E3AF3, Via.DURABLE)
+    assert (event.time, event.order, event.via) == ("2026-11-24T06:17:31.602Z", 0x18EAE6B1867E3AF3, Origin.DURABLE)
     assert json.loads(event.record) == record(userMetadata=metadata)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``/system/services`` of OSCAR, as its clients expect it: lenient in, Go's field order out, plain text for errors."""
+"""``/system/services`` of OSCAR, as its clients expect it: lenient parsing, Go's field order, errors as plain text."""
 
 from __future__ import annotations
 
@@ -20,54 +20,54 @@ from oscar_fedcloud.server.encoding import answer, encode
 from oscar_fedcloud.server.problems import ApiError
 
 
-async def list_services(call: RequestContext) -> Response:
-    """All services as OSCAR shows them."""
-    config, services = call.invoker.config, call.invoker.catalogue.all_declared()
+async def list_services(ctx: RequestContext) -> Response:
+    """Return all services as in OSCAR."""
+    config, services = ctx.invoker.config, ctx.invoker.catalogue.all_declared()
     body = await asyncio.to_thread(lambda: encode([oscar_document(config, declared) for declared in services]))
     return Response(body, media_type="application/json")
 
 
-async def get_service(call: RequestContext) -> Response:
-    """One service as OSCAR shows it, with its token."""
-    return answer(oscar_document(call.invoker.config, call.declared()))
+async def get_service(ctx: RequestContext) -> Response:
+    """Return one service as in OSCAR, with its token."""
+    return answer(oscar_document(ctx.invoker.config, ctx.declared()))
 
 
-async def create_service(call: RequestContext) -> Response:
-    """Declare a new service; 409 when its name is taken, as OSCAR answers."""
-    service = await _read(call)
+async def create_service(ctx: RequestContext) -> Response:
+    """Declare a new service; 409 if the name is in use, as in OSCAR."""
+    service = await _read(ctx)
     try:
-        await call.invoker.changes.apply(Change(documents=(keep_hidden(service, None),), expect_revision=0))
+        await ctx.invoker.changes.apply(Change(documents=(keep_hidden(service, None),), expect_revision=0))
     except Conflict:
         raise ApiError(409, f"a service with name {service.name!r} already exists") from None
     return Response(status_code=201)
 
 
-async def update_service(call: RequestContext) -> Response:
-    """Declare a service anew; its name stands in the body."""
-    service = await _read(call)
-    current = call.invoker.catalogue.declared(service.name)
+async def update_service(ctx: RequestContext) -> Response:
+    """Replace the declaration of the service named in the body."""
+    service = await _read(ctx)
+    current = ctx.invoker.catalogue.declared(service.name)
     if current is None:
         raise NotFound(f"service {service.name} does not exist")
-    await call.invoker.changes.apply(Change(documents=(keep_hidden(service, current.service),)))
+    await ctx.invoker.changes.apply(Change(documents=(keep_hidden(service, current.service),)))
     return Response(status_code=204)
 
 
-async def delete_service(call: RequestContext) -> Response:
+async def delete_service(ctx: RequestContext) -> Response:
     """Remove a service. Unlike the existing server, this one keeps the service's buckets and their data."""
-    name = call.declared().service.name
-    await call.invoker.changes.apply(Change(names=(name,), state="absent", data="keep"))
+    name = ctx.declared().service.name
+    await ctx.invoker.changes.apply(Change(names=(name,), state="absent", data="keep"))
     return Response(status_code=204)
 
 
-async def _read(call: RequestContext) -> Service:
-    source = await call.source()
+async def _read(ctx: RequestContext) -> Service:
+    source = await ctx.source()
     with placing_service(source):
-        service, _ = await asyncio.to_thread(read, call.invoker, service_document(source), "service", False)
+        service, _ = await asyncio.to_thread(read, ctx.invoker, service_document(source), "service", False)
     return service
 
 
 def oscar_document(config: Config, declared: Declared) -> dict[str, Any]:
-    """A service as OSCAR shows it: with its token and providers, the site's keys hidden, secrets blanked."""
+    """Return a service as in OSCAR: with its token and providers; the site's keys hidden, secrets blanked."""
     service = declared.service
     document = to_document(service, secrets=config.show_store_keys)
     document["token"] = service.token
@@ -81,13 +81,15 @@ def oscar_document(config: Config, declared: Declared) -> dict[str, Any]:
 
 
 ROUTES = (
-    Route("GET", "/system/services", list_services, "All services (OSCAR)", "service", list),
+    Route(
+        "GET", "/system/services", handler=list_services, summary="All services (OSCAR)", kind="service", answer=list
+    ),
     Route(
         "POST",
         "/system/services",
-        create_service,
-        "Declare a service (OSCAR)",
-        "service",
+        handler=create_service,
+        summary="Declare a service (OSCAR)",
+        kind="service",
         status=201,
         request=dict,
         yaml=True,
@@ -96,21 +98,29 @@ ROUTES = (
     Route(
         "PUT",
         "/system/services",
-        update_service,
-        "Change a service (OSCAR)",
-        "service",
+        handler=update_service,
+        summary="Change a service (OSCAR)",
+        kind="service",
         status=204,
         request=dict,
         yaml=True,
         errors=(404,),
     ),
-    Route("GET", "/system/services/{name}", get_service, "One service (OSCAR)", "service", dict, errors=(404,)),
+    Route(
+        "GET",
+        "/system/services/{name}",
+        handler=get_service,
+        summary="One service (OSCAR)",
+        kind="service",
+        answer=dict,
+        errors=(404,),
+    ),
     Route(
         "DELETE",
         "/system/services/{name}",
-        delete_service,
-        "Remove a service, its data stays (OSCAR)",
-        "service",
+        handler=delete_service,
+        summary="Remove a service, its data stays (OSCAR)",
+        kind="service",
         status=204,
         errors=(404,),
     ),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``/system/config``, ``/system/info`` and ``/system/status`` of OSCAR, with what this server can say truthfully."""
+"""``/system/config``, ``/system/info`` and ``/system/status`` of OSCAR, as far as they apply to this server."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from oscar_fedcloud.domain.runs import RunState
 from oscar_fedcloud.fdl import HIDDEN
 from oscar_fedcloud.server.encoding import answer
 
-_GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # clients know architectures by their Go names
+_GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # clients use the Go names of architectures
 
 
 def site_store(config: Config) -> dict[str, Any]:
-    """The site's own store in the form of OSCAR's ``minio_provider``. Every key is there: clients fail without."""
+    """Return the site's own store in the form of OSCAR's ``minio_provider``, with all keys that clients require."""
     provider = config.providers[config.site_store_id]
     return {
         "endpoint": provider.public_endpoint or provider.endpoint,
@@ -32,10 +32,10 @@ def site_store(config: Config) -> dict[str, Any]:
     }
 
 
-async def get_config(call: RequestContext) -> Response:
-    """What clients must know of the site, with the store's keys for the administrator."""
-    store = site_store(call.invoker.config)
-    if not call.invoker.config.show_store_keys:
+async def get_config(ctx: RequestContext) -> Response:
+    """Return the site's settings for clients, with the store's keys for the administrator."""
+    store = site_store(ctx.invoker.config)
+    if not ctx.invoker.config.show_store_keys:
         store |= {"access_key": HIDDEN, "secret_key": HIDDEN}
     config = {
         "name": "oscar",
@@ -53,11 +53,11 @@ async def get_config(call: RequestContext) -> Response:
     return answer({"config": config, "minio_provider": store, "allowed_image_repositories": []})
 
 
-async def get_info(call: RequestContext) -> Response:
-    """What runs here."""
+async def get_info(ctx: RequestContext) -> Response:
+    """Return the versions of this server."""
     machine = platform.machine()
     info = {
-        "version": call.invoker.version,
+        "version": ctx.invoker.version,
         "git_commit": "",
         "architecture": _GO_NAMES.get(machine, machine),
         "kubernetes_version": "",
@@ -66,15 +66,15 @@ async def get_info(call: RequestContext) -> Response:
     return answer(info)
 
 
-async def get_status(call: RequestContext) -> Response:
-    """The machine's free resources and the jobs that have not ended."""
-    store = call.invoker.stores.site_store
-    buckets = await call.invoker.stores.run(store.id, store.buckets)
-    return answer(await asyncio.to_thread(_status, call, len(buckets)))
+async def get_status(ctx: RequestContext) -> Response:
+    """Return the machine's free resources and the jobs that have not ended."""
+    store = ctx.invoker.stores.site_store
+    buckets = await ctx.invoker.stores.run(store.id, store.buckets)
+    return answer(await asyncio.to_thread(_status, ctx, len(buckets)))
 
 
-def _status(call: RequestContext, buckets: int) -> dict[str, Any]:
-    counts = call.invoker.ledger.counts().values()
+def _status(ctx: RequestContext, buckets: int) -> dict[str, Any]:
+    counts = ctx.invoker.ledger.counts().values()
     states = {state: sum(count.get(state, 0) for count in counts) for state in (RunState.QUEUED, RunState.RUNNING)}
     cores = max(0.0, (os.cpu_count() or 1) - os.getloadavg()[0])
     memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -90,7 +90,7 @@ def _status(call: RequestContext, buckets: int) -> dict[str, Any]:
         },
         "oscar": {
             "deployment_name": "oscar",
-            "ready": all(part["ok"] for part in call.invoker.readiness().values()),
+            "ready": all(part["ok"] for part in ctx.invoker.readiness().values()),
             "jobs_count": sum(states.values()),
             "pods": {
                 "total": sum(states.values()),
@@ -102,7 +102,14 @@ def _status(call: RequestContext, buckets: int) -> dict[str, Any]:
 
 
 ROUTES = (
-    Route("GET", "/system/config", get_config, "The site's configuration (OSCAR)", "site", dict),
-    Route("GET", "/system/info", get_info, "What runs here (OSCAR)", "site", dict),
-    Route("GET", "/system/status", get_status, "Resources and jobs (OSCAR)", "site", dict),
+    Route(
+        "GET",
+        "/system/config",
+        handler=get_config,
+        summary="The site's configuration (OSCAR)",
+        kind="site",
+        answer=dict,
+    ),
+    Route("GET", "/system/info", handler=get_info, summary="What runs here (OSCAR)", kind="site", answer=dict),
+    Route("GET", "/system/status", handler=get_status, summary="Resources and jobs (OSCAR)", kind="site", answer=dict),
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``POST /v2/services:apply``: many services in one request, as a plan or for real; one computation serves both."""
+"""``POST /v2/services:apply``: many services in one request. Plan and change use the same computation."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from oscar_fedcloud.api.context import RequestContext
 from oscar_fedcloud.api.parsing import placing, read, read_fdl
 from oscar_fedcloud.api.routing import Parameter, Route
 from oscar_fedcloud.api.secrets import keep_hidden
-from oscar_fedcloud.api.v2 import serializers as present
-from oscar_fedcloud.api.v2 import views
+from oscar_fedcloud.api.v2 import serializers, views
 from oscar_fedcloud.daemon.invoker import Invoker
 from oscar_fedcloud.domain.services import Change
 from oscar_fedcloud.fdl import FILE, SERVICE, Fdl, FdlError, FdlProblem, Service, Source, resolve
@@ -28,23 +27,28 @@ from oscar_fedcloud.server.encoding import encode
 _SERVICES = ListOf(SERVICE)
 _IN_FDL = ("functions", "storage_providers", "clusters", "document")
 _SCRIPT_PATH = re.compile(r"\S+\.(?:sh|bash|py)")
-_PLACE = re.compile(r"`(?:\$\.)?([^`]+)`$")  # where msgspec says that something is wrong
+_PLACE = re.compile(r"`(?:\$\.)?([^`]+)`$")  # the place of a problem in msgspec's messages
 
 
-async def apply_services(call: RequestContext) -> Response:
-    """Declare or remove many services; with ``dry_run`` only say what would change."""
-    dry_run = call.flag("dry_run")
-    request = Request.of(await call.source())
+async def apply_services(ctx: RequestContext) -> Response:
+    """Declare or remove many services; with ``dry_run`` only return what would change."""
+    dry_run = ctx.flag("dry_run")
+    request = Request.of(await ctx.source())
     with placing(request.source, request.below, request.place):
-        change, warnings = await asyncio.to_thread(_change, call.invoker, request)
-        plan = await (call.invoker.changes.plan(change) if dry_run else call.invoker.changes.apply(change))
-    body = await asyncio.to_thread(lambda: encode(present.plan_view(plan, warnings)))
+        change, warnings = await asyncio.to_thread(_change, ctx.invoker, request)
+        plan = await (ctx.invoker.changes.plan(change) if dry_run else ctx.invoker.changes.apply(change))
+    body = await asyncio.to_thread(lambda: encode(serializers.plan_view(plan, warnings)))
     return Response(body, media_type="application/json")
 
 
 @dataclass(slots=True)
 class Request:
-    """The body of a request. bare: it is an FDL document itself. places: of the services in the FDL document."""
+    """The body of a request.
+
+    Attributes:
+        bare: whether the body is an FDL document itself.
+        places: the places of the services in the FDL document.
+    """
 
     source: Source
     document: Mapping[str, Any]
@@ -53,7 +57,7 @@ class Request:
 
     @classmethod
     def of(cls, source: Source) -> Request:
-        """Give each member of the body the types of its fields."""
+        """Parse each member of the body."""
         data: Mapping[str, Any] = source.data
         if "functions" in data:
             return cls(source, {"fdl": resolve(FILE, data)}, bare=True)
@@ -61,16 +65,16 @@ class Request:
         return cls(source, {name: resolve(kinds.get(name), value) for name, value in data.items()}, bare=False)
 
     def below(self, path: str) -> str:
-        """The path in the body of a problem's path."""
+        """Return the path in the body for the path of a problem."""
         return path if self.bare or path.partition("[")[0].partition(".")[0] not in _IN_FDL else f"fdl.{path}"
 
     def place(self, number: int) -> str:
-        """What the body calls a service of the change."""
+        """Return the place in the body of a service of the change."""
         return self.places[number] if number < len(self.places) else f"services[{number}]"
 
 
 def _change(invoker: Invoker, request: Request) -> tuple[Change, tuple[str, ...]]:
-    """The change that the body of the request asks for, and the warnings of reading it. Raises FdlError."""
+    """Return the requested change, and the warnings from parsing it. Raises FdlError."""
     wanted = _read(request.document)
     services, warnings = _services(invoker, wanted, request)
     names = wanted.names or [service.name for service in services]
@@ -88,7 +92,7 @@ def _current(invoker: Invoker, name: str) -> Service | None:
 
 
 def _read(document: Mapping[str, Any]) -> views.Apply:
-    """Check the request around the services themselves. Raises FdlError."""
+    """Check the request except for the services in it. Raises FdlError."""
     try:
         wanted = msgspec.convert(document, views.Apply)
     except msgspec.ValidationError as error:
@@ -115,7 +119,7 @@ def _contradictions(wanted: views.Apply) -> Iterator[FdlProblem]:
 
 
 def _services(invoker: Invoker, wanted: views.Apply, request: Request) -> tuple[list[Service], tuple[str, ...]]:
-    """The services that are given, and the warnings of reading them. Raises FdlError with the problems of all."""
+    """Return the given services, and the warnings from parsing them. Raises FdlError with the problems of all."""
     if wanted.fdl is not None:
         fdl = read_fdl(invoker, wanted.fdl)
         request.places = fdl.places
@@ -137,7 +141,7 @@ def _services(invoker: Invoker, wanted: views.Apply, request: Request) -> tuple[
 
 
 def _paths_as_scripts(fdl: Fdl) -> Iterator[str]:
-    """Warnings about scripts that look like what an FDL file on somebody's disk says instead of a script."""
+    """Yield warnings about scripts that look like the path of a script in an FDL file on a client's disk."""
     for place, service in zip(fdl.places, fdl.services, strict=True):
         if _SCRIPT_PATH.fullmatch(service.script):
             text = f"is {service.script!r}, which looks like a path; the server reads no files and runs it as it is"
@@ -148,13 +152,13 @@ ROUTES = (
     Route(
         "POST",
         "/v2/services:apply",
-        apply_services,
-        "Declare or remove many services, or plan it",
-        "service",
-        views.PlanView,
+        handler=apply_services,
+        summary="Declare or remove many services, or plan it",
+        kind="service",
+        answer=views.PlanView,
         request=views.Apply,
         yaml=True,
-        parameters=(Parameter("dry_run", "only say what would change", "boolean"),),
+        parameters=(Parameter("dry_run", "only return what would change", "boolean"),),
         errors=(412, 422),
     ),
 )

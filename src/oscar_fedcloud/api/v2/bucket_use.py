@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which services use a bucket, so that nobody deletes it from under them unaware. Pure."""
+"""Determines which services use a bucket, so that it is not deleted by mistake. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oscar_fedcloud.fdl import Service
 
 
 def users_of(services: Iterable[Service], provider: str, bucket: str) -> list[str]:
-    """Return the services that use the bucket, each with how it does, such as ``csv (input, output)``."""
+    """Return the services that use the bucket, each with its use, such as ``csv (input, output)``."""
     found = []
     for service in services:
         ways = [
@@ -24,7 +24,7 @@ def users_of(services: Iterable[Service], provider: str, bucket: str) -> list[st
 
 
 def own_use(config: Config, provider: str, bucket: str) -> str:
-    """Return what the server itself keeps in the bucket, or ""."""
+    """Return what the server itself stores in the bucket, or ""."""
     if provider != config.site_store_id:
         return ""
     return {config.log_bucket: "the logs of all jobs", config.internal_bucket: "the bodies of requests"}.get(bucket, "")

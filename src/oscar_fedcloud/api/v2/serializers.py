@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the daemon knows, in the shapes that clients see."""
+"""Converts the daemon's data to the views that clients see."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Results:
 
 
 def time_of(seconds: float) -> str:
-    """RFC 3339 with milliseconds."""
+    """Return RFC 3339 with milliseconds."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def service_view(declared: Declared, counts: Mapping[str, int]) -> views.Service:
-    """A declared service as clients see it."""
+    """Return the view of a declared service."""
     return views.Service(
         name=declared.service.name,
         revision=str(declared.revision),
@@ -52,7 +52,7 @@ def service_view(declared: Declared, counts: Mapping[str, int]) -> views.Service
 
 
 def plan_view(plan: Plan, warnings: Sequence[str] = ()) -> views.PlanView:
-    """A plan as clients see it; ``warnings`` are those of the documents themselves."""
+    """Return the view of a plan; ``warnings`` are those of the documents."""
     items = [
         views.PlanItem(
             name=item.name,
@@ -68,12 +68,12 @@ def plan_view(plan: Plan, warnings: Sequence[str] = ()) -> views.PlanView:
 
 
 def waiting_view(row: WaitingJobs) -> views.Waiting:
-    """Queued jobs of a service that wait for the same thing, as clients see them."""
+    """Return the view of queued jobs of a service that wait for the same thing."""
     return views.Waiting(row.service, row.code, row.count, row.detail)
 
 
 def backlog_row(row: BacklogRow) -> views.BacklogRow:
-    """A row of the backlog as clients see it."""
+    """Return the view of a backlog row."""
     return views.BacklogRow(
         count=sum(row.services.values()),
         services=dict(row.services),
@@ -106,7 +106,7 @@ def _job_fields(run: Run, wait: Wait | None, progress: str) -> dict[str, Any]:
 
 
 def job_view(run: Run, wait: Wait | None = None, progress: str = "") -> views.Job:
-    """A run as clients see it. progress: what holds up a running job, as its launcher says."""
+    """Return the view of a run. ``progress`` is what delays a running job, according to its launcher."""
     return views.Job(**_job_fields(run, wait, progress))
 
 
@@ -117,7 +117,7 @@ def job_detail(
     wait: Wait | None = None,
     progress: str = "",
 ) -> views.JobDetail:
-    """A run with its attempts and results."""
+    """Return the view of a run with its attempts and results."""
     return views.JobDetail(
         **_job_fields(run, wait, progress),
         attempt_list=[attempt_view(attempt) for attempt in attempts],
@@ -129,7 +129,10 @@ def job_detail(
 
 
 def output_view(found: StoredObject, folders: Sequence[tuple[str, str, str]]) -> views.Output:
-    """An object that a job wrote. folders: provider, bucket and key prefix of the outputs of its service."""
+    """Return the view of an object that a job wrote.
+
+    ``folders`` are provider, bucket and prefix of the service's outputs.
+    """
     return views.Output(
         provider=found.provider,
         bucket=found.bucket,
@@ -141,14 +144,14 @@ def output_view(found: StoredObject, folders: Sequence[tuple[str, str, str]]) ->
 
 
 def name_of(found: StoredObject, folders: Sequence[tuple[str, str, str]]) -> str:
-    """The key below the folder of the output that holds it; the last part of the key if no output does any more."""
+    """Return the key below the folder of the output that contains it, else the last part of the key."""
     place = (found.provider, found.bucket)
     fits = [prefix for *where, prefix in folders if tuple(where) == place and found.key.startswith(prefix)]
     return found.key[len(max(fits, key=len)) :] if fits else found.key.rpartition("/")[2]
 
 
 def attempt_view(attempt: Attempt) -> views.AttemptView:
-    """An attempt as clients see it."""
+    """Return the view of an attempt."""
     return views.AttemptView(
         number=attempt.number,
         job=attempt.job,
@@ -163,5 +166,5 @@ def attempt_view(attempt: Attempt) -> views.AttemptView:
 
 
 def object_view(event: StorageEvent) -> views.Object:
-    """A listing row as clients see it."""
+    """Return the view of a listing row."""
     return views.Object(event.key, event.size, event.etag, event.revision, time_of(event.order / 1e9))

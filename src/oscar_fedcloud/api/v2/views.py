@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shapes of what the API answers under ``/v2``. The OpenAPI document is generated from them."""
+"""The types of responses under ``/v2``. The OpenAPI document is generated from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 Time = Annotated[str, Meta(description="RFC 3339, UTC")]
-Key = Annotated[str, Meta(description="object key; a byte that is not UTF-8 stands as \\udcXX")]
+Key = Annotated[str, Meta(description="object key; a byte that is not UTF-8 is written as \\udcXX")]
 
 
 class ServiceStatus(Struct, frozen=True):
@@ -43,26 +43,30 @@ class Revision(Struct, frozen=True):
 
 
 class Revisions(Struct, frozen=True):
-    """A page of the revisions of a service that can be rolled back to, newest first. ``cursor`` as for services."""
+    """A page of the revisions of a service that can be rolled back to, newest first. ``cursor`` as in Services."""
 
     revisions: list[Revision]
     cursor: str
 
 
 class Rollback(Struct, frozen=True, omit_defaults=True):
-    """Which revision to roll back to; without one, the one before the current."""
+    """The revision to roll back to; by default the previous one."""
 
     revision: Annotated[str | int | None, Meta(description="as answers show it; a number will do")] = None
 
 
 class Apply(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What shall be declared or removed: exactly one of ``fdl``, ``services`` and (with ``state`` absent) ``names``."""
+    """The services to declare or remove: exactly one of ``fdl``, ``services`` and (with ``state`` absent) ``names``."""
 
-    fdl: Annotated[dict[str, Any] | None, Meta(description="an FDL document in which scripts stand as content")] = None
+    fdl: Annotated[dict[str, Any] | None, Meta(description="an FDL document in which scripts are given as content")] = (
+        None
+    )
     services: Annotated[list[dict[str, Any]] | None, Meta(description="service documents")] = None
     names: list[str] | None = None
     state: Literal["present", "absent"] = "present"
-    data: Annotated[Literal["keep", "delete"], Meta(description="with absent: what becomes of the buckets")] = "keep"
+    data: Annotated[
+        Literal["keep", "delete"], Meta(description="with absent: whether to keep or delete the buckets")
+    ] = "keep"
     prune: Annotated[bool, Meta(description="remove all services that are not given")] = False
 
 
@@ -75,7 +79,7 @@ class LeafChange(Struct, frozen=True):
 
 
 class PlanItem(Struct, frozen=True):
-    """What a change does to one service."""
+    """The effect of a change on one service."""
 
     name: str
     action: Annotated[str, Meta(description="create, update, unchanged, delete or absent")]
@@ -86,7 +90,7 @@ class PlanItem(Struct, frozen=True):
 
 
 class PlanView(Struct, frozen=True):
-    """What a change does, or would do in a dry run."""
+    """The effect of a change, or of a dry run."""
 
     changed: bool
     plan: list[PlanItem]
@@ -94,7 +98,7 @@ class PlanView(Struct, frozen=True):
 
 
 class Wait(Struct, frozen=True):
-    """Why a job does not run yet."""
+    """Why a job is not running yet."""
 
     code: Annotated[
         str,
@@ -128,7 +132,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class AttemptView(Struct, frozen=True, kw_only=True):
-    """One attempt of a job. ``limits`` says how each limit was enforced."""
+    """One attempt of a job. ``limits`` shows how each limit was enforced."""
 
     number: int
     job: str
@@ -153,7 +157,7 @@ class Output(Struct, frozen=True, kw_only=True):
 
 
 class JobDetail(Job, frozen=True, kw_only=True):
-    """A job with its attempts, and what the last of them wrote (its first 1,000 objects)."""
+    """A job with its attempts, and the outputs of the last one (the first 1,000 objects)."""
 
     attempt_list: list[AttemptView]
     outputs: list[Output]
@@ -181,11 +185,11 @@ class Link(Struct, frozen=True, kw_only=True):
 
 
 class Chain(Struct, frozen=True):
-    """The jobs that led to a job, the job, and those that its results set off, with what links them."""
+    """The jobs that led to a job, the job itself, those started by its results, and the links between them."""
 
     jobs: list[Job]
     links: list[Link]
-    complete: Annotated[bool, Meta(description="false when the chain is longer than what is followed")]
+    complete: Annotated[bool, Meta(description="false if the chain was cut off because of its length")]
 
 
 class Jobs(Struct, frozen=True):
@@ -245,7 +249,7 @@ class Objects(Struct, frozen=True):
 
 
 class DeadLetter(Struct, frozen=True):
-    """An event that could not be understood. ``body`` shows at most its first 4 KiB."""
+    """An event that is not valid. ``body`` contains at most its first 4 KiB."""
 
     id: int
     source: str
@@ -263,13 +267,13 @@ class DeadLetters(Struct, frozen=True):
 
 
 class Replayed(Struct, frozen=True):
-    """How many events a replayed dead letter held."""
+    """The number of events in a replayed dead letter."""
 
     events: int
 
 
 class BacklogRow(Struct, frozen=True):
-    """Jobs that would start now if there were room for them, and that ask the same of a node."""
+    """Jobs that would start now if there were capacity, with the same requirements on a node."""
 
     count: int
     services: Annotated[dict[str, int], Meta(description="how many of each service")]
@@ -288,9 +292,9 @@ class Waiting(Struct, frozen=True):
 
 
 class Backlog(Struct, frozen=True):
-    """What would start now if there were room: within all limits, and without what is a Job already.
+    """Jobs that would start now if there were capacity: within all limits, without existing Jobs.
 
-    ``waiting`` tells of all queued jobs what they wait for, in the words of the jobs themselves.
+    ``waiting`` lists all queued jobs by what they wait for, with the same texts as the jobs themselves.
     """
 
     backlog: list[BacklogRow]

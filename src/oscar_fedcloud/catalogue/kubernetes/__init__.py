@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The declared services as Kubernetes objects: an ``OscarService`` each, with its secrets in a Secret beside it."""
+"""The declared services as Kubernetes objects: one ``OscarService`` each, with a Secret for its secrets."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CustomResourceDefinition of ``OscarService``, made from the field table of the FDL.
+"""The CustomResourceDefinition of ``OscarService``, generated from the field table of the FDL.
 
-It knows names and types, so that ``kubectl`` refuses a misspelt field at once and ``kubectl explain`` has an answer.
-The forms of values and the rules between fields are checked by the daemon, whose messages say what would be right.
+It contains names and types, so that ``kubectl`` rejects a misspelt field immediately and ``kubectl explain`` works. The
+formats of values and the rules between fields are checked by the daemon, whose messages name the remedy.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _HEADER = """\
 
 
 def manifest() -> str:
-    """The definition as YAML."""
+    """Return the definition as YAML."""
     return _HEADER + to_yaml(definition())
 
 
 def definition() -> dict[str, Any]:
-    """The definition as plain data."""
+    """Return the definition as plain data."""
     return custom_resource(GROUP, VERSION, KIND, PLURAL, "Namespaced", _COLUMNS, _object_schema())
 
 
@@ -63,7 +63,7 @@ def _object_schema() -> Schema:
 
 
 def spec_schema() -> Schema:
-    """The structural schema of a service's document. The name is that of the object and need not be repeated."""
+    """Return the structural schema of a service's document. The name is that of the object and may be omitted."""
     whole = json_schema()
     schema = structural(whole["$defs"]["Service"], whole["$defs"])
     schema["required"] = [name for name in schema["required"] if name != "name"]
@@ -74,14 +74,14 @@ def spec_schema() -> Schema:
 
 
 def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
-    """A JSON schema as Kubernetes takes it: without references, patterns and alternatives."""
+    """Convert a JSON schema to the subset of Kubernetes, without references, patterns and alternatives."""
     if "$ref" in schema:
         target = definitions[schema["$ref"].rpartition("/")[2]]
         return structural({**target, **{key: value for key, value in schema.items() if key != "$ref"}}, definitions)
     kept = {key: schema[key] for key in _KEPT if key in schema}
     if isinstance(kept.get("type"), list) and "string" in kept["type"]:
         kept["type"] = (
-            "string"  # kubectl has read numbers by then, and 1.10 would arrive as 1.1: as in Pods, quote them
+            "string"  # kubectl has parsed numbers already, and 1.10 would arrive as 1.1: as in Pods, quote them
         )
     if "enum" in schema:
         kept.setdefault("type", "string")
@@ -97,7 +97,7 @@ def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Sch
 
 
 def _properties(fields: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
-    """The fields that a document may have: neither those of answers alone, nor those that have moved elsewhere."""
+    """Return the fields that a document may have, without those of responses and those stored elsewhere."""
     return {
         name: structural(field, definitions)
         for name, field in fields.items()

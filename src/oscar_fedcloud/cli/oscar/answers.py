@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an answer must hold for commands to use it. A server may answer more than that."""
+"""The fields of responses that commands use. A server may return more."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Change(TypedDict):
 
 
 class PlanItem(TypedDict):
-    """What a plan does to one service."""
+    """The effect of a plan on one service."""
 
     name: str
     action: str
@@ -66,7 +66,7 @@ class PlanItem(TypedDict):
 
 
 class Plan(TypedDict):
-    """What a request changes."""
+    """The changes of a request."""
 
     changed: bool
     plan: list[PlanItem]
@@ -88,7 +88,7 @@ class Revisions(TypedDict):
 
 
 class Wait(TypedDict):
-    """What a job waits for."""
+    """The wait reason of a job."""
 
     detail: str
 
@@ -151,7 +151,7 @@ class JobDetail(Job):
 
 
 class Answer(TypedDict):
-    """What became of an object for one service."""
+    """The explanation for one service."""
 
     service: str
     answer: str
@@ -160,7 +160,7 @@ class Answer(TypedDict):
 
 
 class Why(TypedDict):
-    """What became of an object."""
+    """The explanations for an object."""
 
     answers: list[Answer]
 
@@ -208,7 +208,7 @@ class Readiness(TypedDict):
 
 
 class FieldProblem(TypedDict):
-    """One thing that is wrong with a document."""
+    """One problem of a document."""
 
     path: str
     message: str
@@ -216,13 +216,13 @@ class FieldProblem(TypedDict):
 
 
 class Info(TypedDict):
-    """What an existing OSCAR tells of itself."""
+    """The system information of an existing OSCAR."""
 
     version: str
 
 
 class Config(TypedDict):
-    """What an existing OSCAR tells of its configuration."""
+    """The configuration shown by an existing OSCAR."""
 
     minio_provider: NotRequired[dict[str, Any] | None]
 
@@ -236,7 +236,7 @@ class OscarJob(TypedDict):
 
 
 def problem(answer: Any, shape: Any) -> str:
-    """Return what an answer lacks of a shape, or ""."""
+    """Return which part of a shape is missing in a response, or ""."""
     try:
         msgspec.convert(answer, shape)
     except msgspec.ValidationError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every command is given: the server of the chosen context, and how to print."""
+"""The context of every command: the server of the chosen context, and the output."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class App:
 
     @property
     def server(self) -> Server:
-        """Return the server, which is asked what it is at the first use. Raises CommandError."""
+        """Return the server; its type is determined at the first use. Raises CommandError."""
         if self._server is None:
             from oscar_fedcloud.cli.oscar.connect import connect
             from oscar_fedcloud.cli.oscar.contexts import choose
@@ -41,7 +41,7 @@ class App:
         return self._server
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the connections."""
         if self._server is not None:
             self._server.close()
 
@@ -58,7 +58,7 @@ class App:
         name: Callable[[Any], str],
         nothing: str = "",
     ) -> None:
-        """Print items in the chosen format; ``nothing``: what a person is told where there are none."""
+        """Print items in the chosen format; ``nothing`` is printed for users if there are none."""
         if self.format == "name":
             for item in items:
                 click.echo(printable(name(item)))
@@ -74,7 +74,7 @@ class App:
         return table(columns, rows, None if self.plain else terminal_width(), colours(sys.stdout))
 
     def document(self, value: Any, name: str = "") -> None:
-        """Print a value as JSON or YAML; as its name where only that is asked for."""
+        """Print a value as JSON or YAML, or only its name if requested."""
         if self.format == "name":
             click.echo(printable(name))
         elif self.format == "json":
@@ -93,14 +93,14 @@ def terminal_width() -> int:
 
 
 def to_json(value: Any) -> str:
-    """Return a value as JSON, in ASCII where the output cannot show more."""
+    """Return a value as JSON, in ASCII if the output does not support more."""
     import json
 
     return json.dumps(value, indent=2, ensure_ascii=not unicode_output())
 
 
 def unicode_output() -> bool:
-    """Return whether standard output has all characters."""
+    """Return whether standard output supports all characters."""
     return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 
@@ -120,12 +120,12 @@ def colours(stream: Any) -> bool:
 
 
 def note(text: str) -> None:
-    """Tell a person something that is no result, on standard error."""
+    """Print a note that is not part of the result to standard error."""
     click.echo("\n".join(printable(line) for line in text.split("\n")), err=True)
 
 
 def confirmed(question: str, yes: bool) -> None:
-    """Ask before a change, unless ``yes``. Raises WrongUse without a terminal, Abort when the answer is no."""
+    """Ask before a change, unless ``yes``. Raises WrongUse without a terminal, Abort if the answer is no."""
     if yes:
         return
     if not is_terminal(sys.stdin):
@@ -161,7 +161,7 @@ def on_server(function: F) -> F:
 
 
 def formatted(function: F) -> F:
-    """Add the option that chooses the format of the output."""
+    """Add the option that chooses the output format."""
     return click.option(
         "-o",
         "--output",

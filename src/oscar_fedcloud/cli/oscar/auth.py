@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a request says who asks: a password, a token, or an access token of an OpenID Connect issuer."""
+"""Authentication of requests: a password, a token, or an access token of an OpenID Connect issuer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from oscar_fedcloud.cli.oscar.contexts import Context
 from oscar_fedcloud.cli.oscar.errors import Denied, WrongUse
 
 RENEW_BEFORE = 30.0  # s before an access token expires
-DEFAULT_LIFE = 300.0  # s, where the issuer does not say how long a token lives
+DEFAULT_LIFE = 300.0  # s, if the issuer does not state the lifetime of a token
 
 
 def authorization(context: Context) -> Callable[[], Mapping[str, str]]:
-    """Return what gives the headers of a request. Raises WrongUse when a file of the context cannot be read."""
+    """Return a function that returns the headers of a request.
+
+    Raises WrongUse if a file of the context is unreadable.
+    """
     if context.oidc_account or context.oidc_refresh_token:
         return AccessToken(context).headers
     if token := context.token or _secret(context, "token_file"):
@@ -45,7 +48,7 @@ def _secret(context: Context, name: str) -> str:
 
 
 class AccessToken:
-    """An access token that is got when it is needed, and renewed before it expires."""
+    """An access token that is requested on first use and renewed before it expires."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -95,7 +98,7 @@ def _from_issuer(refresh_token: str) -> tuple[str, float]:
 
 
 def _claims(token: str) -> Mapping[str, Any]:
-    """Return what a JSON Web Token says, unverified: the issuer that it names checks it. Raises Denied."""
+    """Return the unverified claims of a JSON Web Token: the issuer that it names checks it. Raises Denied."""
     try:
         part = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds out which server a context names."""
+"""Determines the type of server of a context."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oscar_fedcloud.cli.oscar.server import Server
 
 
 def connect(context: Context) -> Server:
-    """Return the server of a context, after it has shown what it is. Raises CommandError."""
+    """Return the server of a context after determining its type. Raises CommandError."""
     http = Http(context, authorization(context))
     try:
         alive = http.bytes("GET", "/livez")

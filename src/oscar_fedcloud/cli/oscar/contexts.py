@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contexts: the servers that a user knows, and how to sign in there.
+"""Contexts: the servers of a user, and the credentials for them.
 
-They lie in ``oscar/config.yml`` of the user's configuration directory. The clusters of an existing
-``~/.oscar-cli/config.yaml`` are contexts too; they are read, and never written.
+They are stored in ``oscar/config.yml`` of the user's configuration directory. The clusters of an existing
+``~/.oscar-cli/config.yaml`` are contexts too; that file is never written.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SECRET = frozenset({"password", "token", "oidc_refresh_token"})
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One server and one identity there.
+    """One server and one identity on it.
 
-    ``password_file`` and ``token_file`` are read at each use, so that a rotated secret is taken up. ``source`` says
-    where the context is from.
+    ``password_file`` and ``token_file`` are read at each use, so that a rotated secret takes effect. ``source`` says
+    where the context is defined.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Context:
     source: str = OWN
 
     def stored(self) -> dict[str, Any]:
-        """Return the context as it is written: without its name, and without what is as usual."""
+        """Return the context as stored: without its name and default values."""
         usual = Context(self.name, self.endpoint, source=self.source)
         mine = {key: value for key, value in asdict(self).items() if value != getattr(usual, key)}
         return {"endpoint": self.endpoint, **mine}
@@ -60,7 +60,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """All contexts by name, and the name of the current one ("" when there is none)."""
+    """All contexts by name, and the name of the current one ("" if there is none)."""
 
     known: Mapping[str, Context]
     current: str
@@ -70,7 +70,7 @@ _FIELDS = {each.name: each.type for each in fields(Context) if each.name not in 
 
 
 def config_file(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the path of the configuration. Raises WrongUse when nothing says where it should be."""
+    """Return the path of the configuration. Raises WrongUse if it cannot be determined."""
     if chosen := environ.get("OSCAR_CONFIG"):
         return Path(chosen)
     if base := environ.get("XDG_CONFIG_HOME"):
@@ -79,7 +79,7 @@ def config_file(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def home(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the user's home. Raises WrongUse when it is unknown."""
+    """Return the user's home directory. Raises WrongUse if it is unknown."""
     try:
         return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
     except RuntimeError:
@@ -87,7 +87,7 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Contexts:
-    """Return all contexts; those of this program come before those of oscar-cli with the same name. Raises WrongUse."""
+    """Return all contexts; those of this program override those of oscar-cli with the same name. Raises WrongUse."""
     own, current = _read(config_file(environ), _own)
     foreign, default = _read(_foreign_file(environ), _foreign)
     return Contexts({**foreign, **own}, current or default)
@@ -101,7 +101,7 @@ def _foreign_file(environ: Mapping[str, str]) -> Path:
 
 
 def choose(name: str | None, environ: Mapping[str, str] = os.environ) -> Context:
-    """Return the context to use: the one named, that of the environment, else the current one.
+    """Return the context to use: the named one, that of the environment, else the current one.
 
     Raises WrongUse, Missing.
     """
@@ -136,7 +136,7 @@ def _of_environment(environ: Mapping[str, str]) -> Context:
 
 
 def checked(context: Context, place: str) -> Context:
-    """Return the context with its endpoint in order. Raises WrongUse."""
+    """Return the context with its endpoint normalised. Raises WrongUse."""
     try:
         parts = urlsplit(context.endpoint)
         good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
@@ -194,7 +194,7 @@ def _context(name: str, values: Mapping[str, Any], path: Path) -> Context:
 
 
 def _foreign(document: Any, path: Path) -> tuple[dict[str, Context], str]:
-    """Interpret a file of oscar-cli. What it holds beyond a context is of no interest here."""
+    """Parse a file of oscar-cli. Fields that do not concern contexts are ignored."""
     members = _mapping(document, path, "the file")
     found = {}
     for name, values in _mapping(members.get("oscar") or {}, path, "oscar").items():
@@ -225,9 +225,9 @@ def _mapping(value: Any, path: Path, place: str) -> Mapping[str, Any]:
 
 
 def add(context: Context, use: bool, environ: Mapping[str, str] = os.environ) -> bool:
-    """Write a context, which may replace one, and make it current if asked or if it is the only one.
+    """Store a context, replacing one of the same name, and make it current if requested or if it is the only one.
 
-    Returns whether the file changed. Raises WrongUse.
+    Return whether the file changed. Raises WrongUse.
     """
 
     def change(document: dict[str, Any]) -> None:
@@ -239,7 +239,7 @@ def add(context: Context, use: bool, environ: Mapping[str, str] = os.environ) ->
 
 
 def use(name: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Make a context the current one; returns whether it was another. Raises Missing, WrongUse."""
+    """Make a context the current one; return whether that changed it. Raises Missing, WrongUse."""
     named(load(environ), name)
     return _edit(config_file(environ), lambda document: document.update(current=name))
 
@@ -260,12 +260,12 @@ def remove(name: str, environ: Mapping[str, str] = os.environ) -> None:
 
 
 def _without(document: Mapping[str, Any], name: str) -> dict[Any, Any]:
-    """Return all contexts of a file but one. Names may stand there as numbers."""
+    """Return all contexts of a file but one. Names may be numbers in the file."""
     return {each: values for each, values in (document.get("contexts") or {}).items() if str(each) != name}
 
 
 def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> bool:
-    """Change the file and return whether that made a difference. Nobody else's change is lost. Raises WrongUse."""
+    """Update the file and return whether it changed. Concurrent changes are not lost. Raises WrongUse."""
     import yaml
 
     path = Path(os.path.realpath(path))
@@ -295,7 +295,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read; readers see the old content or the new, never a part."""
+    """Write a file that only its owner may read, atomically."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

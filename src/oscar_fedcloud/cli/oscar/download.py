@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetching what a job wrote: exactly the recorded objects, checked, under names that stay below the folder."""
+"""Fetches what a job wrote: exactly the recorded objects, verified, under names that stay inside the folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class Names:
-    """The files that were fetched, so that no result takes the place of another."""
+    """The files fetched so far, so that no result overwrites another."""
 
     def __init__(self, dest: Path) -> None:
         self.dest = dest
@@ -30,7 +30,7 @@ class Names:
         self._lock = threading.Lock()
 
     def take(self, name: str, bucket: str, key: str, job_id: str) -> Path:
-        """Return where the object goes: below a folder of its job where another object has the name already."""
+        """Return the path for the object: in a folder of its job if another object already has the name."""
         path = self.dest / local_name(name)
         with self._lock:
             owner = self._taken.setdefault(path, (f"{bucket}/{key}", job_id))
@@ -55,7 +55,7 @@ def fetch(server: Server, job: Mapping[str, Any], names: Names) -> list[Path]:
 
 
 def download(server: Server, output: Mapping[str, Any], path: Path) -> None:
-    """Fetch one recorded object into a file, which is there as a whole or not at all. Raises CommandError."""
+    """Fetch one recorded object into a file, atomically. Raises CommandError."""
     bucket, key, provider = str(output["bucket"]), str(output["key"]), output.get("provider") or None
     digest = hashlib.md5(usedforsecurity=False)
 
@@ -74,7 +74,7 @@ def download(server: Server, output: Mapping[str, Any], path: Path) -> None:
 
 
 def _same(server: Server, output: Mapping[str, Any], md5: str) -> bool:
-    """Return whether the object is what the job wrote. Encrypted objects have an eTag that only looks like an MD5."""
+    """Return whether the object is what the job wrote. The ETag of an encrypted object only looks like an MD5."""
     etag = str(output.get("etag") or "")
     if not _MD5.fullmatch(etag) or etag == md5:
         return True
@@ -84,7 +84,7 @@ def _same(server: Server, output: Mapping[str, Any], md5: str) -> bool:
 
 
 def write(path: Path, chunks: Any, digest: Any = None) -> int:
-    """Write a file by way of a temporary one; returns its size. Raises CommandError."""
+    """Write a file through a temporary one; return its size. Raises CommandError."""
     fresh = path.with_name(f".{secrets.token_hex(6)}.part")
     count = 0
     try:
@@ -99,6 +99,6 @@ def write(path: Path, chunks: Any, digest: Any = None) -> int:
     except OSError as error:
         raise CommandError(f"{printable(str(path))} cannot be written: {error.strerror}") from error
     finally:
-        with contextlib.suppress(OSError):  # a folder that is the trouble has been named
+        with contextlib.suppress(OSError):  # an error of the folder itself has already been reported
             fresh.unlink(missing_ok=True)
     return count

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a command fails, and the exit code that says so. docs/oscar.md lists the codes."""
+"""Errors of commands, and their exit codes. docs/oscar.md lists the codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXIT_CODES = {
 
 
 class CommandError(Exception):
-    """What was asked for cannot be done; the message says why and what would help."""
+    """The command cannot be executed; the message gives the reason and the remedy."""
 
     code = 1
 
@@ -37,7 +37,7 @@ class JobFailed(CommandError):
 
 
 class Missing(CommandError):
-    """There is no such service, job, bucket or object."""
+    """The service, job, bucket or object does not exist."""
 
     code = 4
 
@@ -49,13 +49,13 @@ class Denied(CommandError):
 
 
 class Unreachable(CommandError):
-    """No usable answer came from the server."""
+    """The server gave no usable response."""
 
     code = 6
 
 
 class TimedOut(CommandError):
-    """Something did not happen within the time given."""
+    """Something did not happen in time."""
 
     code = 7
 

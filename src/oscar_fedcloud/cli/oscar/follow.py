@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for many jobs at once: one listing tells of all of them, so their number costs nothing."""
+"""Waits for many jobs at the same time: one listing covers all of them, so their number costs nothing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from oscar_fedcloud.cli.oscar.server import Server
 
 SHORTEST = 0.2  # s between listings
 LONGEST = 5.0  # s
-SHARE = 20  # listings take at most one part in so many of the time
-DOUBT = 5.0  # s without a job after which the server is asked why, and again after as long
-ASKED = 5  # objects that are asked about at once
-REFUSED = ("filtered", "too_deep", "bad_key", "no_service", "baseline")  # answers after which no job will come
+SHARE = 20  # listings take at most one part in this many of the time
+DOUBT = 5.0  # s without a job after which the server is asked why, and again after the same time
+ASKED = 5  # objects that are asked about at a time
+REFUSED = ("filtered", "too_deep", "bad_key", "no_service", "baseline")  # explanations after which no job will come
 
 Json = Mapping[str, Any]
 Name = tuple[str, ...]  # (job id) or (bucket, key, revision)
@@ -25,7 +25,7 @@ Name = tuple[str, ...]  # (job id) or (bucket, key, revision)
 
 @dataclass(slots=True)
 class Awaited:
-    """A job that is waited for, known by its id, or by the revision of the object that starts it."""
+    """A job to wait for, identified by its id, or by the revision of the object that starts it."""
 
     name: Name
     job: Json | None = None
@@ -34,7 +34,7 @@ class Awaited:
 
 @dataclass(slots=True)
 class Follower:
-    """Follows jobs of one service. ``since``: the time of the newest job before those, by the server's clock."""
+    """Follows jobs of one service. ``since`` is the time of the newest earlier job, by the server's clock."""
 
     server: Server
     service: str
@@ -44,7 +44,7 @@ class Follower:
     _asked: float = field(default_factory=time.monotonic)
 
     def follow(self, awaited: Sequence[Awaited], timeout: float | None) -> None:
-        """Wait until all have ended, or are known not to come. Raises TimedOut."""
+        """Wait until all have ended, or are known to start no job. Raises TimedOut."""
         end = None if timeout is None else time.monotonic() + timeout
         waiting = {each.name: each for each in awaited}
         while waiting:
@@ -70,7 +70,7 @@ class Follower:
                 self.on_end(each)
 
     def _doubt(self, waiting: dict[Name, Awaited]) -> None:
-        """Ask about objects that no job came for: some start none."""
+        """Ask about objects without a job: some start none."""
         now = time.monotonic()
         if now - self._asked < DOUBT:
             return

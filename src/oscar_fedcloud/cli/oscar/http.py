@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to a server, and its errors as sentences. One pool of connections, safe for several threads."""
+"""Requests to a server, with its errors as sentences. One connection pool, safe for several threads."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Answer = tuple[bytes, Mapping[str, str]]  # body and headers
 
 PROBLEM = "application/problem+json"
 CONNECTIONS = 16
-PATIENCE = 60.0  # s for one answer
+PATIENCE = 60.0  # s for one response
 CONNECT = 10.0  # s
-BUSY = (429, 502, 503, 504)  # statuses after which the same request may well succeed
+BUSY = (429, 502, 503, 504)  # statuses after which a retry may succeed
 PAUSES = (0.3, 1.0, 3.0)  # s before the second, third and fourth attempt
-LONGEST_MESSAGE = 1000  # characters of a body that is no problem document
+LONGEST_MESSAGE = 1000  # characters of a body that is not a problem document
 
 
 class Refused(CommandError):
-    """The server answered with an error. ``problem``: the problem document, empty where it sent something else."""
+    """The server responded with an error. ``problem`` is the problem document, empty if it sent something else."""
 
     def __init__(self, message: str, status: int, problem: Mapping[str, Any]) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ def segment(name: str) -> str:
 
 
 def key_path(key: str) -> str:
-    """Return an object's key as part of a path; its slashes stay. Raises WrongUse."""
+    """Return an object's key as part of a path; its slashes are kept. Raises WrongUse."""
     return "/".join(segment(part) for part in key.split("/"))
 
 
@@ -61,7 +61,7 @@ class Http:
         self.context = context
         self.endpoint = context.endpoint
         self._authorization = authorization
-        self._worked = False  # a server that never answered is not asked again and again
+        self._worked = False  # a server that never responded is not retried
         trust = _trust(context)
         try:
             self._client = httpx.Client(
@@ -70,7 +70,7 @@ class Http:
                 limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
                 headers={"Accept": f"application/json, {PROBLEM}, */*", "User-Agent": "oscar"},
             )
-        except (ValueError, httpx.InvalidURL, ImportError) as error:  # of a proxy; each kind has a module of its own
+        except (ValueError, httpx.InvalidURL, ImportError) as error:  # of a proxy; each type needs a module of its own
             raise WrongUse(_no_proxy(error)) from error
 
     def close(self) -> None:
@@ -78,9 +78,10 @@ class Http:
         self._client.close()
 
     def json(self, method: str, path: str, **options: Any) -> Any:
-        """Return the JSON answer to a request; None when it is empty. Raises CommandError.
+        """Return the JSON response to a request; None if it is empty. Raises CommandError.
 
-        shape: a type of ``answers`` that the answer must have.
+        Args:
+            shape: a type of ``answers`` that the response must match.
         """
         shape = options.pop("shape", None)
         body = self.bytes(method, path, **options)
@@ -97,11 +98,11 @@ class Http:
         return found
 
     def bytes(self, method: str, path: str, **options: Any) -> bytes:
-        """Return the body of the answer to a request. Raises CommandError."""
+        """Return the body of the response to a request. Raises CommandError."""
         return self.answer(method, path, **options)[0]
 
     def answer(self, method: str, path: str, **options: Any) -> Answer:
-        """Return body and headers of the answer to a request. Raises CommandError."""
+        """Return body and headers of the response to a request. Raises CommandError."""
 
         def ask() -> Answer:
             with self.stream(method, path, **options) as answer:
@@ -111,9 +112,10 @@ class Http:
 
     @contextlib.contextmanager
     def stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
-        """Give the open answer to a request. Raises CommandError, also for errors while it is read.
+        """Provide the open response to a request. Raises CommandError, also for errors while it is read.
 
-        allow: statuses of errors that are answers here.
+        Args:
+            allow: error statuses that are accepted as responses.
         """
         import httpx
 
@@ -135,7 +137,7 @@ class Http:
             raise WrongUse(f"{self.endpoint}{path} is not an address: {error}") from error
 
     def repeated(self, ask: Callable[[], T]) -> T:
-        """Return what ``ask`` gives. A server that worked and is away or busy is asked again a few times."""
+        """Return the result of ``ask``, retrying a few times if a server that worked before is away or busy."""
         for pause in PAUSES:
             try:
                 return ask()
@@ -183,9 +185,9 @@ class Http:
 
 
 def _trust(context: Context) -> ssl.SSLContext | bool:
-    """Return what certificates are trusted. Raises WrongUse."""
+    """Return which certificates are trusted. Raises WrongUse."""
     if not context.verify or context.endpoint.startswith("http://"):
-        return False  # to read the certificate authorities takes longer than most requests
+        return False  # reading the certificate authorities takes longer than most requests
     if not context.ca_file:
         return ssl.create_default_context()
     try:
@@ -214,14 +216,14 @@ def proxy_of(endpoint: str) -> str:
 
 
 def _no_proxy(error: Exception) -> str:
-    """Return that a proxy of the environment cannot be used, whichever one it is."""
+    """Return the message that a proxy of the environment cannot be used, whichever one it is."""
     reason = "SOCKS is not supported" if isinstance(error, ImportError) else "it is not an address"
     names = ", ".join(f"{scheme}_proxy" for scheme in urllib.request.getproxies() if scheme != "no")
     return f"a proxy of the environment ({names}) cannot be used: {reason}; unset it, or name the host in no_proxy"
 
 
 def _bare(reason: str) -> str:
-    """Return the reason without the number of the error."""
+    """Return the reason without the error number."""
     return reason.partition("] ")[2] if reason.startswith("[Errno") else reason
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs as rows of a table, and where they stand in words. Pure functions."""
+"""Jobs as table rows, and their states in words. Pure functions."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def place(job: Mapping[str, Any]) -> str:
 
 
 def reason(job: Mapping[str, Any]) -> str:
-    """Return why a job is where it is: what it waits for, why it ended, or what its script said of its result."""
+    """Return why a job is in its state: its wait reason, the reason of its end, or its script's result summary."""
     waiting = job.get("waiting") or {}
     return str(job.get("reason") or waiting.get("detail") or job.get("summary") or "")
 
 
 def ended(job: Mapping[str, Any]) -> bool:
-    """Return whether a job will not change any more by itself."""
+    """Return whether a job has ended."""
     return job["state"] not in ACTIVE

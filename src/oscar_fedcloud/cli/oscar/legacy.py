@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an existing OSCAR server offers, in the form of ``server``.
+"""An existing OSCAR server with the interface of ``server``.
 
-It has no plan, so that is made here; files go straight to its store, with the keys that it tells; its jobs do not say
-which file started them.
+It has no plan, so the plan is computed here. Files go directly to its store, with the keys that it provides. Its jobs
+do not show which file started them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STATES = {
 
 
 def is_oscar(http: Http) -> bool:
-    """Return whether an existing OSCAR answers. Raises Denied when it refuses the credentials."""
+    """Return whether an existing OSCAR responds. Raises Denied if it refuses the credentials."""
     try:
         return not answers.problem(http.json("GET", "/system/info"), answers.Info)
     except Missing:
@@ -52,7 +52,7 @@ class LegacyServer(Server):
         raise NotOffered(f"{what}: the server at {self.endpoint} is an existing OSCAR, which does not offer that")
 
     def must_follow(self, wanted: bool) -> None:
-        """Raise NotOffered: the jobs of such a server do not say which file started them."""
+        """Raise NotOffered: the jobs of such a server do not show which file started them."""
         if wanted:
             self._not_offered("to wait for the job of a file")
 
@@ -75,7 +75,7 @@ class LegacyServer(Server):
         return found
 
     def apply(self, request: Mapping[str, Any], dry_run: bool) -> Json:
-        """Do what ``POST /v2/services:apply`` would do, and answer as it does."""
+        """Execute what ``POST /v2/services:apply`` would do, and return the same response."""
         if request["state"] == "absent":
             plan = [self._removal(name, str(request["data"])) for name in request["names"]]
         else:
@@ -128,7 +128,7 @@ class LegacyServer(Server):
     # jobs
 
     def start(self, service: str, body: Callable[[], BinaryIO]) -> Json:
-        """Start a job with any body. Such a server does not say which."""
+        """Start a job with any body. Such a server does not return the job."""
         token = self._document(service).get("token") or ""
         with body() as file:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -136,7 +136,7 @@ class LegacyServer(Server):
         return {"id": None}
 
     def jobs(self, limit: int | None = None, **filters: Any) -> Iterator[Json]:
-        """Give the jobs of one service or of all, newest first."""
+        """Yield the jobs of one service or of all, newest first."""
         for name in ("bucket", "key", "since"):
             if filters.get(name):
                 self._not_offered(f"to choose jobs by {name}")
@@ -151,7 +151,7 @@ class LegacyServer(Server):
         while True:
             where = f"/system/logs/{segment(service)}"
             answer = self.http.json("GET", where, shape=dict[str, Any] | None, query={"page": page}) or {}
-            jobs = answer.get("jobs", answer)  # versions before 3.6.3 answer with the jobs alone
+            jobs = answer.get("jobs", answer)  # versions before 3.6.3 return only the jobs
             if problem := answers.problem(jobs, dict[str, answers.OscarJob] | None):
                 raise Unreachable(f"{self.endpoint} answered GET {where} with something unexpected: {problem}")
             for name, job in (jobs or {}).items():
@@ -192,13 +192,13 @@ class LegacyServer(Server):
         return found if tail is None else _last_lines(found, tail)
 
     def log_behind(self, job_id: str, attempt: int, offset: int, tail: int | None = None) -> tuple[bytes, int]:
-        """Return what the log of a job has behind an offset, and its end. Such a server sends it whole."""
+        """Return the part of a job's log after an offset, and its end. Such a server sends the whole log."""
         whole = self.log(job_id) or b""
         begin = offset if tail is None else len(whole) - len(_last_lines(whole, tail))
         return whole[begin:], max(offset, len(whole))
 
     def act(self, job_id: str, verb: str) -> Json:
-        """End a job by removing it, which is all that such a server can do with one."""
+        """Cancel a job by removing it, the only operation of such a server on jobs."""
         if verb != "cancel":
             self._not_offered(verb)
         job = self.find_job(job_id)
@@ -228,12 +228,12 @@ class LegacyServer(Server):
         return self._store.buckets()
 
     def make_bucket(self, name: str, provider: str | None = None) -> None:
-        """Make sure that a bucket exists."""
+        """Create a bucket unless it exists."""
         self._check_provider(provider)
         self._store.make_bucket(name)
 
     def delete_bucket(self, name: str, with_data: bool, force: bool, provider: str | None = None) -> None:
-        """Delete a bucket, with its objects only if asked for."""
+        """Delete a bucket, with its objects only if requested."""
         self._check_provider(provider)
         self._store.delete_bucket(name, with_data)
 
@@ -243,12 +243,12 @@ class LegacyServer(Server):
         return self._store.objects(bucket, prefix, limit)
 
     def all_objects(self, bucket: str, prefix: str, provider: str | None = None) -> Iterator[Json]:
-        """Give all objects in the order of their keys."""
+        """Yield all objects in the order of their keys."""
         self._check_provider(provider)
         yield from self._store.objects(bucket, prefix, MOST)[0]
 
     def put(self, bucket: str, key: str, body: Callable[[], BinaryIO], sent: Sent, provider: str | None = None) -> Json:
-        """Store an object; returns it."""
+        """Store an object and return it."""
         self._check_provider(provider)
         with body() as file:
             count = os.fstat(file.fileno()).st_size
@@ -258,7 +258,7 @@ class LegacyServer(Server):
 
     @contextmanager
     def read(self, bucket: str, key: str, provider: str | None = None) -> Iterator[Iterator[bytes]]:
-        """Give the bytes of an object in pieces. Raises Missing."""
+        """Provide the bytes of an object in chunks. Raises Missing."""
         self._check_provider(provider)
         with self._store.read(bucket, key) as chunks:
             yield chunks
@@ -269,7 +269,7 @@ class LegacyServer(Server):
         self._store.remove(bucket, key)
 
     def readiness(self) -> Json:
-        """Return what the health check says."""
+        """Return the result of the health check."""
         self.http.bytes("GET", "/health")
         return {"ready": True, "parts": {}}
 
@@ -279,7 +279,7 @@ def _last_lines(log: bytes, count: int) -> bytes:
 
 
 def _view(document: Json) -> Json:
-    """Return a service in the form of ``/v2``. The server does not say whether it is ready."""
+    """Return a service in the form of ``/v2``. The server does not report whether it is ready."""
     shown = _hidden(document)
     return {"name": document["name"], "revision": "", "status": {"state": "declared", "reason": ""}, "document": shown}
 
@@ -298,7 +298,7 @@ def _hidden(document: Mapping[str, Any]) -> Json:
 
 
 def _counts(change: Any) -> bool:
-    """Return whether a difference is the user's wish: the server fills what was not declared, and adds to some maps."""
+    """Return whether the user requested a difference: the server fills in omitted fields and adds to some maps."""
     return not (change.after in (None, "", [], {}) or (change.path.split(".")[0] in SHARED and change.after is None))
 
 

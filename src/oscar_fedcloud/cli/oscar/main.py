@@ -17,7 +17,7 @@ from oscar_fedcloud.cli.streams import INTERRUPTED, guard
 PROGRAM = "oscar"
 COMMANDS = "oscar_fedcloud.cli.oscar.commands"
 
-# Command -> (module, what `oscar --help` says of it). A test compares the texts with those of the commands.
+# Command -> (module, summary in `oscar --help`). A test compares the summaries with those of the commands.
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Services": {
         "apply": ("apply", "Declare the services of FDL files, after showing what that changes."),
@@ -59,7 +59,7 @@ _WHERE = {name: where for section in SECTIONS.values() for name, where in sectio
 
 
 class Commands(click.Group):
-    """The commands in sections, each imported when it is needed."""
+    """The commands in sections, each imported when needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -76,7 +76,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which one may have been meant."""
+        """Find the command, or suggest a similar one."""
         import difflib
 
         name = args[0] if args else ""
@@ -93,7 +93,7 @@ class Commands(click.Group):
                 formatter.write_dl([(name, text) for name, (_, text) in commands.items()], col_max=12)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the exit codes mean."""
+        """Write the meaning of the exit codes."""
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), text.replace("`", "")) for code, text in EXIT_CODES.items()])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places in the store as a command line names them: ``BUCKET/KEY``, or ``s3://BUCKET/KEY``. Pure functions."""
+"""Places in the store on a command line: ``BUCKET/KEY``, or ``s3://BUCKET/KEY``. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEME = "s3://"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A bucket, and a key or the beginning of keys in it ("" = all)."""
+    """A bucket, and a key or a key prefix in it; empty means all keys."""
 
     bucket: str
     key: str = ""
@@ -23,12 +23,12 @@ class Place:
 
 
 def is_remote(text: str) -> bool:
-    """Return whether a text names a place in the store and no local file."""
+    """Return whether a text is a place in the store rather than a local file."""
     return text.startswith(SCHEME)
 
 
 def parse(text: str) -> Place:
-    """Return the place that a text names. Raises WrongUse."""
+    """Return the place for a text. Raises WrongUse."""
     bucket, _, key = text.removeprefix(SCHEME).partition("/")
     if not bucket:
         raise WrongUse(f"{text!r} names no bucket: give BUCKET/KEY")
@@ -36,9 +36,9 @@ def parse(text: str) -> Place:
 
 
 def local_name(name: str) -> PurePosixPath:
-    """Return an object's name as a relative path that cannot lead out of a folder. Raises CommandError.
+    """Return an object's name as a relative path that cannot leave a folder. Raises CommandError.
 
-    Names come from jobs, so they are not to be trusted.
+    Names come from jobs and are not trusted.
     """
     parts = name.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in parts):

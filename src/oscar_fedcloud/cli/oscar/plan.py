@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan of the server as people read it: like a diff, with secrets hidden. Pure functions."""
+"""Formats a plan of the server as a diff with hidden secrets. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from oscar_fedcloud.cli.oscar.text import plural, printable
 SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _COLOURS = {"+": 32, "-": 31, "~": 33}
 _INDENT = "    "
-MADE = ("owner", "token")  # by the server
+MADE = ("owner", "token")  # added by the server
 
 
 def lines(plan: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Give the lines of a plan: each service that changes, with its fields that change."""
+    """Yield the lines of a plan: each service that changes, with the fields that change."""
     for item in plan:
         sign = SIGNS.get(str(item["action"]))
         if sign is None:
@@ -28,7 +28,7 @@ def lines(plan: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _short(value: Any) -> Any:
-    """Return the value of something new; of a text with many lines, such as a script, how many there are."""
+    """Return the value of something new; for a text with many lines, such as a script, the number of lines."""
     return plural(len(value.splitlines()), "line") if _is_text(value) else value
 
 
@@ -51,7 +51,7 @@ def _fields(item: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _usual() -> Mapping[str, Any]:
-    """Return what a service has that says nothing but what it must, by the path of each leaf."""
+    """Return the default fields of a service by the path of each leaf."""
     from oscar_fedcloud.fdl import diff_documents, parse_service, to_document
 
     given: dict[str, Any] = {"name": "any", "image": "any", "script": "any\n"}
@@ -82,10 +82,10 @@ def _is_text(value: Any) -> bool:
 
 
 def _text(before: Any, after: Any) -> Iterator[str]:
-    """Give the lines of a text that differ, with a few around them."""
+    """Yield the lines of a text that differ, with some context."""
     old, new = (str(value or "").splitlines() for value in (before, after))
     for number, line in enumerate(difflib.unified_diff(old, new, lineterm="", n=2)):
-        if number >= 2:  # the names of the two files
+        if number >= 2:  # after the two lines with the names of the files
             yield f"{_INDENT}    {printable(line)}"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads for transfers. An error or Ctrl-C ends them soon: what has not begun is dropped."""
+"""Threads for transfers. After an error or Ctrl-C, transfers that have not started are dropped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Give threads that are waited for at the end of the block, unless an exception leaves it."""
+    """Provide threads and wait for them at the end of the block, unless it raises an exception."""
     pool = ThreadPoolExecutor(count, "transfer")
     try:
         yield pool
@@ -22,6 +22,6 @@ def threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def results(futures: Iterator[Future[Any]] | list[Future[Any]]) -> Iterator[Any]:
-    """Give the results as they come; the first error is raised."""
+    """Yield the results as they complete; the first error is raised."""
     for future in as_completed(futures):
         yield future.result()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress for people. Nothing is shown where standard error is no terminal."""
+"""Progress bars. Nothing is shown if standard error is not a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oscar_fedcloud.cli.oscar.app import is_terminal
 
 
 class Progress:
-    """Bars that are advanced from several threads."""
+    """Bars that several threads advance."""
 
     def __init__(self, bars: Any = None) -> None:
         self._bars = bars
@@ -27,13 +27,13 @@ class Progress:
                 self._known[name] = self._bars.add_task(name, total=total)
 
     def advance(self, name: str, by: float = 1) -> None:
-        """Move a bar on."""
+        """Advance a bar."""
         if self._bars is not None:
             with self._lock:
                 self._bars.advance(self._known[name], by)
 
     def say(self, name: str, text: str) -> None:
-        """Show a few words behind a bar."""
+        """Show a short text after a bar."""
         if self._bars is not None:
             with self._lock:
                 self._bars.update(self._known[name], words=text)
@@ -41,7 +41,7 @@ class Progress:
 
 @contextlib.contextmanager
 def progress(in_bytes: bool = False) -> Iterator[Progress]:
-    """Show bars until the block ends, if a person looks."""
+    """Show bars until the block ends, if standard error is a terminal."""
     if not is_terminal(sys.stderr):
         yield Progress()
         return
@@ -63,7 +63,7 @@ def progress(in_bytes: bool = False) -> Iterator[Progress]:
 
 
 class _Worded:
-    """Bars each of which has room for a few words."""
+    """Bars with a short text each."""
 
     def __init__(self, bars: Any) -> None:
         self._bars = bars

@@ -48,7 +48,7 @@ def _helps(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _tree(command: click.Command, parent: click.Context, name: str) -> Iterator[tuple[str, str]]:
-    """Give the help of a command and of the commands below it."""
+    """Yield the help of a command and of its subcommands."""
     context = click.Context(command, parent=parent, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
     yield context.command_path, f"```text\n{_stripped(command.get_help(context))}\n```"
     if isinstance(command, click.Group):
@@ -63,7 +63,7 @@ def _stripped(text: str) -> str:
 
 
 def written(page: str) -> str:
-    """Return the page with its generated parts as they should be."""
+    """Return the page with its generated parts up to date."""
     for part, text in (("exit codes", exit_codes()), ("commands", commands())):
         begin, end = BEGIN.format(part=part), END.format(part=part)
         before, _, rest = page.partition(begin)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store of an existing OSCAR server, by S3 with the keys that the server tells."""
+"""The store of an existing OSCAR server, accessed by S3 with the keys that the server provides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PART = 16 * 1024 * 1024
 
 
 class S3Client:
-    """Buckets and objects. Errors are those of the commands."""
+    """Buckets and objects. Raises the errors of the commands."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         endpoint = str(settings.get("endpoint") or "")
@@ -59,13 +59,13 @@ class S3Client:
             return sorted(bucket.name for bucket in self._client.list_buckets())
 
     def make_bucket(self, name: str) -> None:
-        """Make sure that a bucket exists."""
+        """Create a bucket unless it exists."""
         with self._asking():
             if not self._client.bucket_exists(name):
                 self._client.make_bucket(name)
 
     def delete_bucket(self, name: str, with_data: bool) -> None:
-        """Delete a bucket, with its objects only if asked for."""
+        """Delete a bucket, with its objects only if requested."""
         with self._asking():
             if with_data:
                 for item in self._client.list_objects(name, recursive=True):
@@ -86,7 +86,7 @@ class S3Client:
 
     @contextlib.contextmanager
     def read(self, bucket: str, key: str) -> Iterator[Iterator[bytes]]:
-        """Give the bytes of an object in pieces."""
+        """Provide the bytes of an object in chunks."""
         with self._asking():
             response = self._client.get_object(bucket, key)
             try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands ask of a server: the API under ``/v2``. ``legacy`` has the same for an existing OSCAR."""
+"""The server as used by commands: the API under ``/v2``. ``legacy`` has the same interface for an existing OSCAR."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oscar_fedcloud.cli.oscar import answers
 from oscar_fedcloud.cli.oscar.errors import Missing, NotOffered
 from oscar_fedcloud.cli.oscar.http import Http, key_path, segment
 
-PAGE = 500  # items in one answer
+PAGE = 500  # items in one response
 CHUNK = 256 * 1024
 ACTIVE = ("queued", "running")
 Json = dict[str, Any]
@@ -41,7 +41,7 @@ class Server:
         return self.http.json("GET", path, shape=shape, query=query)
 
     def _all(self, path: str, items: str, shape: Any, **query: Any) -> Iterator[Json]:
-        """Give all items of a list, page by page."""
+        """Yield all items of a list, page by page."""
         cursor = ""
         while True:
             page = self._get(path, shape, cursor=cursor, **query)
@@ -51,7 +51,7 @@ class Server:
                 return
 
     def must_follow(self, wanted: bool) -> None:
-        """Raise NotOffered when jobs are to be followed and this server cannot say which job belongs to which file."""
+        """Raise NotOffered if jobs are to be followed and this server does not show which job belongs to which file."""
 
     # services
 
@@ -77,7 +77,7 @@ class Server:
         return list(self._all(f"/v2/services/{segment(name)}/revisions", "revisions", answers.Revisions, limit=PAGE))
 
     def rollback(self, name: str, revision: int | None) -> Json:
-        """Declare an earlier revision again; returns the service."""
+        """Declare an earlier revision again and return the service."""
         body = {} if revision is None else {"revision": revision}
         path = f"/v2/services/{segment(name)}:rollback"
         answer: Json = self.http.json("POST", path, shape=answers.Service, json=body)
@@ -86,7 +86,7 @@ class Server:
     # jobs
 
     def start(self, service: str, body: Callable[[], BinaryIO]) -> Json:
-        """Start a job with any body; a request that is repeated starts no second one."""
+        """Start a job with any body; a repeated request starts no second job."""
         headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": secrets.token_hex(16)}
 
         def send() -> Json:
@@ -99,7 +99,7 @@ class Server:
         return self.http.repeated(send)
 
     def jobs(self, limit: int | None = None, **filters: Any) -> Iterator[Json]:
-        """Give jobs, newest first, page by page."""
+        """Yield jobs, newest first, page by page."""
         cursor, left = "", limit
         while left is None or left > 0:
             limit = PAGE if left is None else min(left, PAGE)
@@ -125,7 +125,7 @@ class Server:
         raise Missing(f"service {name} has no job")
 
     def outputs(self, job: Mapping[str, Any]) -> list[Json]:
-        """Return all that the last attempt of a job wrote. Raises NotOffered when the server does not record it."""
+        """Return all that the last attempt of a job wrote. Raises NotOffered if the server does not record it."""
         if "outputs" not in job:
             raise NotOffered(f"the server at {self.endpoint} does not record what a job writes; update it")
         found: list[Json] = list(job["outputs"])
@@ -139,9 +139,10 @@ class Server:
         return found and found[0]
 
     def log_behind(self, job_id: str, attempt: int, offset: int, tail: int | None = None) -> tuple[bytes, int]:
-        """Return what the log of an attempt has behind an offset, and the offset at which it goes on.
+        """Return the part of an attempt's log after an offset, and the offset at which it continues.
 
-        tail: only so many lines of its end, whatever the offset.
+        Args:
+            tail: only this number of lines at the end, whatever the offset.
         """
         where = {"offset": offset} if tail is None else {"tail": tail}
         body, headers = self._log(job_id, attempt=attempt, **where) or (b"", {})
@@ -156,7 +157,7 @@ class Server:
             return None
 
     def act(self, job_id: str, verb: str) -> Json:
-        """Cancel, retry or replay a job; returns it."""
+        """Cancel, retry or replay a job and return it."""
         answer: Json = self.http.json("POST", f"/v2/jobs/{segment(job_id)}:{verb}", shape=answers.Job)
         return answer
 
@@ -173,11 +174,11 @@ class Server:
         return sorted(str(each["name"]) for each in found)
 
     def make_bucket(self, name: str, provider: str | None = None) -> None:
-        """Make sure that a bucket exists."""
+        """Create a bucket unless it exists."""
         self.http.json("PUT", f"/v2/buckets/{segment(name)}", query={"provider": provider})
 
     def delete_bucket(self, name: str, with_data: bool, force: bool, provider: str | None = None) -> None:
-        """Delete a bucket, with its objects only if asked for; ``force``: also one that services use."""
+        """Delete a bucket, with its objects only if requested; with ``force`` even if services use it."""
         query = {
             "provider": provider,
             "data": "delete" if with_data else "keep",
@@ -192,13 +193,13 @@ class Server:
         return page["objects"], bool(page["truncated"])
 
     def all_objects(self, bucket: str, prefix: str, provider: str | None = None) -> Iterator[Json]:
-        """Give all objects in the order of their keys, page by page."""
+        """Yield all objects in the order of their keys, page by page."""
         yield from self._all(
             f"/v2/buckets/{segment(bucket)}/objects", "objects", answers.Objects, prefix=prefix, provider=provider
         )
 
     def put(self, bucket: str, key: str, body: Callable[[], BinaryIO], sent: Sent, provider: str | None = None) -> Json:
-        """Store an object; returns it. ``sent`` is called with the bytes of each piece."""
+        """Store an object and return it. ``sent`` is called with the bytes of each chunk."""
 
         def send() -> Json:
             with body() as file:
@@ -217,7 +218,7 @@ class Server:
 
     @contextmanager
     def read(self, bucket: str, key: str, provider: str | None = None) -> Iterator[Iterator[bytes]]:
-        """Give the bytes of an object in pieces. Raises Missing."""
+        """Provide the bytes of an object in chunks. Raises Missing."""
         with self.http.stream("GET", self._object(bucket, key), query={"provider": provider}) as answer:
             yield answer.iter_bytes(CHUNK)
 
@@ -231,7 +232,7 @@ class Server:
     # the server itself
 
     def info(self) -> Json:
-        """Return what runs at the endpoint."""
+        """Return the versions at the endpoint."""
         found: Json = self._get("/system/info", dict[str, Any])
         return found
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text for people: tables, sizes, ages, and names that cannot disturb a terminal. Pure functions."""
+"""Text output: tables, sizes, ages, and names that are safe for a terminal. Pure functions."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _COLOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. ``shrinks``: its longest entries are cut where the terminal is too narrow."""
+    """A column of a table. With ``shrinks``, its longest entries are cut if the terminal is too narrow."""
 
     head: str
     shrinks: bool = False
 
 
 def printable(text: str) -> str:
-    """Return the text with everything that a terminal would obey, or that hides other characters, as an escape."""
+    """Return the text with control characters, and characters that hide others, escaped."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(each) if unicodedata.category(each)[0] == "C" else each for each in text)
@@ -47,7 +47,7 @@ def _escape(character: str) -> str:
 
 
 def cells(text: str) -> int:
-    """Return how many columns of a terminal the text takes."""
+    """Return the number of terminal columns of the text."""
     if text.isascii():
         return len(text)
     return sum(_width(each) for each in text)
@@ -60,7 +60,7 @@ def _width(character: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """Return the text in at most ``width`` columns. What is left out in the middle shows as an ellipsis."""
+    """Return the text in at most ``width`` columns, with an ellipsis for the omitted middle."""
     if cells(text) <= width:
         return text
     tail = (width - 1) // 2
@@ -95,7 +95,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int |
 
 
 def fit(widths: Sequence[int], shrinks: Sequence[bool], width: int, least: int = 8) -> list[int]:
-    """Return the widths, with the widest of those that may shrink reduced until all fit or none can give more."""
+    """Return the widths, reducing the widest columns that may shrink until all fit or none can shrink further."""
     found = list(widths)
     excess = sum(found) + len(GAP) * (len(found) - 1) - width
     while excess > 0:
@@ -134,7 +134,7 @@ def size(count: int | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a time span in two digits or so and a unit."""
+    """Return a time span in about two digits and a unit."""
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f}{unit}"
@@ -142,7 +142,7 @@ def span(seconds: float) -> str:
 
 
 def moment(text: str) -> float | None:
-    """Return an RFC 3339 time in seconds since the epoch, or None when it is none."""
+    """Return an RFC 3339 time in seconds since the epoch, or None if it is not valid."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -151,7 +151,7 @@ def moment(text: str) -> float | None:
 
 
 def age(text: str | None, now: float) -> str:
-    """Return how long ago an RFC 3339 time was, "" without one."""
+    """Return the age of an RFC 3339 time, or "" without one."""
     then = moment(text) if text else None
     return "" if then is None else span(now - then)
 

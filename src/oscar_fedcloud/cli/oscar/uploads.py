@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files `oscar put` sends, and where to. Nothing is sent before all of them are known to start the service."""
+"""Determines which files `oscar put` sends, and where to, before anything is sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Upload:
 
 
 def collect(files: Sequence[Path]) -> list[Upload]:
-    """Return the files that are meant; a folder stands for all files below it. Raises WrongUse."""
+    """Return the files to send; for a folder, all files below it. Raises WrongUse."""
     found = [upload for file in files for upload in _below(file)]
     first: dict[str, Path] = {}
     for upload in found:
@@ -53,9 +53,13 @@ def _below(file: Path) -> Iterator[Upload]:
 
 
 def route(uploads: Iterable[Upload], document: Mapping[str, Any], chosen: str | None) -> list[Upload]:
-    """Return the uploads with their places: below the first input that takes their name.
+    """Return the uploads with their places: below the first input that accepts their name.
 
-    document: the service. chosen: the path of the input to use. Raises WrongUse, CommandError.
+    Raises WrongUse, CommandError.
+
+    Args:
+        document: the service.
+        chosen: the path of the input to use.
     """
     from oscar_fedcloud.fdl import FdlError, parse_service
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar jobs --watch``: a table that is kept up to date, or a line for each change where there is no terminal."""
+"""``oscar jobs --watch``: a table that is updated continuously, or a line for each change without a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oscar_fedcloud.cli.oscar.errors import Unreachable
 from oscar_fedcloud.cli.oscar.jobview import columns, reason, row
 from oscar_fedcloud.cli.oscar.text import Column, table
 
-INTERVAL = 1.0  # s between looks
+INTERVAL = 1.0  # s between refreshes
 Json = dict[str, Any]
 
 
@@ -53,7 +53,7 @@ def _table(jobs: list[Json], width: int, colour: bool) -> str:
 
 
 def _lines(app: App, limit: int, filters: Mapping[str, Any]) -> None:
-    """Print each job as it is, and again whenever its state or its reason changes."""
+    """Print each job, and again whenever its state or reason changes."""
     known: dict[str, tuple[str, str]] = {}
     first = True
     while True:

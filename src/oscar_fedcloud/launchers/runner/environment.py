@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from oscar_fedcloud.domain.events import StorageEvent, Via
+from oscar_fedcloud.domain.events import Origin, StorageEvent
 from oscar_fedcloud.domain.identity import digest
 from oscar_fedcloud.domain.jsontext import from_json
 from oscar_fedcloud.domain.runs import OutputPlace, Run, StoredObject
@@ -135,7 +135,7 @@ def event_environment(service: Service, run: Run, attempt: int, job: str, settin
     if _is_private(service, event):
         for index, output in enumerate(service.output):
             variables[f"OSCAR_OUTPUT_{index}_PATH"] = _target(output, event.bucket)
-    return variables | (_query(from_json(event.record)) if event.via is Via.HTTP else _storage_event(event))
+    return variables | (_query(from_json(event.record)) if event.via is Origin.HTTP else _storage_event(event))
 
 
 def written_environment(written: Sequence[StoredObject], places: Sequence[OutputPlace]) -> dict[str, str]:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The databases under the ledger: engines, tables, and why they fail."""
+"""The databases of the ledger: engines, tables and failures."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The writing connection: transactions, and what to do when the database goes away."""
+"""The writing connection: transactions, and recovery when the database becomes unavailable."""
 
 from __future__ import annotations
 
@@ -16,22 +16,29 @@ T = TypeVar("T")
 
 
 class WritingConnection:
-    """Used by one thread. After a failure of the database it is made anew for the next transaction."""
+    """The connection of the writer thread. After a failure of the database it is replaced for the next transaction."""
 
     def __init__(self, engine: Engine, guard: Callable[[], None] | None = None) -> None:
-        """guard: raises LedgerUnavailable when nothing may be written; asked before each transaction."""
-        self.failed = False  # whether the last transaction failed by the database's fault
+        """Initialise.
+
+        Args:
+            guard: raises LedgerUnavailable if nothing may be written; called before each transaction.
+        """
+        self.failed = False  # whether the last transaction failed because of the database
         self._engine = engine
         self._guard = guard
         self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
         self._connection: Connection | None = None
-        self._committing = False  # whether the current transaction has come to its commit
+        self._committing = False  # whether the current transaction has reached its commit
 
     def run(self, work: Callable[[Connection], T], *, repeatable: bool = False) -> T:
-        """Run work in a transaction. Raises LedgerUnavailable; the errors of ``work`` itself pass through.
+        """Run work in a transaction. Raises LedgerUnavailable; errors of ``work`` itself pass through.
 
-        If the connection turns out to have died while it was idle, the work is done on a new one. repeatable: doing it
-        twice does no harm, so that it may be repeated even when the fate of the first commit is unknown.
+        If the connection died while idle, the work is done on a new one.
+
+        Args:
+            repeatable: doing the work twice is harmless, so it may be repeated even if the outcome of the commit is
+                unknown.
         """
         reused = self._connection is not None
         try:
@@ -66,7 +73,7 @@ class WritingConnection:
             self._connection = None
 
     def _is_broken(self, error: Exception) -> bool:
-        """Whether the connection has gone, as against a database that says no."""
+        """Return whether the connection is lost, as opposed to an error reported by the database."""
         if isinstance(error, DBAPIError):
             return error.connection_invalidated
         if self._connection is None or self._connection.invalidated:

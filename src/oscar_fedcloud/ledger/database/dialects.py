@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The little that SQLite and PostgreSQL spell differently: inserts that skip what is there, a list as a parameter.
+"""Differences between SQLite and PostgreSQL: inserts that skip existing rows, a list as a parameter.
 
-The hot path hands its statements to the driver as text with positional parameters: rows given as tuples need no work by
+The hot path passes statements to the driver as text with positional parameters. Rows given as tuples need no work by
 SQLAlchemy, which would otherwise be most of the cost of an event.
 """
 
@@ -32,43 +32,43 @@ from sqlalchemy.engine.default import DefaultDialect
 
 
 def insert_new(dialect: Dialect, table: Table) -> Insert:
-    """INSERT … ON CONFLICT DO NOTHING."""
+    """Return INSERT … ON CONFLICT DO NOTHING."""
     if dialect.name == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     return postgresql.insert(table).on_conflict_do_nothing()
 
 
 def insert_sql(dialect: Dialect, table: Table) -> str:
-    """``insert_new`` for the driver: a parameter for each column except an automatic number."""
+    """Return ``insert_new`` for the driver: one parameter for each column except an automatic number."""
     columns = [item for item in table.c if item is not table.autoincrement_column]
     values = {item.name: bindparam(item.name, type_=item.type) for item in columns}
     return _driver_sql(dialect, insert_new(dialect, table).values(values))
 
 
 def find_sql(dialect: Dialect, table: Table, *columns: str) -> str:
-    """SELECT of rows by id for the driver; its parameter is ``as_list`` of the ids, of any number."""
+    """Return the SELECT of rows by id for the driver; its parameter is ``as_list`` of any number of ids."""
     given = _given(dialect, bindparam("ids", type_=_list_type(dialect)))
     query = select(*(table.c[name] for name in columns)).where(table.c.id.in_(select(given.c.value)))
     return _driver_sql(dialect, query)
 
 
 def as_list(dialect: Dialect, values: Iterable[str]) -> Any:
-    """A list as one parameter. The values consist of letters and digits, as ids do."""
+    """Return a list as one parameter. The values consist of letters and digits, as ids do."""
     return '["' + '","'.join(values) + '"]' if dialect.name == "sqlite" else list(values)
 
 
 def _values_table(dialect: Dialect, values: Sequence[str]) -> TableValuedAlias:
-    """The values as a table with one column, ``value``."""
+    """Return the values as a table with one column, ``value``."""
     return _given(dialect, bindparam("given", as_list(dialect, values), _list_type(dialect)))
 
 
 def rows_at(
     dialect: Dialect, table: Table, places: Sequence[str], names: Iterable[str], *conditions: ColumnElement[bool]
 ) -> Select[Any]:
-    """SELECT of these columns of the rows whose ids begin with one of the places.
+    """Return a SELECT of these columns of the rows whose ids begin with one of the places.
 
-    One look at the index for each place: PostgreSQL would compare all rows with all places, but for the OFFSET 0, which
-    makes it plan the inner SELECT by itself.
+    It uses the index once for each place. Without the OFFSET 0, which makes PostgreSQL plan the inner SELECT
+    separately, it would compare all rows with all places.
     """
     given = _values_table(dialect, places)
     here = and_(table.c.id > given.c.value, table.c.id < given.c.value + "~", *conditions)

@@ -27,7 +27,8 @@ _POSTGRESQL = {
     "options": f"-c lock_timeout={BUSY_MILLISECONDS} -c jit=off",  # to compile a query takes longer than any of ours
     "application_name": "oscar-invoker",
 }
-_TEXT = partial(str, encoding="utf-8", errors="replace")  # SQLite keeps any bytes as text; by default they raise
+# SQLite stores any bytes as text; by default reading them raises
+_TEXT = partial(str, encoding="utf-8", errors="replace")
 _SQLITE_WRITER = (
     f"PRAGMA busy_timeout={BUSY_MILLISECONDS}",
     "PRAGMA synchronous=FULL",
@@ -42,7 +43,7 @@ _SQLITE_READER = (
 
 
 def writer_engine(url: str) -> Engine:
-    """For the one writing connection of this process."""
+    """Return the engine for the only writing connection of this process."""
     if not is_sqlite(url):
         return create_engine(url, poolclass=NullPool, connect_args=dict(_POSTGRESQL))
     engine = _sqlite(url, _SQLITE_WRITER, poolclass=NullPool)
@@ -52,7 +53,7 @@ def writer_engine(url: str) -> Engine:
 
 
 def reader_engine(url: str) -> Engine:
-    """For reads from any thread, each statement by itself."""
+    """Return the engine for reads from any thread, each statement in autocommit."""
     options: dict[str, Any] = {"pool_size": 2, "max_overflow": 8, "isolation_level": "AUTOCOMMIT"}
     if not is_sqlite(url):
         return create_engine(url, pool_pre_ping=True, connect_args=dict(_POSTGRESQL), **options)
@@ -60,18 +61,18 @@ def reader_engine(url: str) -> Engine:
 
 
 def shut(engine: Engine) -> None:
-    """Close the engine's connections; one that a thread still reads from is closed as soon as it is given back."""
+    """Close the engine's connections; one in use is closed as soon as it is returned."""
     event.listen(engine.pool, "checkin", lambda _, record: record.invalidate())
     engine.dispose()
 
 
 def is_sqlite(url: str) -> bool:
-    """Whether the URL names a SQLite file."""
+    """Return whether the URL names a SQLite file."""
     return make_url(url).get_backend_name() == "sqlite"
 
 
 def shown(url: str) -> str:
-    """The database as people are told of it: a file, or a URL without its password."""
+    """Return the database for display: a file, or a URL without its password."""
     return place_of(make_url(url))
 
 
@@ -80,7 +81,7 @@ def _sqlite(url: str, pragmas: tuple[str, ...], **options: Any) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself
+        connection.isolation_level = None  # the driver starts no transactions implicitly
         connection.text_factory = _TEXT
         for pragma in pragmas:
             connection.execute(pragma)
@@ -89,7 +90,7 @@ def _sqlite(url: str, pragmas: tuple[str, ...], **options: Any) -> Engine:
 
 
 def _use_wal(connection: Any, record: object) -> None:
-    """Switch a new file to WAL. If another process does so at the same moment, SQLite refuses instead of waiting."""
+    """Switch a new file to WAL. SQLite refuses instead of waiting if another process does so at the same moment."""
     end = time.monotonic() + BUSY_MILLISECONDS / 1000
     while True:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger's own name, and whether it is the ledger of its site yet."""
+"""The ledger's identity, and whether it is the ledger of its site yet."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class LedgerIdentity:
 
 
 def get(connection: Connection) -> LedgerIdentity | None:
-    """The ledger's identity, None while it has none."""
+    """Return the ledger's identity, or None if it has none."""
     row = connection.execute(select(site).limit(1)).one_or_none()
     return None if row is None else LedgerIdentity(str(row.id), row.accepted is not None)
 
 
 def make(connection: Connection) -> LedgerIdentity:
-    """Give the ledger an identity unless it has one."""
+    """Create the ledger's identity unless it has one."""
     if (known := get(connection)) is not None:
         return known
     made = LedgerIdentity(secrets.token_hex(8), accepted=False)
@@ -39,5 +39,5 @@ def make(connection: Connection) -> LedgerIdentity:
 
 
 def accept(connection: Connection, now: float) -> bool:
-    """Note that this is the ledger of its site from now on."""
+    """Record that this is the ledger of its site from now on."""
     return connection.execute(update(site).where(site.c.accepted.is_(None)).values(accepted=now)).rowcount > 0

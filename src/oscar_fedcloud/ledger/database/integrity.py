@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a SQLite file is sound, and still the one that was opened."""
+"""Checks whether a SQLite file is intact, and still the one that was opened."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sqlalchemy import URL
 
 from oscar_fedcloud.ledger.database.troubles import LedgerTrouble, told
 
-CHECK_SECONDS = 5.0  # a ledger that takes longer is looked at in part
+CHECK_SECONDS = 5.0  # a ledger that takes longer is checked partially
 
 _log = logging.getLogger(__name__)
 
 
 def check_file(url: URL, seconds: float = CHECK_SECONDS) -> None:
-    """Raise LedgerUnavailable if SQLite's ``quick_check`` finds fault within that time. A missing file is sound."""
+    """Raise LedgerUnavailable if SQLite's ``quick_check`` finds an error within that time. A missing file is valid."""
     path = Path(str(url.database))
     if not path.exists():
         return
@@ -56,7 +56,7 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 
 def same_file(url: URL) -> Callable[[], None]:
-    """Return what raises LedgerUnavailable once the file is no longer the one that it is now."""
+    """Return a function that raises LedgerUnavailable once the file has been replaced or removed."""
     path = str(url.database)
     first: list[tuple[int, int]] = []
 

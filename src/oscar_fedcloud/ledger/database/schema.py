@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brings a database to the newest schema."""
+"""Migrates a database to the newest schema."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LOCK = 0x6F736361  # any fixed number: the advisory lock of migrations
 
 
 def ensure_schema(engine: Engine) -> bool:
-    """Migrate the database if it is not current; True if it was migrated. Alembic is loaded only when there is work.
+    """Migrate the database if necessary; return True if it was migrated. Alembic is loaded only when needed.
 
-    Of several processes that come at once, one migrates and the others wait for it.
+    If several processes start at the same time, one migrates and the others wait for it.
     """
     with engine.connect() as connection:
         if current_version(connection) == SCHEMA_VERSION:
@@ -32,14 +32,14 @@ def ensure_schema(engine: Engine) -> bool:
         if found == SCHEMA_VERSION:
             return False
         _migrate(connection)
-        if found is not None:  # it has worked for its site, under an earlier version
+        if found is not None:  # it has been used by its site with an earlier version
             identity.make(connection)
             identity.accept(connection, time.time())
     return True
 
 
 def current_version(connection: Connection) -> str | None:
-    """The schema that the database has, None when it is empty."""
+    """Return the schema version of the database, or None if it is empty."""
     try:
         with connection.begin_nested():
             return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()

@@ -2,8 +2,8 @@
 """Tables of the ledger (SQLAlchemy Core). A change here needs a migration; a test compares the two.
 
 An event and its run are one row of ``runs`` (an event for two services makes two), so that an event costs one row and
-one random page: in the unique index on ``id``, which is the deduplication. The other indexes that a new run enters grow
-at their ends. Ids begin with ``model.place_id``, so that all rows of one key lie side by side in that index.
+one random page, in the unique index on ``id`` that deduplicates events. The other indexes that a new run enters grow at
+their ends. Ids begin with ``place_id``, so that all rows of one key are adjacent in that index.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from sqlalchemy.dialects import postgresql
 
 SCHEMA_VERSION = "0003"  # the newest migration
 
-# Ids are compared as bytes, so that a range of them is what begins alike.
+# Ids are compared as bytes, so that ids with a common prefix form a range.
 Id = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
-# SQLite gives out numbers by itself only for INTEGER, not BIGINT.
+# SQLite assigns numbers automatically only for INTEGER, not BIGINT.
 Number = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
@@ -57,7 +57,7 @@ def _event_columns() -> list[Column[object]]:
     ]
 
 
-# Events that asked for no run, and why.
+# Events without a run, and the reason.
 events = Table(
     "events",
     metadata,
@@ -78,7 +78,7 @@ runs = Table(
     *_event_columns(),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("asked", Text, nullable=False),  # "retry" or "replay" when a person asked for it again, else ""
+    Column("asked", Text, nullable=False),  # "retry" or "replay" if a user requested another run, else empty
     Column("attempts", Integer, nullable=False),
     Column("script_failures", Integer, nullable=False),
     Column("infra_failures", Integer, nullable=False),
@@ -89,26 +89,26 @@ runs = Table(
     Index("runs_service", "service", "seq"),
 )
 
-# All but the record, which may be large and which only a Job needs; and all with records that are small, as nearly all
-# are: to read each by itself costs a call of the database for each Job.
+# All columns but the record, which may be large and is needed only by a Job; and all with small records, as nearly all
+# are: reading each separately costs a query for each Job.
 RUN_COLUMNS: list[ColumnElement[Any]] = [column for column in runs.c if column.name != "record"]
 
 
 def small_record(table: Table) -> ColumnElement[Any]:
-    """The record of a row where it is small, else NULL."""
+    """Return the record of a row if it is small, else NULL."""
     return case((func.length(table.c.record) <= literal_column("4096"), table.c.record)).label("record")
 
 
 WITH_RECORD = [*RUN_COLUMNS, small_record(runs)]
 
-# Literals: SQLite uses a partial index only when its condition stands in the statement itself.
+# Literals: SQLite uses a partial index only if its condition is part of the statement.
 QUEUED = runs.c.state == literal_column("'queued'")
 BEGUN = runs.c.state != literal_column("'queued'")
 RUNNING = runs.c.state == literal_column("'running'")
 LATER = and_(QUEUED, runs.c.not_before > literal_column("0"))
 FINISHED = runs.c.finished.is_not(None)
 
-# ``state`` stands in the first two although it is the same in all their rows: else SQLite looks it up in the table.
+# ``state`` is in the first two although it is constant there: otherwise SQLite reads it from the table.
 for _name, _condition, *_columns in (
     ("runs_queue", QUEUED, "service", "event_order", "seq", "not_before", "state"),
     ("runs_later", LATER, "service", "not_before", "state"),
@@ -132,12 +132,12 @@ attempts = Table(
     Column("limits", LargeBinary, nullable=False),  # JSON
     Column("summary", Text, nullable=False, server_default=""),
     Column("outputs_total", BigInteger, nullable=False, server_default="0"),
-    Column("policy", Text, nullable=False, server_default=""),  # JSON, "" = not recorded
+    Column("policy", Text, nullable=False, server_default=""),  # JSON; empty if not recorded
     PrimaryKeyConstraint("run_id", "number"),
     Index("attempts_job", "job", unique=True),
 )
 
-# What attempts wrote. By the number of the run rather than its id, so that new rows come to stand at the end.
+# The outputs of attempts. Keyed by the number of the run rather than its id, so that new rows are appended.
 outputs = Table(
     "outputs",
     metadata,
@@ -155,7 +155,7 @@ outputs = Table(
     sqlite_with_rowid=False,
 )
 
-# Requests by their Idempotency-Key: what the same key may stand for.
+# Requests by their Idempotency-Key.
 requests = Table(
     "requests",
     metadata,
@@ -165,10 +165,10 @@ requests = Table(
     sqlite_with_rowid=False,
 )
 
-# One row: the ledger's own name, and since when it is the ledger of its site.
+# One row: the ledger's identity, and since when it is the ledger of its site.
 site = Table("site", metadata, Column("id", Text, primary_key=True), Column("accepted", Double))
 
-# Revisions that shall never (again) make a run of the service.
+# Revisions that must never (again) create a run of the service.
 seen = Table(
     "seen",
     metadata,
@@ -194,7 +194,7 @@ dead_letters = Table(
     sqlite_autoincrement=True,
 )
 
-# Messages to deliver, with what the run was when each was written.
+# Messages to deliver, with the state of the run when each was written.
 callbacks = Table(
     "callbacks",
     metadata,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a database fails: told apart by its own codes, and said in one sentence."""
+"""Causes of database failures: determined from error codes, and described in one sentence."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from sqlalchemy import URL
 
 from oscar_fedcloud.ledger.errors import LedgerUnavailable, cause_of
 
-_LITTLE = 1024 * 1024  # bytes: with less than that free, an error of writing is one of a full disk
+_LITTLE = 1024 * 1024  # bytes: with less free space, a write error means a full disk
 _GO_ON = "what was acknowledged is kept"
 
 
 class LedgerTrouble(StrEnum):
-    """What keeps a database from work."""
+    """The cause of a database failure."""
 
     FULL = "full"
     READ_ONLY = "read_only"
     IO = "io"
     DAMAGED = "damaged"
     GONE = "gone"  # the file was removed or replaced
-    AWAY = "away"  # cannot be reached, or does not say what is wrong
+    AWAY = "away"  # cannot be reached, or reports no cause
 
 
 # The low byte of SQLite's result codes, and PostgreSQL's SQLSTATEs.
@@ -34,7 +34,7 @@ _SQLITE = {
     11: LedgerTrouble.DAMAGED,
     26: LedgerTrouble.DAMAGED,
 }
-_VAGUE = (10, 14)  # cannot read or write, cannot open: the disk itself tells more
+_VAGUE = (10, 14)  # cannot read or write, cannot open: the disk is examined for the cause
 _SQLSTATE = {
     "53100": LedgerTrouble.FULL,
     "25006": LedgerTrouble.READ_ONLY,
@@ -60,7 +60,7 @@ _SENTENCES = {
 
 
 def trouble_of(error: Exception, url: URL) -> LedgerTrouble:
-    """Return what is behind an error of the driver or of SQLAlchemy."""
+    """Return the cause of an error of the driver or SQLAlchemy."""
     cause = getattr(error, "orig", None) or error
     if (state := getattr(cause, "sqlstate", None)) is not None:
         return _SQLSTATE.get(str(state), LedgerTrouble.AWAY)
@@ -70,23 +70,23 @@ def trouble_of(error: Exception, url: URL) -> LedgerTrouble:
 
 
 def unavailable(error: Exception, url: URL) -> LedgerUnavailable:
-    """Return the ledger's error for one of the database."""
+    """Return the ledger's error for an error of the database."""
     return told(trouble_of(error, url), url, cause_of(error))
 
 
 def told(trouble: LedgerTrouble, url: URL, cause: str = "") -> LedgerUnavailable:
-    """Return the error that says in one sentence what is wrong."""
+    """Return the error that describes the cause in one sentence."""
     sentence = _SENTENCES[trouble].format(place=place_of(url), cause=cause, go_on=_GO_ON)
     return LedgerUnavailable(sentence, trouble.value)
 
 
 def place_of(url: URL) -> str:
-    """Return the database as people are told of it: a file, or a URL without its password."""
+    """Return the database for display: a file, or a URL without its password."""
     return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
 
 
 def _of_disk(url: URL) -> LedgerTrouble | None:
-    """What the file system of a SQLite file says, None when it seems to be well."""
+    """Return the problem of a SQLite file's file system, or None if there seems to be none."""
     try:
         disk = os.statvfs(Path(str(url.database)).parent)
     except OSError:

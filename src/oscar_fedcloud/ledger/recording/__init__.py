@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How events get into the ledger: one thread commits them in batches."""
+"""Records events: one thread commits them in batches."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The event loop's side of recording: hands events to the writer, and remembers the newest ones.
+"""The event loop's side of recording: passes events to the writer and caches the newest ones.
 
-Most events arrive twice within seconds (two webhook targets). The copy that comes second is answered from memory.
+Most events arrive twice within seconds (two webhook targets). The second copy is answered from memory.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ RECENT = 16_384  # some seconds at full load
 
 
 class CommitListener(Protocol):
-    """Is informed of what was committed."""
+    """Is informed of commits."""
 
     def committed(self, recordings: Sequence[Recording]) -> None:
-        """These were new, and are on disk. Called on the event loop."""
+        """Handle new recordings that are on disk. Called on the event loop."""
 
 
 class Intake:
-    """Records events through the writer that it starts. Its methods are called on an event loop."""
+    """Records events through its writer. Methods must be called on an event loop."""
 
     def __init__(self, engine: Engine, guard: Callable[[], None] | None = None) -> None:
         self.listener: CommitListener | None = None
@@ -38,7 +38,7 @@ class Intake:
         self._memory_hits = 0
 
     def record(self, recording: Recording) -> asyncio.Future[bool]:
-        """Queue an event; the future tells, once it is on disk, whether it was new."""
+        """Queue an event; the result of the future, available once it is on disk, is whether the event was new."""
         item = named(recording)
         if isinstance(item, DeadLetterRow) or not self._recent.holds(item):
             return self._submit(item)
@@ -48,15 +48,15 @@ class Intake:
         return future
 
     def dead_letter(self, source: str, body: bytes, reason: str) -> asyncio.Future[bool]:
-        """Queue a dead letter; the future is done once it is on disk."""
+        """Queue a dead letter; the future completes once it is on disk."""
         return self._submit(DeadLetterRow(source, body, reason))
 
     def forget(self) -> None:
-        """Ask the tables again about every event (from any thread)."""
+        """Clear the cache, so that the tables are read for every event (from any thread)."""
         self._recent = _Recent()
 
     def stats(self) -> dict[str, int]:
-        """The writer's counters, and how many duplicates needed no look at the tables."""
+        """Return the writer's counters, and the number of duplicates found without reading the tables."""
         return asdict(self.writer.counters) | {"duplicates_memory": self._memory_hits}
 
     def _submit(self, item: IdentifiedRecording | DeadLetterRow) -> asyncio.Future[bool]:
@@ -65,10 +65,10 @@ class Intake:
         return future
 
     def _settle(self, settled: Sequence[tuple[Pending, Outcome]]) -> None:
-        """On the event loop: remember what was committed, wake who waits."""
+        """Cache what was committed and wake waiting callers. Runs on the event loop."""
         fresh = []
         for pending, outcome in settled:
-            if not pending.future.done():  # it is when its waiter gave up
+            if not pending.future.done():  # it is done if its waiter was cancelled
                 _resolve(pending.future, outcome)
             if isinstance(pending.item, DeadLetterRow) or isinstance(outcome, LedgerUnavailable):
                 continue
@@ -80,20 +80,20 @@ class Intake:
 
 
 class _Recent:
-    """Events of which it is known that they are on disk: the newest ``RECENT`` at least, twice as many at most."""
+    """A cache of events that are on disk: at least the newest ``RECENT``, at most twice as many."""
 
     def __init__(self) -> None:
         self._young: dict[str, tuple[str, ...]] = {}  # event id -> services
         self._old: dict[str, tuple[str, ...]] = {}
 
     def holds(self, item: IdentifiedRecording) -> bool:
-        """Whether the event is on disk with all services of this recording."""
+        """Return whether the event is on disk with all services of this recording."""
         services = self._young.get(item.identity) or self._old.get(item.identity)
         wanted = item.recording.services
         return services is not None and (services == wanted or set(services).issuperset(wanted))
 
     def add(self, item: IdentifiedRecording) -> None:
-        """Remember a committed recording."""
+        """Add a committed recording."""
         if len(self._young) >= RECENT:
             self._old, self._young = self._young, {}
         self._young[item.identity] = item.recording.services

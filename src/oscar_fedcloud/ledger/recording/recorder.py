@@ -43,7 +43,7 @@ Item = IdentifiedRecording | DeadLetterRow
 
 
 def named(recording: Recording) -> Item:
-    """The recording with its event's identity, or a dead letter if its text or size is none that could be kept."""
+    """Return the recording with its event's identity, or a dead letter if its text or size cannot be stored."""
     if len(recording.event.record) > MAX_RECORD:
         return letter_of(recording, ValueError(f"its record is larger than {MAX_RECORD} bytes"))
     try:
@@ -53,7 +53,7 @@ def named(recording: Recording) -> Item:
 
 
 def letter_of(recording: Recording, error: Exception) -> DeadLetterRow:
-    """A dead letter for an event that cannot be stored."""
+    """Return a dead letter for an event that cannot be stored."""
     body = json.dumps(asdict(recording), default=_text, skipkeys=True).encode()
     return DeadLetterRow(recording.event.provider, body, f"the event cannot be stored: {error}")
 
@@ -63,7 +63,7 @@ def _text(value: object) -> str:
 
 
 class Recorder:
-    """Holds the statements of one kind of database."""
+    """Stores recordings with the statements of one kind of database."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -75,10 +75,10 @@ class Recorder:
         self._find_seen = find_sql(dialect, seen, "id", "service")
 
     def store(self, connection: Connection, items: Sequence[Item]) -> list[bool]:
-        """Store what is new of the items; tells for each whether anything of it was."""
+        """Store the new items; return for each whether it was new."""
         wanted = [_row_ids(item) for item in items]
         rows = _Rows(time.time())
-        # The driver's own cursor: SQLAlchemy's costs more than a small batch.
+        # The driver's own cursor: SQLAlchemy's is more expensive than a small batch.
         with closing(connection.connection.cursor()) as cursor:
             known = self._known(cursor, items, wanted)
             results = [rows.add(item, ids, known) for item, ids in zip(items, wanted, strict=True)]
@@ -87,12 +87,12 @@ class Recorder:
                 (self._insert_events, rows.events),
                 (self._insert_letters, rows.letters),
             ):
-                if values:  # sorted, so that replicas with the same events do not wait for each other in a circle
+                if values:  # sorted, so that replicas with the same events do not deadlock
                     cursor.executemany(statement, sorted(values))
         return results
 
     def store_singly(self, connection: Connection, items: Sequence[Item]) -> list[bool]:
-        """Like ``store`` after it failed: each item by itself, and those that the database refuses as dead letters."""
+        """Store each item separately after ``store`` failed; those that the database rejects become dead letters."""
         results = []
         for item in items:
             try:
@@ -105,7 +105,7 @@ class Recorder:
         return results
 
     def _known(self, cursor: DBAPICursor, items: Iterable[Item], wanted: Iterable[Sequence[str]]) -> _Known:
-        """What the tables hold of the wanted rows. ``seen`` comes last, since history moves from ``runs`` to there."""
+        """Return which wanted rows exist. ``seen`` is read last, since history moves from ``runs`` to there."""
         run_ids: list[str] = []
         event_ids: list[str] = []
         seen_ids: list[str] = []
@@ -127,13 +127,13 @@ class Recorder:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    rows: set[tuple[str, ...]]  # (id) of runs and events that are there
-    barred: set[tuple[str, ...]]  # (row_id of the event, service) that shall make no run
+    rows: set[tuple[str, ...]]  # (id) of existing runs and events
+    barred: set[tuple[str, ...]]  # (row_id of the event, service) that must create no run
 
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows that a batch adds."""
+    """The rows to insert for a batch."""
 
     now: float
     runs: list[tuple[Any, ...]] = field(default_factory=list)
@@ -141,7 +141,7 @@ class _Rows:
     letters: list[tuple[Any, ...]] = field(default_factory=list)
 
     def add(self, item: Item, ids: Sequence[str], known: _Known) -> bool:
-        """Add what is new of an item, and note it as known; False if nothing is."""
+        """Add the new rows of an item, and record them as known; return False if there are none."""
         if isinstance(item, DeadLetterRow):
             self.letters.append((text(item.source), item.body, text(item.reason), self.now))
             return True
@@ -158,7 +158,7 @@ class _Rows:
 
 
 def _row_ids(item: Item) -> list[str]:
-    """The ids of the rows that an item asks for: of its runs, or of the event itself when it has none."""
+    """Return the row ids of an item: of its runs, or of the event itself if it has none."""
     if isinstance(item, DeadLetterRow):
         return []
     services, event = item.recording.services, item.recording.event

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one thread that writes (group commit).
+"""The writer thread (group commit).
 
-It takes whatever is queued: all events of the moment in one transaction, without waiting for more, then each mutation
-in a transaction of its own. While a commit waits for the disk, the next batch gathers.
+It takes all queued events in one transaction, without waiting for more, then each mutation in a transaction of its own.
+The next batch accumulates while a commit waits for the disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from oscar_fedcloud.ledger.recording.recorder import Item, Recorder
 
 T = TypeVar("T")
 MAX_BATCH = 1000
-_SAMPLE = 50  # events of a batch that failed that are tried again
+_SAMPLE = 50  # events of a failed batch that are retried
 _PROBE = 64 * 1024  # bytes
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """An item of the next batch, and the future (of the event loop that asked) to settle when it is committed."""
+    """An item of the next batch, and the future (of the calling event loop) to complete when it is committed."""
 
     item: Item
     future: asyncio.Future[bool]
@@ -42,7 +42,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mutation:
-    """A transaction to run for a thread that waits."""
+    """A transaction to run for a waiting thread."""
 
     work: Callable[[Connection], Any]
     future: concurrent.futures.Future[Any] = field(default_factory=concurrent.futures.Future)
@@ -54,12 +54,12 @@ Settle = Callable[[Sequence[tuple[Pending, Outcome]]], None]
 
 @dataclass(slots=True)
 class Counters:
-    """What the writer did since it started."""
+    """Counters since the writer started."""
 
-    committed: int = 0  # recordings of which something was new
-    duplicates: int = 0  # recordings of which everything was in the tables
+    committed: int = 0  # recordings with something new
+    duplicates: int = 0  # recordings already in the tables
     batches: int = 0
-    writes: int = 0  # transactions that report a change
+    writes: int = 0  # transactions with a change
     failed_batches: int = 0
     failed_events: int = 0
     failed_writes: int = 0
@@ -73,15 +73,15 @@ class Writer:
         self._settle = settle
         self._recorder = Recorder(engine.dialect)
         self._connection = WritingConnection(engine, guard)
-        self._refused: list[Item] = []  # of the last batch, if that failed
+        self._refused: list[Item] = []  # of the last batch, if it failed
         self._queue: queue.SimpleQueue[Pending | Mutation | None] = queue.SimpleQueue()
-        self._gate = threading.Lock()  # nothing enters the queue after the None of ``close``
+        self._gate = threading.Lock()  # nothing may be queued after the None of ``close``
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
     def put(self, entry: Pending | Mutation) -> None:
-        """Queue what is to be written. Raises LedgerUnavailable when closed."""
+        """Queue an entry. Raises LedgerUnavailable if closed."""
         with self._gate:
             if self._closed:
                 raise LedgerUnavailable("the ledger is closed")
@@ -95,7 +95,7 @@ class Writer:
         return result
 
     def check(self) -> None:
-        """If the last batch or transaction failed: raise LedgerUnavailable unless the database takes its like now."""
+        """Raise LedgerUnavailable if the last write failed and the database still rejects such writes."""
         if self._refused:
             self.call(self._rehearse)
             self._refused = []
@@ -103,7 +103,7 @@ class Writer:
             self.call(_probe)
 
     def _rehearse(self, connection: Connection) -> None:
-        """Store what was refused, and take it back: whoever sent it was told that it is not stored."""
+        """Store the refused items and roll back, since the senders were told that they are not stored."""
         with connection.begin_nested() as trial:
             try:
                 self._recorder.store(connection, self._refused)
@@ -114,7 +114,7 @@ class Writer:
         _probe(connection)
 
     def close(self) -> None:
-        """Write what is queued, then stop."""
+        """Write all queued entries, then stop."""
         with self._gate:
             if not self._closed:
                 self._closed = True
@@ -135,7 +135,7 @@ class Writer:
         self._connection.close()
 
     def _take(self) -> list[Pending | Mutation | None]:
-        """Wait for one entry, then take what else is there."""
+        """Wait for one entry, then take all others in the queue."""
         taken = [self._queue.get()]
         try:
             while len(taken) < MAX_BATCH:
@@ -159,7 +159,7 @@ class Writer:
         self._deliver(batch, outcomes)
 
     def _store(self, items: Sequence[Item]) -> list[bool]:
-        """Store a batch, whole or row by row. Repeating it does no harm: ids tell what is there."""
+        """Store a batch, whole or row by row. Safe to repeat: ids identify existing rows."""
         try:
             results = self._connection.run(lambda connection: self._recorder.store(connection, items), repeatable=True)
         except Exception as error:
@@ -190,7 +190,7 @@ class Writer:
     def _write_mutation(self, mutation: Mutation) -> None:
         try:
             result = self._connection.run(mutation.work)
-        except Exception as error:  # raised by whoever waits for it
+        except Exception as error:  # raised in the waiting caller
             self.counters.failed_writes += isinstance(error, LedgerUnavailable)
             mutation.future.set_exception(_told(error))
             return
@@ -199,7 +199,7 @@ class Writer:
 
 
 def _told(error: Exception) -> Exception:
-    """The error as the caller gets it: of the ledger's own kinds where the values are to blame."""
+    """Return the error for the caller: one of the ledger's own types if the values are the cause."""
     if isinstance(error, LedgerError) or not is_row_error(error):
         return error
     told = BadValue(f"the ledger cannot store that: {cause_of(error)}")
@@ -208,7 +208,7 @@ def _told(error: Exception) -> Exception:
 
 
 def _probe(connection: Connection) -> None:
-    """Write some pages of which nothing stays. The commit shows whether the disk takes them."""
+    """Write some pages and roll back, to see whether the disk accepts them."""
     values = {"source": "", "body": bytes(_PROBE), "reason": "", "received": 0.0}
     made = connection.scalar(insert(dead_letters).values(values).returning(dead_letters.c.id))
     connection.execute(delete(dead_letters).where(dead_letters.c.id == made))

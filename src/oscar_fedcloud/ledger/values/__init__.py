@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values on their way into the tables and out of them, each bounded and read with distrust."""
+"""Values written to and read from the tables, bounded and validated."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds on what enters the tables from outside: every value becomes one that both databases can hold."""
+"""Bounds on values from outside: every value is converted to one that both databases can store."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MAX_KEY = 4096  # bytes
 MAX_OUTPUTS = 10_000  # of one attempt
 MAX_LIMITS = 32
 MAX_RECORD = 64 * 1024  # bytes of an event's record
-MAX_WAIT = 7 * 86_400.0  # s: no run waits longer for its next attempt, whatever the clock said
+MAX_WAIT = 7 * 86_400.0  # s: the longest wait for the next attempt, whatever the clock said
 MAX_NUMBER = 2**63 - 1
 MAX_SMALL = 2**31 - 1
-LATEST = 253_402_300_799.0  # s: the end of the year 9999, after which no calendar goes
+LATEST = 253_402_300_799.0  # s: the end of the year 9999, the limit of calendars
 
 
 def text(value: object, limit: int = MAX_REASON) -> str:
-    """Return text that every database takes: lone surrogates and NUL as escapes, at most ``limit`` characters."""
+    """Return text that every database accepts: lone surrogates and NUL escaped, at most ``limit`` characters."""
     shown = _string(value)[: limit + 1].encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
@@ -31,7 +31,7 @@ def _string(value: object) -> str:
         return value
     try:
         return str(value)
-    except ValueError:  # a number of thousands of digits
+    except ValueError:  # a number with thousands of digits
         return f"a {type(value).__name__} that cannot be shown"
 
 
@@ -43,17 +43,17 @@ def number(value: object, least: int, most: int) -> int | None:
 
 
 def exit_code(value: object) -> int | None:
-    """Return an exit code, None when it can be none."""
+    """Return an exit code, or None if the value is not valid."""
     return number(value, -MAX_SMALL, MAX_SMALL)
 
 
 def count(value: object) -> int:
-    """Return a number of things, 0 when it can be none."""
+    """Return a count, or 0 if the value is not valid."""
     return number(value, 0, MAX_NUMBER) or 0
 
 
 def moment(value: object, default: float) -> float:
-    """Return a time in seconds since the epoch; ``default`` stands in for what is none, such as NaN."""
+    """Return a time in seconds since the epoch, or ``default`` if the value is not valid, such as NaN."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return default
     return float(value) if 0 <= value <= LATEST else default  # NaN is neither
@@ -65,7 +65,10 @@ def limits(value: Mapping[str, str]) -> dict[str, str]:
 
 
 def outputs(found: Iterable[StoredObject]) -> list[tuple[StoredObject, bytes]]:
-    """Return the outputs that can be recorded, with their keys as bytes. Leave out what no store could hold."""
+    """Return the outputs that can be recorded, with their keys as bytes.
+
+    Outputs that no store could hold are skipped.
+    """
     result = []
     for item in found:
         key = _key(item.key)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values as they are found in the tables, read with distrust: a crash or a hand may have left anything there.
+"""Validates values read from the tables: a crash or a manual edit may have left anything there.
 
-SQLite keeps any type in any column, PostgreSQL infinite times, and both any word in place of a state.
+SQLite stores any type in any column, PostgreSQL infinite times, and both any word as a state.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class BadRow(ValueError):
-    """A row that stands for nothing; the message names the column and its value."""
+    """A row that is not valid; the message names the column and its value."""
 
 
 def text(value: object) -> str:
-    """Return a text that nothing depends on."""
+    """Return an informational text."""
     return value if isinstance(value, str) else "" if value is None else bounds.text(value)
 
 
 def name(column: str, value: object) -> str:
-    """Return a text that something depends on. Raises BadRow."""
+    """Return an essential text. Raises BadRow."""
     if isinstance(value, str) and value:
         return value
     raise bad(column, value, "a text")
 
 
 def whole(column: str, value: object, least: int, most: int) -> int:
-    """Return a whole number that something depends on. Raises BadRow."""
+    """Return an essential whole number. Raises BadRow."""
     found = bounds.number(value, least, most)
     if found is None:
         raise bad(column, value, "a whole number" if least < 0 else f"a whole number from {least}")
@@ -40,22 +40,22 @@ def whole(column: str, value: object, least: int, most: int) -> int:
 
 
 def small(value: object) -> int:
-    """Return a number of things, 0 for what is none."""
+    """Return a count, or 0 if the value is not valid."""
     return bounds.number(value, 0, bounds.MAX_SMALL) or 0
 
 
 def moment(value: object) -> float:
-    """Return a time, 0 for what is none."""
+    """Return a time, or 0 if the value is not valid."""
     return bounds.moment(value, 0.0)
 
 
 def moment_or_none(value: object) -> float | None:
-    """Return a time, None for what is none."""
+    """Return a time, or None if the value is not valid."""
     return None if value is None else bounds.moment(value, 0.0) or None
 
 
 def data(value: object) -> bytes:
-    """Return bytes, empty for what is none."""
+    """Return bytes, or empty bytes if the value is not valid."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace")
     return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else b""
@@ -78,7 +78,7 @@ def choice(column: str, value: object, kind: type[E]) -> E:
 
 
 def choice_or(value: object, kind: type[E], default: E) -> E:
-    """Return a member of an enumeration, the default for what is none."""
+    """Return a member of an enumeration, or the default if the value is not valid."""
     try:
         return kind(str(value))
     except ValueError:
@@ -86,7 +86,7 @@ def choice_or(value: object, kind: type[E], default: E) -> E:
 
 
 def texts(value: object) -> dict[str, str]:
-    """Return a mapping of texts that stands as JSON, empty for what is none."""
+    """Return a mapping of texts stored as JSON, or an empty one if the value is not valid."""
     try:
         found: Any = from_json(data(value))
     except (ValueError, RecursionError):
@@ -107,5 +107,5 @@ def record(value: object) -> bytes:
 
 
 def bad(column: str, value: object, right: str) -> BadRow:
-    """Return the error for a value that is not as it must be."""
+    """Return the error for a value that is not valid."""
     return BadRow(f"the ledger's row is damaged: {column} is {bounds.text(repr(value), 60)}, not {right}")

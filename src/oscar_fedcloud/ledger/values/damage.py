@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows that could not be read as they are: told once, counted, and those that hold up work noted to be ended."""
+"""Damaged rows: reported once and counted; those that block work are recorded to be ended."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import threading
 
 from sqlalchemy import Connection, Engine
 
-_MOST = 10_000  # rows that are remembered
+_MOST = 10_000  # rows that are recorded
 _log = logging.getLogger(__name__)
 
 
 class Damage:
-    """What was found of damaged rows since the ledger was opened. Used by any thread."""
+    """The damaged rows found since the ledger was opened. May be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: set[str] = set()
-        self._stuck: dict[int, str] = {}  # number of a run that waits or runs -> what is wrong with it
+        self._stuck: dict[int, str] = {}  # number of a waiting or running run -> the damage
 
     @property
     def rows(self) -> int:
-        """How many damaged rows were met."""
+        """The number of damaged rows that were read."""
         return len(self._known)
 
     def note(self, row: str, reason: str, stuck: int | None = None) -> None:
-        """Count a row once. stuck: the number of its run, if nothing else would end it."""
+        """Count a row once. ``stuck`` is the number of its run, if nothing else would end it."""
         with self._lock:
             if row not in self._known and len(self._known) < _MOST:
                 self._known.add(row)
@@ -35,19 +35,19 @@ class Damage:
                 self._stuck[stuck] = reason
 
     def take_stuck(self) -> dict[int, str]:
-        """Return the runs that have to be ended, and forget them."""
+        """Return the runs that must be ended, and clear the list."""
         with self._lock:
             stuck, self._stuck = self._stuck, {}
         return stuck
 
 
 def watched(engine: Engine, damage: Damage) -> Engine:
-    """Return the engine with its own place for damaged rows."""
+    """Return the engine with a record of damaged rows."""
     return engine.execution_options(damage=damage)
 
 
 def note(connection: Connection, row: str, reason: str, stuck: int | None = None) -> None:
-    """``Damage.note`` for whoever has the connection."""
+    """Call ``Damage.note`` for the engine of this connection."""
     found = connection.get_execution_options().get("damage")
     if found is not None:
         found.note(row, reason, stuck)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between rows of the tables and the types of ``oscar_fedcloud.model``."""
+"""Conversion between rows of the tables and the types of ``oscar_fedcloud.domain``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from oscar_fedcloud.domain.events import Recording, StorageEvent, Via, event_id
+from oscar_fedcloud.domain.events import Origin, Recording, StorageEvent, event_id
 from oscar_fedcloud.domain.identity import place_id
 from oscar_fedcloud.domain.runs import Attempt, AttemptState, Run, RunState
 from oscar_fedcloud.ledger.values import bounds, cells
@@ -16,31 +16,31 @@ from oscar_fedcloud.ledger.values.cells import BadRow
 from oscar_fedcloud.ledger.values.damage import note
 
 AnyRow = Row[Any]
-PLACE = 6  # characters of ``place_id`` at the beginning of ids
+PLACE = 6  # characters of ``place_id`` at the start of ids
 
 
 def key_bytes(key: str) -> bytes:
-    """A key as the bytes that the store knows."""
+    """Return a key as the bytes used by the store."""
     return key.encode("utf-8", "surrogateescape")
 
 
 def key_text(data: object) -> str:
-    """Inverse of ``key_bytes``."""
+    """Return the key for bytes; the inverse of ``key_bytes``."""
     return cells.data(data).decode("utf-8", "surrogateescape")
 
 
 def row_id(event: StorageEvent) -> str:
-    """The id of an event in the tables ``events`` and ``seen``: its ``event_id`` behind its place."""
+    """Return the id of an event in the tables ``events`` and ``seen``: its place followed by its ``event_id``."""
     return place_id(event.bucket, event.key) + event_id(event)
 
 
 def event_row(row: str, recording: Recording, now: float) -> tuple[Any, ...]:
-    """A row of ``events``, in the order of its columns."""
+    """Return a row of ``events``, in the order of its columns."""
     return (row, *_event_values(recording), recording.outcome.value, now)
 
 
 def run_row(run: str, event: str, service: str, recording: Recording, now: float) -> tuple[Any, ...]:
-    """A row of ``runs`` for a new run, in the order of its columns behind ``seq``."""
+    """Return a row of ``runs`` for a new run, in the order of its columns after ``seq``."""
     values = _event_values(recording)
     return (run, event, service, *values, RunState.QUEUED.value, "", "", 0, 0, 0, 0.0, now, None)
 
@@ -65,7 +65,7 @@ def _event_values(recording: Recording) -> tuple[Any, ...]:
 
 
 def event_of(row: AnyRow) -> StorageEvent:
-    """The event in a row of ``events`` or ``runs``, with its record if that was read. Raises BadRow."""
+    """Return the event in a row of ``events`` or ``runs``, with its record if that was read. Raises BadRow."""
     return StorageEvent(
         provider=cells.name("provider", row.provider),
         bucket=cells.name("bucket", row.bucket),
@@ -77,18 +77,18 @@ def event_of(row: AnyRow) -> StorageEvent:
         version_id=cells.text(row.version_id),
         time=cells.text(row.time),
         depth=cells.small(row.depth),
-        via=cells.choice_or(row.via, Via, Via.DURABLE),
+        via=cells.choice_or(row.via, Origin, Origin.DURABLE),
         record=cells.data(getattr(row, "record", b"")),
     )
 
 
 def run_of(row: AnyRow) -> Run:
-    """The run in a row of ``runs``. A replayed run says so in its event's ``via``. Raises BadRow."""
+    """Return the run in a row of ``runs``. A replayed run has its event's ``via`` changed. Raises BadRow."""
     event = event_of(row)
     return Run(
         id=cells.name("id", row.id),
         service=cells.name("service", row.service),
-        event=replace(event, via=Via.REPLAY) if row.asked == "replay" else event,
+        event=replace(event, via=Origin.REPLAY) if row.asked == "replay" else event,
         state=cells.choice("state", row.state, RunState),
         reason=cells.text(row.reason),
         attempts=cells.whole("attempts", row.attempts, 0, bounds.MAX_SMALL - 1),
@@ -101,7 +101,7 @@ def run_of(row: AnyRow) -> Run:
 
 
 def shown_run(connection: Connection, row: AnyRow) -> Run:
-    """The run in a row of ``runs``; one that is damaged is shown as failed, with the reason."""
+    """Return the run in a row of ``runs``; a damaged one as failed, with the reason."""
     try:
         return run_of(row)
     except BadRow as error:
@@ -110,7 +110,7 @@ def shown_run(connection: Connection, row: AnyRow) -> Run:
 
 
 def shown_event(row: AnyRow) -> tuple[StorageEvent, str]:
-    """The event in a row of ``events`` or ``runs`` and what is said of it; of a damaged one as much as can be read."""
+    """Return the event in a row of ``events`` or ``runs`` and a remark; of a damaged one as much as can be read."""
     try:
         return event_of(row), cells.text(row.detail)
     except BadRow as error:
@@ -118,7 +118,7 @@ def shown_event(row: AnyRow) -> tuple[StorageEvent, str]:
 
 
 def order_of(row: AnyRow) -> int:
-    """The order of the revision in a row, 0 when it is damaged."""
+    """Return the order of the revision in a row, 0 if it is damaged."""
     return bounds.number(row.event_order, 0, bounds.MAX_NUMBER) or 0
 
 
@@ -136,7 +136,7 @@ def _damaged(row: AnyRow, reason: str) -> Run:
 
 
 def attempt_of(row: AnyRow) -> Attempt:
-    """The attempt in a row of ``attempts``; one in no known state is shown as failed, with the reason."""
+    """Return the attempt in a row of ``attempts``; one in an unknown state as failed, with the reason."""
     reason = cells.text(row.reason)
     try:
         state = cells.choice("state", row.state, AttemptState)

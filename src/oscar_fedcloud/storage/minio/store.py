@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from minio.notificationconfig import NotificationConfig
 
 from oscar_fedcloud.config import Hooks, ProviderConfig
-from oscar_fedcloud.domain.events import StorageEvent, Via
+from oscar_fedcloud.domain.events import Origin, StorageEvent
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.storage.errors import StoreError
@@ -43,7 +43,7 @@ class MinioStore(S3Store):
         """Without webhook targets the store is polled."""
         return self.config.hooks is None
 
-    def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
+    def parse(self, body: bytes, via: Origin = Origin.DURABLE) -> list[StorageEvent]:
         """All new objects that a notification tells of. Raises BadEvent."""
         return parse_notification(self.id, body, via)
 

@@ -23,7 +23,7 @@ from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from oscar_fedcloud.config import ProviderConfig
-from oscar_fedcloud.domain.events import BadEvent, StorageEvent, Via
+from oscar_fedcloud.domain.events import BadEvent, Origin, StorageEvent
 from oscar_fedcloud.domain.stores import Credential, Prefix
 from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.storage.bounds import order_of
@@ -106,7 +106,7 @@ class S3Store:
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
-    def parse(self, body: bytes, via: Via = Via.DURABLE) -> list[StorageEvent]:
+    def parse(self, body: bytes, via: Origin = Origin.DURABLE) -> list[StorageEvent]:
         """This store sends no events. Raises BadEvent."""
         raise BadEvent(f"storage provider {self.id} sends no events that we accept")
 
@@ -248,7 +248,7 @@ class S3Store:
             version_id=version,
             time=time,
             depth=depth_of(metadata),
-            via=Via.LISTING,
+            via=Origin.LISTING,
             record=record_of(row, self.event_source, revision.order, time, metadata),
         )
 

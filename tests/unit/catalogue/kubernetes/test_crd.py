@@ -16,7 +16,7 @@ from parts.fdl_cases import FULL, full, minimal, place, unhurried
 from parts.fdl_services import services
 
 from oscar_fedcloud.catalogue.kubernetes.crd import definition, spec_schema
-from oscar_fedcloud.catalogue.kubernetes.documents import spec_of
+from oscar_fedcloud.catalogue.kubernetes.spec_codec import spec_of
 from oscar_fedcloud.fdl import parse_service, to_document
 
 FILE = Path(__file__).parents[4] / "roles" / "invoker" / "files" / "kubernetes" / "crd.yaml"

@@ -15,8 +15,8 @@ from parts.fdl_cases import FULL, SECRETS, TOKEN, full, minimal, place, unhurrie
 from parts.fdl_services import services
 
 from oscar_fedcloud.catalogue.entries import Entry, InputState
-from oscar_fedcloud.catalogue.kubernetes.documents import read_spec, refused_document, spec_of, without_secrets
-from oscar_fedcloud.catalogue.kubernetes.records import (
+from oscar_fedcloud.catalogue.kubernetes.conditions import inputs_of, problem_text, status_of
+from oscar_fedcloud.catalogue.kubernetes.secret_codec import (
     Data,
     SecretRecord,
     keys_data,
@@ -25,7 +25,7 @@ from oscar_fedcloud.catalogue.kubernetes.records import (
     secret_manifest,
     superfluous,
 )
-from oscar_fedcloud.catalogue.kubernetes.status import inputs_of, problem_text, status_of
+from oscar_fedcloud.catalogue.kubernetes.spec_codec import read_spec, refused_document, spec_of, without_secrets
 from oscar_fedcloud.catalogue.rules import document_rules
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, parse_service, to_document

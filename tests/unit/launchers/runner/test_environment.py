@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oscar_fedcloud.domain.events import StorageEvent, Via
+from oscar_fedcloud.domain.events import Origin, StorageEvent
 from oscar_fedcloud.domain.runs import OutputPlace, Run, RunState, StoredObject
 from oscar_fedcloud.fdl import Service, parse_service
 from oscar_fedcloud.launchers.runner.environment import (
@@ -127,7 +127,7 @@ def test_what_is_not_known_is_empty() -> None:
 
 def test_the_body_of_a_request_is_no_storage_event() -> None:
     record = b'{"queryStringParameters": {"size": "10", "not-a-name": "x", "n": 5}}'
-    found = variables(make_service(), replace(EVENT, via=Via.HTTP, key="step/event-file-1", record=record))
+    found = variables(make_service(), replace(EVENT, via=Origin.HTTP, key="step/event-file-1", record=record))
     assert not {"EVENT", "EVENT_TIME", "STORAGE_OBJECT_KEY"} & found.keys()
     assert {name: value for name, value in found.items() if name.startswith("CONT_VAR_")} == {
         "CONT_VAR_size": "10",

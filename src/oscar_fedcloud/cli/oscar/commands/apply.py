@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar apply`` and ``delete``: what changes is shown before it is changed."""
+"""``oscar apply`` and ``delete``: show the changes before applying them."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def apply_command(
     """
     from oscar_fedcloud.cli.checking import documents
 
-    verdicts = read(fdl)
-    request = {"services": documents(verdicts), "state": "present", "prune": prune}
+    results = read(fdl)
+    request = {"services": documents(results), "state": "present", "prune": prune}
     try:
         plan = _change(app, request, dry_run, yes, "Apply these changes?")
     except CommandError as error:
-        raise _placed(error, verdicts) from error
+        raise _placed(error, results) from error
     names = [str(item["name"]) for item in plan if item["action"] in ("create", "update")]
-    if wait and not (dry_run or app.server.legacy):  # an existing OSCAR does not say when a service is ready
+    if wait and not (dry_run or app.server.legacy):  # an existing OSCAR does not report when a service is ready
         wait_ready(app, names, timeout)
     return 0
 
@@ -75,35 +75,35 @@ def delete_command(app: App, names: Sequence[str], data: str, dry_run: bool, yes
 
 
 def read(files: Sequence[Path]) -> list[CheckResult]:
-    """Return what there is to say of FDL files, none of which has a problem. Raises WrongUse with all that is wrong."""
+    """Return the check results of FDL files. Raises WrongUse with all problems, if there are any."""
     from oscar_fedcloud.cli import checking
 
     try:
-        verdicts = [verdict for file in files for verdict in checking.check_all(file, any_store=True)]
+        results = [result for file in files for result in checking.check_all(file, any_store=True)]
     except checking.CheckError as error:
         raise WrongUse(str(error)) from error
-    for verdict in verdicts:
-        for warning in verdict.warnings:
+    for result in results:
+        for warning in result.warnings:
             note(checking.warning_line(warning))
-    if wrong := [str(problem) for verdict in verdicts for problem in verdict.problems]:
+    if wrong := [str(problem) for result in results for problem in result.problems]:
         raise WrongUse("\n".join(wrong))
-    return verdicts
+    return results
 
 
-def _placed(error: CommandError, verdicts: Sequence[CheckResult]) -> CommandError:
-    """What the server refused, with its places in the files."""
+def _placed(error: CommandError, results: Sequence[CheckResult]) -> CommandError:
+    """Return the server's refusal with its places in the files."""
     from oscar_fedcloud.cli.checking import with_answer
     from oscar_fedcloud.cli.oscar.http import Refused
 
     if not isinstance(error, Refused) or not error.problem.get("errors"):
         return error
-    told = with_answer(verdicts, error.problem["errors"], ())
-    message = "\n".join(str(problem) for verdict in told for problem in verdict.problems)
+    told = with_answer(results, error.problem["errors"], ())
+    message = "\n".join(str(problem) for result in told for problem in result.problems)
     return Refused(message, error.status, error.problem)
 
 
 def _change(app: App, request: Mapping[str, Any], dry_run: bool, yes: bool, question: str) -> list[dict[str, Any]]:
-    """Show the plan, ask, and carry it out; returns what was planned."""
+    """Show the plan, ask, and apply it; return the planned items."""
     answer = app.server.apply(request, dry_run=True)
     if dry_run:
         _show(app, answer)
@@ -142,7 +142,7 @@ def _print_plan(answer: Mapping[str, Any], stream: Any) -> None:
 
 
 def wait_ready(app: App, names: Sequence[str], timeout: float) -> None:
-    """Wait until events start jobs of these services. Raises TimedOut, which says what is not ready and why."""
+    """Wait until events start jobs of these services. Raises TimedOut, which names those not ready and the reasons."""
     end, pause = time.monotonic() + timeout, 0.05
     left = dict.fromkeys(names, "")
     while left:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar completion``: what a shell needs to complete commands and options."""
+"""``oscar completion``: shell completion of commands and options."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def completion_command(shell: str) -> None:
 
 
 def _source(completion: click.shell_completion.ShellComplete) -> str:
-    """Return the script without a check of the shell's version, which would start that shell."""
+    """Return the script without checking the shell's version, which would start that shell."""
     return completion.source_template % completion.source_vars()

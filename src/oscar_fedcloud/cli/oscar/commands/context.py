@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar context``: the servers that a user knows."""
+"""``oscar context``: the servers of a user."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar doctor``: one line for each thing that can be wrong, with what would help."""
+"""``oscar doctor``: one line for each possible problem, with the remedy."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from oscar_fedcloud.cli.oscar.contexts import Context
     from oscar_fedcloud.cli.oscar.server import Server
 
-SKEW = 60.0  # s by which clocks may differ; signatures of S3 fail at 15 min
+SKEW = 60.0  # s by which clocks may differ; S3 signatures fail at 15 min
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How one thing is: ``ok``, ``warn`` or ``fail``, and what would help."""
+    """The result of one check: ``ok``, ``warn`` or ``fail``, and the remedy."""
 
     check: str
     state: str
@@ -61,7 +61,7 @@ def _print(app: App, finding: Finding) -> None:
 
 
 def examine(app: App) -> Iterator[Finding]:
-    """Give the findings in order; what cannot be examined after a failure is left out."""
+    """Yield the findings in order; checks that depend on a failed one are skipped."""
     from oscar_fedcloud.cli.oscar.contexts import choose
 
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar validate``, ``try`` and ``schema``: those of ``oscar-fedcloud``, which needs no server."""
+"""``oscar validate``, ``try`` and ``schema``: the commands of ``oscar-fedcloud``, which need no server."""
 
 from __future__ import annotations
 

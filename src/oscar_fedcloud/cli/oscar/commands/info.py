@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar info``: what runs at the server."""
+"""``oscar info``: the versions of the server."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def _since(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Return a time for the server: a span such as 2h counts back from now."""
+    """Return a time for the server; a span such as 2h is relative to now."""
     if value is not None and (found := _SPAN.fullmatch(value)):
         return str(time.time() - float(found[1]) * _SECONDS[found[2]])
     return value
@@ -155,7 +155,7 @@ def why_command(app: App, object_: str, service: str | None) -> None:
 
 
 def _sentence(answer: Mapping[str, Any]) -> str:
-    """Return one answer as a person reads it, whole: the reason is what was asked for."""
+    """Return one explanation as text, uncut, since the user asked for the reason."""
     who = f"{answer['service']}: " if answer["service"] else ""
     job = f" (job {answer['job']})" if answer["job"] else ""
     return printable(f"{who}{str(answer['answer']).replace('_', ' ')}{job}: {answer['detail']}")
@@ -174,7 +174,7 @@ def _verb(name: str, done: str, text: str) -> click.Command:
 
 
 def _act(app: App, jobs: Sequence[str], verb: str, done: str) -> int:
-    """Do it for each job, also after one that fails; returns the exit code of the first that failed."""
+    """Apply the action to each job, continuing after failures; return the exit code of the first failure."""
     changed, code = [], 0
     for job in jobs:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar logs``: the log of a job as it is, and while it grows."""
+"""``oscar logs``: prints the log of a job, or follows it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from oscar_fedcloud.cli.oscar.app import App, note, on_server, pass_app
 from oscar_fedcloud.cli.oscar.errors import Missing
 from oscar_fedcloud.cli.oscar.jobview import ended, reason
 
-SHORTEST = 0.3  # s between looks
+SHORTEST = 0.3  # s between reads
 LONGEST = 5.0  # s
-SHARE = 20  # looks take at most one part in so many of the time
+SHARE = 20  # reads take at most one part in this many of the time
 
 
 @click.command("logs")
@@ -43,7 +43,10 @@ def logs_command(app: App, job: str, follow: bool, attempt: int | None, tail: in
 
 
 def _follow(app: App, job: dict[str, Any], attempt: int | None, tail: int | None) -> None:
-    """Print what the log gets until the job, or the attempt asked for, has ended. A new attempt begins anew."""
+    """Print the growing log until the job, or the requested attempt, has ended.
+
+    A new attempt starts from its beginning.
+    """
     job_id, shown, current, told = str(job["id"]), 0, 0, ""
     while True:
         began = time.monotonic()
@@ -67,7 +70,7 @@ def _follow(app: App, job: dict[str, Any], attempt: int | None, tail: int | None
 
 
 def _tell_wait(job: dict[str, Any], told: str) -> str:
-    """Tell what a queued job waits for, once for each reason."""
+    """Print what a queued job waits for, once for each reason."""
     text = reason(job) if job["state"] == "queued" else ""
     if text and text != told:
         note(f"--- waits: {text} ---")
@@ -75,7 +78,7 @@ def _tell_wait(job: dict[str, Any], told: str) -> str:
 
 
 def _write(data: bytes) -> None:
-    """Write bytes as they are: a log has the encoding of the script, not that of this terminal."""
+    """Write bytes unchanged: a log has the encoding of the script, not that of this terminal."""
     stream = getattr(sys.stdout, "buffer", None)
     if stream is None:
         sys.stdout.write(data.decode("utf-8", "backslashreplace"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar put`` and ``fetch``: files through a service, and what comes out of it."""
+"""``oscar put`` and ``fetch``: send files through a service, and fetch its results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARALLEL = 8
 
 @dataclass(slots=True)
 class Sending:
-    """A file on its way: where it is in the store, its job, and the results that were fetched."""
+    """A file that was sent: its place in the store, its job, and the fetched results."""
 
     upload: Upload
     stored: dict[str, Any] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Sending:
 
     @property
     def state(self) -> str:
-        """Return how far it is."""
+        """Return the state of the file."""
         if self.awaited is None:
             return "stored" if self.upload.bucket else "accepted"
         if self.awaited.refusal:
@@ -45,13 +45,13 @@ class Sending:
 
     @property
     def reason(self) -> str:
-        """Return why it is not further."""
+        """Return the reason of the state."""
         job = (self.awaited and self.awaited.job) or {}
         return self.problem or (self.awaited.refusal if self.awaited else "") or str(job.get("reason") or "")
 
     @property
     def good(self) -> bool:
-        """Return whether its job succeeded and its results are here."""
+        """Return whether its job succeeded and its results were fetched."""
         return not self.problem and self.state == "succeeded"
 
     def document(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _name(sending: Sending) -> tuple[str, ...]:
 
 
 class _Ends:
-    """What is done as jobs end."""
+    """The actions to take as jobs end."""
 
     def __init__(
         self, app: App, sendings: Sequence[Sending], pool: ThreadPoolExecutor, bars: Progress, names: Names | None
@@ -181,7 +181,7 @@ class _Ends:
         self.fetching: list[Future[None]] = []
 
     def ended(self, awaited: Awaited) -> None:
-        """Fetch the results of a job that succeeded, beside the others."""
+        """Fetch the results of a job that succeeded, while others continue."""
         sending = self._by_name[awaited.name]
         if self._names is not None and awaited.job and awaited.job["state"] == "succeeded":
             self.fetching.append(self._pool.submit(self._fetch, sending, str(awaited.job["id"]), self._names))
@@ -198,13 +198,13 @@ class _Ends:
         self._bars.advance("done")
 
     def looked(self, waiting: Sequence[Awaited]) -> None:
-        """Show how many jobs run and wait."""
+        """Show how many jobs are running and waiting."""
         running = sum(bool(each.job) and each.job["state"] == "running" for each in waiting)  # type: ignore[index]
         self._bars.say("done", f"{running} running, {len(waiting) - running} waiting")
 
 
 def _report(app: App, sendings: Sequence[Sending], waited: bool) -> None:
-    """Print what became of the files. Raises JobFailed unless all is well."""
+    """Print the outcome for the files. Raises JobFailed unless all succeeded."""
     heads: tuple[Column, ...] = (Column("FILE", shrinks=True), Column("STATE"))
     heads += (Column("RESULT", shrinks=True),) if waited else (Column("STORED AS", shrinks=True),)
     if app.format in ("json", "yaml"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar get``, ``describe`` and ``services``: looking at services, and going back to earlier revisions."""
+"""``oscar get``, ``describe`` and ``services``: show services, and roll back to earlier revisions."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _description(service: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _set(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a document that say something."""
+    """Return the fields of a document that differ from their defaults."""
     from oscar_fedcloud.fdl import parse_service, to_document
 
     usual = to_document(parse_service({"name": "any", "image": "any", "script": "any\n"}), secrets=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``oscar buckets``, ``ls``, ``cp`` and ``rm``: the store, without keys of it."""
+"""``oscar buckets``, ``ls``, ``cp`` and ``rm``: access to the store without keys for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from oscar_fedcloud.cli.oscar.errors import CommandError, Missing, WrongUse
 from oscar_fedcloud.cli.oscar.places import SCHEME, Place, is_remote, local_name, parse
 from oscar_fedcloud.cli.oscar.text import Column, age, plural, printable, size
 
-MOST = 100_000  # objects of one listing
+MOST = 100_000  # objects in one listing
 PARALLEL = 8
 
 _provider = click.option("--provider", metavar="NAME", help="Storage provider.  [default: the site's own]")
@@ -184,7 +184,7 @@ def _download(app: App, places: Sequence[Place], target: str, recursive: bool, p
 
 
 def _objects(app: App, place: Place, recursive: bool, provider: str | None) -> list[tuple[str, str, str]]:
-    """Return bucket, key and local name of each object that a place stands for. Raises Missing, WrongUse."""
+    """Return bucket, key and local name of each object at a place. Raises Missing, WrongUse."""
     if not recursive:
         if place.key == "" or place.key.endswith("/"):
             raise WrongUse(f"{place} is no object: give -r to copy all objects below it")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalogue's store in a Kubernetes cluster."""
+"""The repository of services in a Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import msgspec
 import structlog
 
 from oscar_fedcloud.catalogue.entries import Entry, RepositoryError
-from oscar_fedcloud.catalogue.kubernetes.follower import ServiceWatcher
+from oscar_fedcloud.catalogue.kubernetes.conditions import inputs_of
 from oscar_fedcloud.catalogue.kubernetes.names import SELECTOR
-from oscar_fedcloud.catalogue.kubernetes.objects import ObjectVersion, ServiceObjects
-from oscar_fedcloud.catalogue.kubernetes.records import SecretRecord
-from oscar_fedcloud.catalogue.kubernetes.reporter import StatusWriter
-from oscar_fedcloud.catalogue.kubernetes.status import inputs_of
+from oscar_fedcloud.catalogue.kubernetes.secret_codec import SecretRecord
+from oscar_fedcloud.catalogue.kubernetes.service_objects import ObjectVersion, ServiceObjects
+from oscar_fedcloud.catalogue.kubernetes.status_writer import StatusWriter
+from oscar_fedcloud.catalogue.kubernetes.watcher import ServiceWatcher
 from oscar_fedcloud.domain.services import Conflict
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.fdl import FdlError
@@ -30,12 +30,12 @@ from oscar_fedcloud.catalogue.changes import Changes
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 16  # services that are written at the same time
-_START_TRIES = 60  # a second apart: the API server may start together with us
-_HEALTH = 5.0  # s that a look at the API server may take
+_START_TRIES = 60  # one second apart: the API server may start at the same time as the daemon
+_HEALTH = 5.0  # s that a check of the API server may take
 
 
 class KubernetesRepository:
-    """Catalogue store in the ``OscarService`` objects of a namespace; whoever changes them changes the catalogue."""
+    """Stores services as ``OscarService`` objects of a namespace. Changes of these objects change the catalogue."""
 
     def __init__(self, client: KubeClient, namespace: str, revisions: int) -> None:
         self.client = client
@@ -43,13 +43,13 @@ class KubernetesRepository:
         self._reporter: StatusWriter | None = None
 
     async def open(self) -> None:
-        """Wait until the API server answers. Raises RepositoryError when it does not, or does not know our objects."""
+        """Wait until the API server responds. Raises RepositoryError if it does not, or does not know the resource."""
         with _reported("the catalogue in Kubernetes cannot be read"):
             for tries in range(_START_TRIES):
                 try:
                     await self._probe()
                     break
-                except KubeError as error:  # rights, too, are known to a server only some time after its start
+                except KubeError as error:  # a server loads access rights only some time after its start
                     if tries == _START_TRIES - 1:
                         raise
                     log.warning("waiting for the API server", error=str(error))
@@ -67,7 +67,7 @@ class KubernetesRepository:
         await self.client.close()
 
     def tasks(self, changes: Changes) -> Sequence[tuple[str, Work]]:
-        """Follow what others do, and write how services stand."""
+        """Return the tasks that apply changes of others and write the status of services."""
         follower = ServiceWatcher(self.objects, changes)
         self._reporter = StatusWriter(self.objects, changes.catalogue)
         for name in changes.catalogue.entries:
@@ -80,7 +80,7 @@ class KubernetesRepository:
         )
 
     def health(self) -> dict[str, dict[str, Any]]:
-        """Whether the API server answers."""
+        """Return whether the API server responds."""
         try:
             self.client.wait(self._probe_soon())
         except (KubeError, KubeConfigError, TimeoutError) as error:
@@ -88,7 +88,10 @@ class KubernetesRepository:
         return {"catalogue": {"ok": True, "detail": ""}}
 
     def load(self) -> list[Entry]:
-        """All services with the revision that counts. What others did meanwhile is taken over by the tasks."""
+        """Return all services with their active revision.
+
+        Changes that others made meanwhile are applied by the tasks.
+        """
         with _reported("the catalogue in Kubernetes cannot be read"):
             return self.client.wait(self._load())
 
@@ -105,7 +108,7 @@ class KubernetesRepository:
         return entries
 
     def _read(self, record: SecretRecord, found: Mapping[str, Any] | None) -> Entry | None:
-        """The entry of a service. found: its object, if it is still there."""
+        """Return the entry of a service. ``found`` is its object, if it still exists."""
         name, status = record.service, dict((found or {}).get("status") or {})
         entry = record.current(status.get("revision", 0))
         if entry is not None:
@@ -125,17 +128,20 @@ class KubernetesRepository:
         return self.client.wait(_all(work))
 
     def save_inputs(self, entry: Entry) -> None:
-        """Written with the next report: a baseline that is lost is made again, to the same end."""
+        """Do nothing: inputs are written with the next report.
+
+        A lost baseline is recorded again with the same result.
+        """
 
     def history(self, name: str) -> list[Entry]:
-        """Earlier entries of a service, newest first."""
+        """Return earlier entries of a service, newest first."""
         with _reported(f"the revisions of service {name} cannot be read"):
             record = self.client.wait(self.objects.record(name))
         current = self.objects.statuses.get(name, {}).get("revision", 0)
         return record.history(current) if record else []
 
     def keys(self, name: str) -> Mapping[str, Credential]:
-        """The service's storage keys by provider id."""
+        """Return the service's storage keys by provider id."""
         return self.objects.keys.get(name, {})
 
     def save_keys(self, name: str, keys: Mapping[str, Credential]) -> None:
@@ -144,13 +150,13 @@ class KubernetesRepository:
             self.client.wait(self.objects.save_keys(name, keys))
 
     def report(self, name: str) -> None:
-        """The standing of a service has changed: it will be written."""
+        """Write the changed state of a service soon."""
         if self._reporter is not None:
             self._reporter.report(name)
 
 
 async def _all(work: Mapping[str, Coroutine[Any, Any, None]]) -> dict[str, Exception]:
-    """Do all of it, some at a time; returns what failed, by name."""
+    """Run all requests, some concurrently; return the failures by name."""
     places, failures = asyncio.Semaphore(_AT_ONCE), dict[str, Exception]()
 
     async def one(name: str, request: Coroutine[Any, Any, None]) -> None:
@@ -168,7 +174,7 @@ async def _all(work: Mapping[str, Coroutine[Any, Any, None]]) -> dict[str, Excep
 
 @contextlib.contextmanager
 def _reported(what: str) -> Iterator[None]:
-    """Errors of the client as errors of the store."""
+    """Convert errors of the client to RepositoryError."""
     try:
         yield
     except (KubeError, KubeConfigError) as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes over what others do to the objects, as if it had come by the API.
+"""Applies changes that others make to the objects, as if they had been made through the API.
 
-A change that is reported is only a hint: the object is read anew, so that late and doubled reports do no harm.
+A watch event is only a hint: the object is read again, so late and duplicate events do no harm.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import structlog
 
 from oscar_fedcloud.catalogue.changes import Changes
 from oscar_fedcloud.catalogue.entries import Entry, RepositoryError
-from oscar_fedcloud.catalogue.kubernetes.documents import PLACE, read_spec, refused_document, spec_of
-from oscar_fedcloud.catalogue.kubernetes.objects import ServiceObjects
-from oscar_fedcloud.catalogue.kubernetes.records import SecretRecord
-from oscar_fedcloud.catalogue.kubernetes.status import problem_text
+from oscar_fedcloud.catalogue.kubernetes.conditions import problem_text
+from oscar_fedcloud.catalogue.kubernetes.secret_codec import SecretRecord
+from oscar_fedcloud.catalogue.kubernetes.service_objects import ServiceObjects
+from oscar_fedcloud.catalogue.kubernetes.spec_codec import PLACE, read_spec, refused_document, spec_of
 from oscar_fedcloud.domain.services import Change, Conflict, ServiceState
 from oscar_fedcloud.fdl import FdlError, FdlProblem, Service, from_document, to_document
 from oscar_fedcloud.kube import KubeError, ListSnapshot, watch
@@ -31,8 +31,8 @@ from oscar_fedcloud.storage.errors import StoreError
 
 log = structlog.get_logger(__name__)
 
-_PAUSE = 2.0  # s until a look that failed is repeated
-_LONG_PAUSE = 20.0  # s until one that failed unexpectedly is repeated
+_PAUSE = 2.0  # s until a failed attempt is repeated
+_LONG_PAUSE = 20.0  # s until an attempt that failed unexpectedly is repeated
 
 
 class _Metadata(msgspec.Struct):
@@ -46,67 +46,71 @@ class _Outline(msgspec.Struct):
 
 
 class ServiceWatcher:
-    """``watch`` hears of changes, ``work`` takes them over; both for ever, on the event loop."""
+    """Watches for changes (``watch``) and applies them (``work``), both on the event loop."""
 
     def __init__(self, objects: ServiceObjects, changes: Changes) -> None:
         self.objects = objects
         self.changes = changes
         self.catalogue = changes.catalogue
-        self.failures: dict[str, str] = {}  # services that cannot be taken over -> why
+        self.failures: dict[str, str] = {}  # services whose changes cannot be applied -> why
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
 
-    def look(self, name: str) -> None:
-        """Look at this service's object soon."""
+    def enqueue(self, name: str) -> None:
+        """Check this service's object soon."""
         if name not in self._queued:
             self._queued.add(name)
             self._queue.put_nowait(name)
 
     def services_changed(self) -> None:
-        """The catalogue has changed: what did not fit in may do so now."""
-        for name in self.catalogue.refused:
-            self.look(name)
+        """Check rejected documents again, since they may be valid in the changed catalogue."""
+        for name in self.catalogue.rejected:
+            self.enqueue(name)
 
     async def watch(self) -> None:
-        """Hear of changes for ever."""
-        async for heard in watch(self.objects.client, self.objects.services, _Outline):
-            if isinstance(heard, ListSnapshot):
-                present = {found.metadata.name for found in heard.items}
+        """Watch for changes until cancelled."""
+        async for event in watch(self.objects.client, self.objects.services, _Outline):
+            if isinstance(event, ListSnapshot):
+                present = {found.metadata.name for found in event.items}
                 for name in (self.catalogue.entries.keys() | self.objects.seen.keys()) - present:
-                    self.look(name)
-                for found in heard.items:
-                    self._hear(found.metadata)
-            elif heard.type == "DELETED":
-                self.look(heard.object.metadata.name)
+                    self.enqueue(name)
+                for found in event.items:
+                    self._observe(found.metadata)
+            elif event.type == "DELETED":
+                self.enqueue(event.object.metadata.name)
             else:
-                self._hear(heard.object.metadata)
+                self._observe(event.object.metadata)
 
-    def _hear(self, metadata: _Metadata) -> None:
+    def _observe(self, metadata: _Metadata) -> None:
         if not self.objects.knows(metadata.uid, metadata.generation, metadata.name):
-            self.look(metadata.name)
+            self.enqueue(metadata.name)
 
     async def work(self) -> None:
-        """Take over for ever. What fails is tried again."""
+        """Apply changes until cancelled. Failures are retried."""
         while True:
             name = await self._queue.get()
             self._queued.discard(name)
             try:
-                await self._look(name)
+                await self._adopt_change(name)
             except (KubeError, RepositoryError, Conflict, StoreError, LedgerUnavailable) as error:
-                log.warning("a service was not taken over, it will be tried again", service=name, error=str(error))
-                self._look_later(name, _PAUSE)
-            except Exception as error:  # of this service alone: the others are taken over
-                report(log, "a service was not taken over, it will be tried again", error, service=name)
+                log.warning("a change of a service could not be applied, retrying", service=name, error=str(error))
+                self._enqueue_later(name, _PAUSE)
+            except Exception as error:  # affects this service only
+                report(log, "a change of a service could not be applied, retrying", error, service=name)
                 self.failures[name] = in_words(error)
-                self._look_later(name, _LONG_PAUSE)
+                self._enqueue_later(name, _LONG_PAUSE)
             else:
                 self.failures.pop(name, None)
 
-    def _look_later(self, name: str, pause: float) -> None:
-        asyncio.get_running_loop().call_later(pause, self.look, name)
+    def _enqueue_later(self, name: str, pause: float) -> None:
+        asyncio.get_running_loop().call_later(pause, self.enqueue, name)
 
-    async def _look(self, name: str) -> None:
-        """Read first, so that nobody waits for a slow API server. What is older than what we wrote since is known."""
+    async def _adopt_change(self, name: str) -> None:
+        """Apply the state of an object, unless it is known.
+
+        The object is read before taking the lock, so that a slow API server blocks nobody. Versions older than the
+        daemon's own writes are known.
+        """
         found, record = await self.objects.fetch(name), await self.objects.record(name)
         async with self.catalogue.changing:
             if found is None:
@@ -114,34 +118,34 @@ class ServiceWatcher:
                 return
             metadata = found["metadata"]
             known = self.objects.knows(metadata["uid"], metadata["generation"], name)
-            if not known or name in self.catalogue.refused:
-                await self._take_over(name, found, record)
+            if not known or name in self.catalogue.rejected:
+                await self._apply_object(name, found, record)
 
     async def _removed(self, name: str) -> None:
         if await self.objects.fetch(name) is not None:
-            return  # it has come back meanwhile
+            return  # it has been created again meanwhile
         if name not in self.catalogue.entries:
-            self.catalogue.refused.pop(name, None)
+            self.catalogue.rejected.pop(name, None)
             if name in self.objects.seen:
                 await self.objects.forget(name)
             return
         log.info("a service was removed in the cluster", service=name)
         change = Change(names=(name,), state="absent")
-        await self.changes.carry_out(change, lambda entries, removed: self._wait(self.objects.forget(name)))
+        await self.changes.apply_locked(change, lambda entries, removed: self._wait(self.objects.forget(name)))
 
-    async def _take_over(self, name: str, found: Mapping[str, Any], record: SecretRecord | None) -> None:
-        """Make the service what its object says, or say there why that cannot be."""
-        known = self.catalogue.refused.pop(name, None)
+    async def _apply_object(self, name: str, found: Mapping[str, Any], record: SecretRecord | None) -> None:
+        """Change the service to what its object declares, or write to the object why that is not possible."""
+        known = self.catalogue.rejected.pop(name, None)
         try:
             service = self._read(name, found["spec"], record)
             change = Change(documents=(service,), declared=self._declared(name, found))
-            plan = await self.changes.carry_out(change, lambda entries, removed: self._accept(entries, found))
+            plan = await self.changes.apply_locked(change, lambda entries, removed: self._accept(entries, found))
         except FdlError as error:
-            await self._refuse(name, found, error.problems, record, known)
+            await self._reject(name, found, error.problems, record, known)
             return
         except BaseException:
             if known is not None:
-                self.catalogue.refused[name] = known
+                self.catalogue.rejected[name] = known
             raise
         if plan.changed:
             log.info("a service was changed in the cluster", service=name, revision=plan.items[0].revision)
@@ -150,16 +154,21 @@ class ServiceWatcher:
             await self.objects.settle(self.catalogue.entries[name], found, *self.catalogue.states[name], refused)
 
     def _read(self, name: str, spec: Mapping[str, Any], record: SecretRecord | None) -> Service:
-        """The service of a document. Raises FdlError."""
+        """Return the service of a document. Raises FdlError."""
         entry, before = self.catalogue.entries.get(name), self.catalogue.services.get(name)
         refused = record.refused if record else {}
         for begun in record.after(entry.revision if entry else 0) if record else ():
-            if spec_of(begun.document) == spec or self._same(name, spec, begun.document, refused):
+            if spec_of(begun.document) == spec or self._is_begun_revision(name, spec, begun.document, refused):
                 return from_document(begun.document)
         return self._parsed(name, spec, before, refused)
 
-    def _same(self, name: str, spec: Mapping[str, Any], begun: Mapping[str, Any], refused: Mapping[str, Any]) -> bool:
-        """Whether this is a revision that was begun: its secrets may be hidden in the object already."""
+    def _is_begun_revision(
+        self, name: str, spec: Mapping[str, Any], begun: Mapping[str, Any], refused: Mapping[str, Any]
+    ) -> bool:
+        """Return whether this is a revision whose writing was interrupted.
+
+        Its secrets may already be hidden in the object.
+        """
         try:
             service = self._parsed(name, spec, from_document(begun), refused)
         except FdlError:
@@ -172,7 +181,7 @@ class ServiceWatcher:
         return read_spec(name, spec, before, refused, tuple(self.changes.providers), self.changes.rules)
 
     def _declared(self, name: str, found: Mapping[str, Any]) -> float | None:
-        """When a new service was declared: files that came later are to be processed, even if we were away."""
+        """Return when a new service was declared: later files must be processed, even if the daemon was not running."""
         if name in self.catalogue.entries:
             return None
         made = datetime.fromisoformat(found["metadata"]["creationTimestamp"]).timestamp()
@@ -187,7 +196,7 @@ class ServiceWatcher:
         self.objects.client.wait(work)
         return {}
 
-    async def _refuse(
+    async def _reject(
         self,
         name: str,
         found: Mapping[str, Any],
@@ -195,17 +204,17 @@ class ServiceWatcher:
         record: SecretRecord | None,
         known: str | None,
     ) -> None:
-        """Keep what runs, and say in the object what is wrong with its document."""
+        """Keep the active revision, and write the problems of the document to the object."""
         text = problem_text([_in_object(problem) for problem in problems])
         document = refused_document(found["spec"], record.refused if record else {})
         state: tuple[ServiceState, str] = self.catalogue.states.get(name, ("error", ""))
         await self.objects.refuse(name, self.catalogue.entries.get(name), found, *state, text, document)
-        self.catalogue.refused[name] = text
+        self.catalogue.rejected[name] = text
         if text != known:
             log.warning("a service's document in the cluster is refused", service=name, problems=text)
 
 
 def _in_object(problem: FdlProblem) -> FdlProblem:
-    """A problem of the whole catalogue names its place as in a request with one service."""
+    """Convert the place of a problem in the catalogue to its place in a request with one service."""
     path = PLACE + problem.path.removeprefix("services[0]") if problem.path.startswith("services[0]") else problem.path
     return FdlProblem(path, problem.value, problem.message, problem.hint)

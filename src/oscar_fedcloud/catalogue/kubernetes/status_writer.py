@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes how services stand into their objects, soon after it has changed; what changes meanwhile is one write."""
+"""Writes the state of services to their objects soon after a change. Changes in quick succession are one write."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import asyncio
 import structlog
 
 from oscar_fedcloud.catalogue.catalogue import Catalogue
-from oscar_fedcloud.catalogue.kubernetes.objects import ServiceObjects
+from oscar_fedcloud.catalogue.kubernetes.service_objects import ServiceObjects
 from oscar_fedcloud.kube import KubeError
 from oscar_fedcloud.runtime.unexpected import report
 
@@ -30,7 +30,7 @@ class StatusWriter:
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     def report(self, name: str) -> None:
-        """The standing of a service has changed."""
+        """Write the changed state of a service soon."""
         self._loop.call_soon_threadsafe(self._add, name)
 
     def _add(self, name: str) -> None:
@@ -38,7 +38,7 @@ class StatusWriter:
         self._wake.set()
 
     async def run(self) -> None:
-        """Write for ever."""
+        """Write until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -50,9 +50,9 @@ class StatusWriter:
                 self._wake.set()
 
     async def _write(self, name: str) -> str:
-        """Write the standing of one service; returns its name if that failed."""
+        """Write the state of one service; return its name if that failed."""
         async with self._places:
-            entry, refused = self.catalogue.entries.get(name), self.catalogue.refused.get(name, "")
+            entry, refused = self.catalogue.entries.get(name), self.catalogue.rejected.get(name, "")
             if entry is None:
                 return ""
             state, reason = self.catalogue.states[name]
@@ -61,7 +61,7 @@ class StatusWriter:
             except KubeError as error:
                 log.warning("the status of a service was not written", service=name, error=str(error))
                 return name
-            except Exception as error:  # of this service alone: the others are written
+            except Exception as error:  # affects this service only
                 report(log, "the status of a service was not written", error, service=name)
                 return name
         return ""

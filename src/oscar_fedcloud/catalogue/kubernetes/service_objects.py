@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The requests for one service's objects: what is written in which order, so that nothing is lost in between.
+"""The requests for the objects of a service, in an order that loses nothing if interrupted.
 
-A revision is written to the Secret first, then the document to the ``OscarService``, last its number to the status:
-that number says which revision counts. The object is written only over the version that was taken over last, so a
-change that somebody else made meanwhile is a Conflict, and taken over next.
+A revision is written to the Secret first, then the document to the ``OscarService``, and last its number to the status,
+which determines the active revision. An object is only written over the version that was processed last, so a
+concurrent change by another writer is a Conflict, and is processed next.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import msgspec
 
 from oscar_fedcloud.catalogue.entries import Entry
 from oscar_fedcloud.catalogue.kubernetes import names
-from oscar_fedcloud.catalogue.kubernetes.documents import spec_of, without_secrets
-from oscar_fedcloud.catalogue.kubernetes.records import (
+from oscar_fedcloud.catalogue.kubernetes.conditions import status_of
+from oscar_fedcloud.catalogue.kubernetes.secret_codec import (
     Data,
     SecretRecord,
     keys_data,
@@ -29,38 +29,38 @@ from oscar_fedcloud.catalogue.kubernetes.records import (
     secret_manifest,
     superfluous,
 )
-from oscar_fedcloud.catalogue.kubernetes.status import status_of
+from oscar_fedcloud.catalogue.kubernetes.spec_codec import spec_of, without_secrets
 from oscar_fedcloud.domain.services import Conflict, ServiceState
 from oscar_fedcloud.domain.stores import Credential
 from oscar_fedcloud.kube import KubeClient, KubeError
 from oscar_fedcloud.kube.client import Body
 
-_TRIES = 5  # while others write labels or annotations at the same moment
+_TRIES = 5  # while others write labels or annotations concurrently
 _JSON_PATCH = "application/json-patch+json"
 _PENDING = "its buckets, rules and key are being made"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectVersion:
-    """An object as it was written or taken over last."""
+    """The version of an object that was written or processed last."""
 
     uid: str
     generation: int
     version: str
 
     def same_document(self, other: ObjectVersion) -> bool:
-        """Whether only its status, labels and the like may differ."""
+        """Return whether at most status, labels and the like differ."""
         return (self.uid, self.generation) == (other.uid, other.generation)
 
     @staticmethod
     def of(found: Mapping[str, Any]) -> ObjectVersion:
-        """The same of an object."""
+        """Return the version of an object."""
         metadata = found["metadata"]
         return ObjectVersion(metadata["uid"], metadata["generation"], metadata["resourceVersion"])
 
 
 class ServiceObjects:
-    """Reads and writes the objects of services. All methods raise KubeError; they belong to the event loop."""
+    """Reads and writes the objects of services. All methods raise KubeError and must be called on the event loop."""
 
     def __init__(self, client: KubeClient, namespace: str, revisions: int) -> None:
         self.client = client
@@ -69,28 +69,28 @@ class ServiceObjects:
         self.revisions = revisions  # earlier ones that are kept
         self.seen: dict[str, ObjectVersion] = {}
         self.keys: dict[str, dict[str, Credential]] = {}
-        self.statuses: dict[str, dict[str, Any]] = {}  # as they stand in the cluster
+        self.statuses: dict[str, dict[str, Any]] = {}  # as they are in the cluster
         self.sizes: dict[str, dict[int, int]] = {}  # revisions in the Secret of a service
         self.order: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # one writer of a status at a time
 
     def knows(self, uid: str, generation: int, name: str) -> bool:
-        """Whether this state of an object has been written or taken over."""
+        """Return whether this version of an object has been written or processed."""
         seen = self.seen.get(name)
         return seen is not None and seen.uid == uid and generation <= seen.generation
 
     async def fetch(self, name: str) -> dict[str, Any] | None:
-        """The object of a service as it stands."""
+        """Return the object of a service, or None."""
         return await _unless_missing(self.client.get(self.services, name))
 
     async def record(self, name: str) -> SecretRecord | None:
-        """The Secret of a service as it stands."""
+        """Return the Secret of a service, or None."""
         secret = await _unless_missing(self.client.get(self.secrets, names.secret_name(name)))
         return None if secret is None else SecretRecord(secret)
 
-    # -- changes of our own ----------------------------------------------------------------------------------------
+    # -- own changes -----------------------------------------------------------------------------------------------
 
     async def save(self, entry: Entry) -> None:
-        """Declare a revision. Raises Conflict when somebody else has changed the object."""
+        """Declare a revision. Raises Conflict if another writer has changed the object."""
         async with self.order[entry.name]:
             await self._write_secret(entry.name, self._with_revision(entry))
             try:
@@ -112,10 +112,13 @@ class ServiceObjects:
                 if error.status not in (404, 409) or (error.status == 404 and seen is None):
                     raise
                 await self._refresh(name)
-        raise Conflict(f"service {name} is changed by others again and again")
+        raise Conflict(f"service {name} keeps being changed by others")
 
     async def _replace_spec(self, name: str, spec: Mapping[str, Any], seen: ObjectVersion) -> dict[str, Any]:
-        """Write the whole document; labels and annotations stay. 409 unless the object is the one that was seen."""
+        """Write the whole document; labels and annotations are kept.
+
+        Raises 409 if the object has changed since it was read.
+        """
         patch = [
             {"op": "replace", "path": "/metadata/resourceVersion", "value": seen.version},
             {"op": "replace", "path": "/spec", "value": spec},
@@ -130,7 +133,7 @@ class ServiceObjects:
         )
 
     async def _refresh(self, name: str) -> None:
-        """Our version is not the newest one. Raises Conflict if more than labels and the like are different."""
+        """Read the newest version of the object. Raises Conflict if more than labels and the like have changed."""
         found, seen = await self.fetch(name), self.seen.get(name)
         if (
             found is None
@@ -141,10 +144,10 @@ class ServiceObjects:
         self.seen[name] = ObjectVersion.of(found)
 
     async def remove(self, name: str) -> None:
-        """Delete the objects of a service. Raises Conflict when somebody else has changed the object."""
+        """Delete the objects of a service. Raises Conflict if another writer has changed the object."""
         for _ in range(_TRIES):
             seen = self.seen.get(name)
-            only = {"uid": seen.uid, "resourceVersion": seen.version} if seen else {"uid": "taken over by nobody yet"}
+            only = {"uid": seen.uid, "resourceVersion": seen.version} if seen else {"uid": "not processed yet"}
             try:
                 await self.client.delete(self.services, name, {"preconditions": only})
                 return await self.forget(name)
@@ -152,23 +155,23 @@ class ServiceObjects:
                 if error.status != 409:
                     raise
                 await self._refresh(name)
-        raise Conflict(f"service {name} is changed by others again and again")
+        raise Conflict(f"service {name} keeps being changed by others")
 
     async def forget(self, name: str) -> None:
-        """The object is gone: let its Secret go too."""
+        """Delete the Secret of an object that is gone."""
         await self.client.delete(self.secrets, names.secret_name(name))
         for table in (self.seen, self.keys, self.statuses, self.sizes):
             table.pop(name, None)
 
     async def save_keys(self, name: str, keys: Mapping[str, Credential]) -> None:
-        """Keep the storage keys of a service."""
+        """Store the storage keys of a service."""
         self.keys[name] = dict(keys)
         await self._write_secret(name, keys_data(keys))
 
     # -- changes of others -----------------------------------------------------------------------------------------
 
     async def accept(self, entry: Entry, found: Mapping[str, Any]) -> None:
-        """The object as it was found is this new revision."""
+        """Record that the object has been accepted as this new revision."""
         async with self.order[entry.name]:
             await self._write_secret(entry.name, self._with_revision(entry))
             await self._settle(entry.name, await self._hide(entry.name, found), entry, "pending", _PENDING, "")
@@ -176,7 +179,10 @@ class ServiceObjects:
     async def settle(
         self, entry: Entry, found: Mapping[str, Any], state: ServiceState, reason: str, refused: bool
     ) -> None:
-        """The object as it was found is the revision that runs already. refused: another document is remembered."""
+        """Record that the object matches the active revision.
+
+        ``refused`` tells whether a rejected document is stored.
+        """
         async with self.order[entry.name]:
             if refused:
                 await self._write_secret(entry.name, refused_data(None))
@@ -192,7 +198,7 @@ class ServiceObjects:
         problems: str,
         document: Mapping[str, Any],
     ) -> None:
-        """The object as it was found cannot be used. document: the same with its secrets, which are kept."""
+        """Record that the object cannot be used. ``document`` is its document with secrets, which are stored."""
         async with self.order[name]:
             if without_secrets(found) is not None:
                 await self._write_secret(
@@ -201,7 +207,7 @@ class ServiceObjects:
             await self._settle(name, await self._hide(name, found), entry, state, reason, problems)
 
     async def _hide(self, name: str, found: Mapping[str, Any]) -> ObjectVersion:
-        """Hide the secrets in an object; what it is then."""
+        """Hide the secrets in an object; return its new version."""
         before, seen = self.seen.get(name), ObjectVersion.of(found)
         if before is None or before.uid != seen.uid:
             self.statuses[name] = dict(found.get("status") or {})
@@ -217,7 +223,7 @@ class ServiceObjects:
                     raise
             current = await self.fetch(
                 name
-            )  # with another status or label; or another document, and is looked at again
+            )  # with another status or label; or another document, which is processed again
         return seen
 
     # -- parts -----------------------------------------------------------------------------------------------------
@@ -226,7 +232,10 @@ class ServiceObjects:
         return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": name}, "spec": spec}
 
     def _with_revision(self, entry: Entry) -> Data:
-        """What changes in the Secret with a new revision: it comes, others go, and nothing is refused any more."""
+        """
+
+        eturn the changes to the Secret for a new revision: it is added, old ones and a rejected document are removed.
+        """
         data = revision_data(entry)
         sizes = {
             **self.sizes.get(entry.name, {}),
@@ -236,7 +245,7 @@ class ServiceObjects:
         return {**data, **{f"revision-{number}": None for number in gone}, **refused_data(None)}
 
     async def _write_secret(self, name: str, data: Data) -> None:
-        """Change keys of the Secret; make it if there is none, with all that is known."""
+        """Change keys of the Secret; create it with all known data if there is none."""
         if name in self.sizes:
             patched = await _unless_missing(self.client.patch(self.secrets, names.secret_name(name), {"data": data}))
         else:
@@ -256,12 +265,12 @@ class ServiceObjects:
     async def _settle(
         self, name: str, seen: ObjectVersion, entry: Entry | None, state: ServiceState, reason: str, problems: str
     ) -> None:
-        """Say which revision counts. Only then is this state of the object known: until then it is to be taken over."""
+        """Write the active revision. Only then is this version of the object recorded as processed."""
         await self._patch_status(name, self._status(name, seen.generation, entry, state, reason, problems))
         self.seen[name] = seen
 
     async def report(self, name: str, entry: Entry | None, state: ServiceState, reason: str, problems: str) -> None:
-        """Write how a service stands, but not which revision counts: another one may be on its way."""
+        """Write the state of a service, but not its active revision, which may be about to change."""
         async with self.order[name]:
             if name in self.seen:
                 status = self._status(name, self.seen[name].generation, entry, state, reason, problems)
@@ -274,7 +283,7 @@ class ServiceObjects:
         return status_of(entry, state, reason, problems, generation, before, time.time())
 
     async def _patch_status(self, name: str, status: Mapping[str, Any]) -> None:
-        """Write what of the status is different. An object that has gone meanwhile needs none."""
+        """Write the parts of the status that differ. An object that is gone is skipped."""
         before = self.statuses.get(name, {})
         different = {key: value for key, value in status.items() if value is not None and before.get(key) != value}
         if different:
@@ -284,7 +293,7 @@ class ServiceObjects:
 
 
 async def _unless_missing(request: Any) -> dict[str, Any] | None:
-    """The answer of a request; None when there is no such object."""
+    """Return the response to a request, or None if the object does not exist."""
     try:
         found: dict[str, Any] = await request
     except KubeError as error:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks the store which revision of an object is the current one, where the order of the events cannot be relied on.
+"""Asks the store which revision of an object is current if the order of events is unreliable.
 
-The order of revisions is that of modification times, which a clock that was wrong for a while, or a forged event, can
-put far into the future. So a run is superseded without a question only by a revision that came after it. Otherwise the
-store decides: a revision that it has now takes its place behind the wrong one, and every other one is superseded.
+Revisions are ordered by modification time. A wrong clock or a forged event can put such a time far into the future.
+Therefore a run is superseded without a check only by a revision that arrived after it. Otherwise the store decides: the
+revision that it holds now is ordered after the wrong one, and all others are superseded.
 """
 
 from __future__ import annotations
@@ -20,22 +20,26 @@ from oscar_fedcloud.runtime.waiting import in_words
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 8  # questions
-_PAUSE = 5.0  # s until a question that had no answer is asked again
+_PARALLEL = 8  # concurrent checks
+_PAUSE = 5.0  # s until a check that failed is repeated
 
 
-class Doubts:
-    """Belongs to the event loop. queues: woken when a question has its answer."""
+class RevisionResolver:
+    """Resolves runs for which a newer revision is doubtful. Must be used on the event loop.
+
+    Args:
+        queues: woken when a check has completed.
+    """
 
     def __init__(self, ledger: Ledger, ports: DispatcherPorts, queues: ServiceQueues) -> None:
         self.ledger = ledger
         self.ports = ports
         self.queues = queues
-        self._open: dict[str, asyncio.Task[None]] = {}  # run -> the question about it
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._open: dict[str, asyncio.Task[None]] = {}  # run -> the check for it
+        self._slots = asyncio.Semaphore(_PARALLEL)
 
-    def settle(self, candidates: Iterable[Candidate]) -> None:
-        """Ask about these runs; each stays queued until there is an answer."""
+    def resolve(self, candidates: Iterable[Candidate]) -> None:
+        """Check these runs. Each stays queued until its check has completed."""
         for candidate in candidates:
             name = candidate.run.id
             if name not in self._open:
@@ -47,7 +51,7 @@ class Doubts:
             async with self._slots:
                 await self._decide(candidate)
         except Exception as error:
-            log.warning("which revision is current is not known yet", job=run.id, error=in_words(error))
+            log.warning("the current revision of an object is not known yet", job=run.id, error=in_words(error))
             await asyncio.sleep(_PAUSE)
         finally:
             del self._open[run.id]
@@ -56,13 +60,13 @@ class Doubts:
     async def _decide(self, candidate: Candidate) -> None:
         run = candidate.run
         if await self.ports.is_current(run.event):
-            log.warning("a revision with a wrong time gives way", key=run.event.key, job=run.id)
+            log.warning("a revision with a wrong time is overruled", key=run.event.key, job=run.id)
             await asyncio.to_thread(self.ledger.reorder, run.id, candidate.newest + 1)
         else:
             await asyncio.to_thread(self.ledger.begin, [], [run.id], time.time())
 
     async def close(self) -> None:
-        """Ask nothing more."""
+        """Stop checking."""
         tasks = list(self._open.values())
         for task in tasks:
             task.cancel()

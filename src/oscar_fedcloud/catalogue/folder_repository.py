@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The declared services on disk: a JSON file each, written whole or not at all, with every earlier revision beside it.
+"""The declared services on disk: one JSON file each, replaced atomically, with all earlier revisions.
 
 ``<folder>/<name>.json`` holds the current entry, ``<folder>/.history/<name>/<revision>.json`` the earlier ones and
-``<folder>/.keys/<name>.json`` the service's storage keys. All files are for the daemon's own user only.
+``<folder>/.keys/<name>.json`` the service's storage keys. All files are readable by the daemon's user only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Entry", "FolderRepository", "InputState", "write_atomically"]
 
 
 class FolderRepository:
-    """Catalogue store in a folder. Not safe for several writers; the daemon holds the only one."""
+    """A service repository in a folder. Not safe for several writers; the daemon is the only one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,13 +37,13 @@ class FolderRepository:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     async def open(self) -> None:
-        """A folder is always open."""
+        """Do nothing: a folder needs no preparation."""
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: there are no open resources."""
 
     def health(self) -> dict[str, dict[str, Any]]:
-        """Return which files cannot be read; empty if there are none."""
+        """Return the files that cannot be read; empty if there are none."""
         if not self._damaged:
             return {}
         detail = "; ".join(f"{path}: {error}" for path, error in self._damaged.copy().items())
@@ -52,7 +52,7 @@ class FolderRepository:
         }
 
     def load(self) -> list[Entry]:
-        """All current entries, by name."""
+        """Return all current entries, sorted by name."""
         found = (self._readable(path) for path in sorted(self.folder.glob("*.json")))
         return [entry for entry in found if entry is not None]
 
@@ -68,7 +68,7 @@ class FolderRepository:
         return entry
 
     def write(self, entries: Sequence[Entry], removed: Sequence[str]) -> dict[str, Exception]:
-        """Save the entries and forget the removed services; a folder that refuses ends the whole change (OSError)."""
+        """Save the entries and delete the removed services. An OSError ends the whole change."""
         for name in removed:
             self.remove(name)
         for entry in entries:
@@ -76,14 +76,14 @@ class FolderRepository:
         return {}
 
     def save_inputs(self, entry: Entry) -> None:
-        """Write what is known of the inputs."""
+        """Save the state of the inputs."""
         self.save(entry)
 
     def report(self, name: str) -> None:
-        """The standing of a service is kept in memory alone."""
+        """Do nothing: states are kept in memory only."""
 
     def save(self, entry: Entry) -> None:
-        """Write the entry; the current one of another revision becomes history."""
+        """Write the entry; a current entry with another revision is moved to the history."""
         current = self.folder / f"{entry.name}.json"
         if current.exists():
             self._keep(entry.name, current, entry.revision)
@@ -100,19 +100,19 @@ class FolderRepository:
         os.link(current, kept)
 
     def remove(self, name: str) -> None:
-        """Forget the service, its history and its keys."""
+        """Delete the service, its history and its keys."""
         (self.folder / f"{name}.json").unlink(missing_ok=True)
         (self.keys_folder / f"{name}.json").unlink(missing_ok=True)
         shutil.rmtree(self.history_folder / name, ignore_errors=True)
 
     def history(self, name: str) -> list[Entry]:
-        """Earlier entries of a service, newest first."""
+        """Return earlier entries of a service, newest first."""
         paths = (self.history_folder / name).glob("*.json")
         entries = [entry for path in paths if (entry := self._readable(path)) is not None]
         return sorted(entries, key=lambda entry: entry.revision, reverse=True)
 
     def keys(self, name: str) -> dict[str, Credential]:
-        """The service's storage keys by provider id."""
+        """Return the service's storage keys by provider id."""
         try:
             data = (self.keys_folder / f"{name}.json").read_bytes()
         except FileNotFoundError:
@@ -129,7 +129,7 @@ class FolderRepository:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash at any moment leaves the old or the new content, never a part."""
+    """Replace a file atomically: after a crash it has either the old or the new content."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:

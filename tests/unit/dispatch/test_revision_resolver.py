@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from oscar_fedcloud.dispatch import doubts
-from oscar_fedcloud.dispatch.doubts import Doubts
+from oscar_fedcloud.dispatch import revision_resolver as doubts
+from oscar_fedcloud.dispatch.revision_resolver import RevisionResolver
 from oscar_fedcloud.domain.events import EventOutcome, Recording, StorageEvent
 from oscar_fedcloud.domain.runs import RunState, run_id
 from oscar_fedcloud.ledger import Candidate, Ledger
@@ -39,9 +39,9 @@ async def settled(ledger: Ledger, is_current: Callable) -> RunState:
         woken.set()
 
     ports, queues = SimpleNamespace(is_current=is_current), SimpleNamespace(wake=wake)
-    asked = Doubts(ledger, ports, queues)  # type: ignore[arg-type]
-    asked.settle(candidates(ledger))
-    asked.settle(candidates(ledger))  # as each round does
+    asked = RevisionResolver(ledger, ports, queues)  # type: ignore[arg-type]
+    asked.resolve(candidates(ledger))
+    asked.resolve(candidates(ledger))  # as each round does
     async with asyncio.timeout(10):
         await woken.wait()
     await asked.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Service documents as they stand in an ``OscarService``: without secrets, and without what is as by default."""
+"""Service documents as stored in an ``OscarService``: without secrets and default values."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _ELSEWHERE = ("name", "token")  # the object's own name; made by the server
 
 
 def spec_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What a document looks like in its object: secrets hidden, defaults left out, only fields of the FDL."""
+    """Return a document as stored in its object: secrets hidden, defaults left out, only fields of the FDL."""
     spec: dict[str, Any] = _sparse(SERVICE, hide(document))
     return {name: value for name, value in spec.items() if name not in _ELSEWHERE}
 
 
 def _sparse(kind: Kind, value: Any) -> Any:
-    """Plain data of this kind, without the fields of records that have their default."""
+    """Return plain data of this kind without the record fields that have their default."""
     match kind:
         case Maybe():
             return None if value is None else _sparse(kind.kind, value)
@@ -53,10 +53,12 @@ def read_spec(
     providers: Sequence[str],
     rules: Sequence[Rule] = (),
 ) -> Service:
-    """The service that an object describes. Raises FdlError, with places under ``spec``.
+    """Return the service that an object describes. Raises FdlError, with places under ``spec``.
 
-    before: its last good revision. refused: the document that was refused last, with its secrets. Both give the values
-    for what is hidden. rules: see ``document_rules``.
+    Args:
+        before: the last valid revision of the service.
+        refused: the document that was rejected last, with its secrets. Both supply the values of hidden fields.
+        rules: see ``document_rules``.
     """
     if spec.get("name", name) != name:
         raise FdlError([make_problem(f"{PLACE}.name", spec["name"], f"differs from {name!r}, the object's name")])
@@ -68,17 +70,17 @@ def read_spec(
 
 
 def _unknown_fields(service: Service) -> dict[str, Any]:
-    """Fields that only the existing OSCAR's clients know: they have no place in the object, and stay as they are."""
+    """Return fields that only clients of the existing OSCAR use. They are not in the object, and are kept unchanged."""
     return {name: value for name, value in service.extra.items() if name not in SERVICE.table.names}
 
 
 def refused_document(spec: Mapping[str, Any], refused: Mapping[str, Any]) -> dict[str, Any]:
-    """A refused document as it is to be remembered: what is hidden in it has the value that was refused before."""
+    """Return a rejected document for storage: hidden values are taken from the document that was rejected before."""
     return restore(spec, refused)[0]
 
 
 def without_secrets(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The object with its secrets hidden, in kubectl's own copy too; None when it shows none."""
+    """Return the object with its secrets hidden, also in kubectl's copy; None if it contains none."""
     metadata = manifest["metadata"]
     spec, notes = hide(manifest["spec"]), _without_secrets(metadata.get("annotations") or {})
     if spec == manifest["spec"] and notes == (metadata.get("annotations") or {}):

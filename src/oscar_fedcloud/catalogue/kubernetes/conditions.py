@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The status of an ``OscarService``: state and conditions for people, and what the invoker must remember."""
+"""The status of an ``OscarService``: its state and conditions, and the state that the invoker needs to keep."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ def status_of(
     before: Mapping[str, Any],
     now: float,
 ) -> dict[str, Any]:
-    """The whole status. entry: the revision that runs, if any. problems: why the document is refused, or ""."""
+    """Return the whole status.
+
+    Args:
+        entry: the active revision, if any.
+        problems: why the document is rejected; empty if it is accepted.
+    """
     ready = entry is not None and state == "ready"
     why = "Invalid" if entry is None else state.capitalize()
     conditions = [
@@ -41,7 +46,7 @@ def status_of(
 
 
 def inputs_of(status: Mapping[str, Any], entry: Entry) -> dict[str, InputState]:
-    """What is known of the inputs of a revision. One of which nothing is known waits for its baseline."""
+    """Return the state of a revision's inputs. An input without a known state waits for its baseline."""
     known = {one["source"]: one for one in status.get("inputs") or ()}
     names = input_names(from_document(entry.document))
     return {
@@ -51,7 +56,7 @@ def inputs_of(status: Mapping[str, Any], entry: Entry) -> dict[str, InputState]:
 
 
 def problem_text(problems: Sequence[FdlProblem]) -> str:
-    """All that is wrong with a document, a line each."""
+    """Return all problems of a document, one per line."""
     text = "\n".join(str(problem) for problem in problems)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
@@ -65,7 +70,7 @@ def _condition(kind: str, true: bool, reason: str, message: str) -> dict[str, An
 
 
 def _since(condition: dict[str, Any], generation: int, before: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """The condition with the time of its last change of status."""
+    """Return the condition with the time of its last change of status."""
     time = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     for old in before.get("conditions") or ():
         if old["type"] == condition["type"] and old["status"] == condition["status"]:
