@@ -147,7 +147,7 @@ def test_deleting_runs(ledger: Ledger) -> None:
     assert store(ledger, recording(event("a")), recording(event("b"))) == [False, False]
 
 
-def test_mark_seen_counts_what_is_new(ledger: Ledger) -> None:
+def test_record_baseline_counts_what_is_new(ledger: Ledger) -> None:
     found = [event(str(number)) for number in range(3000)]
     assert ledger.record_baseline("grayify", iter(found[:2000])) == 2000
     assert ledger.record_baseline("grayify", found) == 1000
@@ -157,7 +157,7 @@ def test_mark_seen_counts_what_is_new(ledger: Ledger) -> None:
     assert ledger.stats()["writes"] == writes
 
 
-def test_forget_seen_drops_what_is_gone_and_nothing_else(ledger: Ledger) -> None:
+def test_prune_baseline_drops_what_is_gone_and_nothing_else(ledger: Ledger) -> None:
     found = [event(f"in/{number}") for number in range(1200)]
     outside = [event("out/a"), event("in/a", bucket="else")]
     ledger.record_baseline("grayify", [*found, *outside])
@@ -171,7 +171,7 @@ def test_forget_seen_drops_what_is_gone_and_nothing_else(ledger: Ledger) -> None
     assert len(ledger.known_for("other", found)) == 1200
 
 
-def test_forget_seen_keeps_what_came_after_the_listing_began(ledger: Ledger) -> None:
+def test_prune_baseline_keeps_what_came_after_the_listing_began(ledger: Ledger) -> None:
     began = time.time()
     run_to(ledger, queue(ledger, event())[0])
     ledger.delete_runs("grayify")
