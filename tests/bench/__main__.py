@@ -21,6 +21,7 @@ import cluster  # noqa: E402
 import declare  # noqa: E402
 import flags  # noqa: E402
 import latency  # noqa: E402
+import put  # noqa: E402
 import site_job  # noqa: E402
 import start  # noqa: E402
 import webhook  # noqa: E402
@@ -30,6 +31,7 @@ BENCHES = {
     "latency": latency.main,
     "declare": declare.main,
     "start": start.main,
+    "put": put.main,
     "kubernetes": cluster.main,
     "calls": calls.main,
     "flags": flags.main,
