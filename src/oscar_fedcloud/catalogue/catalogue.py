@@ -37,9 +37,10 @@ Write = Callable[[Sequence[Entry], Sequence[str]], dict[str, Exception]]  # as S
 
 @dataclass(frozen=True, slots=True)
 class WrittenChange:
-    """The entries of a change that were stored, and the failures by service name."""
+    """The entries of a change that were stored, their services, and the failures, by service name."""
 
     entries: tuple[Entry, ...]
+    services: Mapping[str, Service]
     failures: Mapping[str, Exception]
 
 
@@ -75,14 +76,13 @@ class Catalogue:
         """
         for entry in self.repository.load():
             try:
-                self._install(entry)
+                self._install(entry, from_document(entry.document))
             except Exception as error:
                 self.unusable[str(getattr(entry, "name", "?"))] = in_words(error)
                 report(log, "a declared service cannot be used", error, service=getattr(entry, "name", "?"))
         self._index()
 
-    def _install(self, entry: Entry) -> None:
-        service = from_document(entry.document)
+    def _install(self, entry: Entry, service: Service) -> None:
         self.unusable.pop(entry.name, None)
         self._drop_token(entry.name)
         self.entries[entry.name] = entry
@@ -211,13 +211,11 @@ class Catalogue:
         wanted = {service.name: service for service in change.documents}
         moment = time.time() if change.declared is None else change.declared
         removed = [item.name for item in plan.items if item.action == "delete"]
-        entries = [
-            self._entry(self.completed(wanted[item.name]), item.revision, moment)
-            for item in plan.items
-            if item.action in ("create", "update")
-        ]
+        revisions = {item.name: item.revision for item in plan.items if item.action in ("create", "update")}
+        services = {name: _with_token(self.completed(wanted[name])) for name in revisions}
+        entries = [self._entry(services[name], revision, moment) for name, revision in revisions.items()]
         failures = (write or self.repository.write)(entries, removed)
-        return WrittenChange(tuple(entry for entry in entries if entry.name not in failures), failures)
+        return WrittenChange(tuple(entry for entry in entries if entry.name not in failures), services, failures)
 
     def commit(self, plan: Plan, written: WrittenChange) -> None:
         """Apply to memory what was written. Must be called on the event loop, where all readers run."""
@@ -225,12 +223,11 @@ class Catalogue:
             if item.action == "delete" and item.name not in written.failures:
                 self._remove(item.name)
         for entry in written.entries:
-            self._install(entry)
+            self._install(entry, written.services[entry.name])
         self._index()
 
     def _entry(self, service: Service, revision: int, moment: float) -> Entry:
         old = self.entries.get(service.name)
-        service = replace(service, token=service.token or secrets.token_hex(32))
         before = self.services.get(service.name)
         known = old.inputs if old else {}
         if before is not None:  # another endpoint is another store with unknown content
@@ -288,3 +285,8 @@ class Catalogue:
 def _place_of(loop: Loop, places: Mapping[str, str]) -> str:
     """Return the place of the first service of a loop that the change declares."""
     return next(places[name] for name in loop.services if name in places)
+
+
+def _with_token(service: Service) -> Service:
+    """Return the service with a new token if it has none."""
+    return service if service.token else replace(service, token=secrets.token_hex(32))

@@ -43,3 +43,27 @@ async def test_the_token_survives_updates_and_restarts(tmp_path: Path) -> None:
     again = Catalogue(FolderRepository(tmp_path), 16, ["minio.default"])
     again.load()
     assert catalogue.tokens == again.tokens == {token: "s"}
+
+
+async def test_a_service_is_the_same_as_declared_and_as_read_from_its_repository(tmp_path: Path) -> None:
+    rich = {
+        "name": "rich",
+        "image": "i",
+        "script": "#!/bin/sh\n\ttrue\n",
+        "memory": "1.5G",
+        "cpu": "250m",
+        "total_memory": "10Gi",
+        "alpine": True,
+        "input": [{"storage_provider": "minio", "path": "bucket/rich/", "suffix": [".a", ".b"], "prefix": ["x"]}],
+        "output": [{"storage_provider": "minio", "path": "bucket/out"}],
+        "environment": {"variables": {"N": "1.10", "EMPTY": ""}, "secrets": {"S": "x"}},
+        "labels": {"a": "b"},
+        "retry": {"attempts": 3, "backoff": "5s"},
+    }
+    catalogue = Catalogue(FolderRepository(tmp_path), 16, ["minio.default"])
+    change = Change(documents=(parse_service(rich), service("1Gi")))
+    plan = catalogue.plan(change)
+    catalogue.commit(plan, await asyncio.to_thread(catalogue.write, change, plan))
+    again = Catalogue(FolderRepository(tmp_path), 16, ["minio.default"])
+    again.load()
+    assert again.services == catalogue.services
