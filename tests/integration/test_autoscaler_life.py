@@ -24,7 +24,9 @@ from oscar_fedcloud.autoscaler.assembly import make_controller
 from oscar_fedcloud.autoscaler.config.loading import load
 from oscar_fedcloud.autoscaler.external.protos import externalgrpc_pb2 as messages
 from oscar_fedcloud.autoscaler.external.protos.externalgrpc_pb2_grpc import CloudProviderStub
+from oscar_fedcloud.autoscaler.names import MANAGER
 from oscar_fedcloud.kube import KubeClient
+from oscar_fedcloud.kube.lease import Lease
 
 pytest_plugins = ["parts.autoscaler_fixtures"]
 
@@ -142,10 +144,12 @@ async def test_a_burst_is_one_batch_for_each_pool(
     pods = {each["metadata"]["name"] for each in cluster.pods()}
     config = load(config_file)
     client = KubeClient(config.kubeconfig)
-    controller = await make_controller(config, client)
+    controller = await make_controller(
+        config, client, Lease(client, config.namespace, MANAGER, "test", config.lease_duration)
+    )
     cloud = MemoryCloud([])
     controller.context.clouds = {"here": cloud}
-    controller.start()
+    await controller.start()
     try:
         await asyncio.to_thread(eventually, lambda: len(cloud.vms) >= 13 and not controller.context.busy, 60)
         await asyncio.to_thread(eventually, lambda: pods <= told(cluster, "TriggeredScaleUp"), 60)

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from parts.daemon import Daemon, eventually
 from parts.standalone import PROGRAMS, Person
 
 from oscar_fedcloud import __version__
@@ -134,6 +136,21 @@ def test_an_output_folder_that_cannot_be_made_is_one_sentence(person: Person, pr
     assert run.returncode == 1
     assert b"Traceback" not in run.stderr
     assert b"/proc/x" in run.stderr
+
+
+def test_a_signal_ends_the_invoker_in_order(tmp_path: Path) -> None:
+    away = {"type": "s3", "endpoint": "http://127.0.0.1:9", "access_key": "key", "secret_key": "secret"}
+    daemon = Daemon(tmp_path / "invoker", providers={"minio.default": away})
+    process = daemon.launch()
+    try:
+        eventually(lambda: '"event": "listening"' in daemon.log_file.read_text(), 60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, daemon.log_file.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert (tmp_path / "invoker" / "data" / "ledger.db").exists()
+    assert not (tmp_path / "invoker" / "data" / "ledger.db-wal").exists()  # the ledger was closed
 
 
 def without_home(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:

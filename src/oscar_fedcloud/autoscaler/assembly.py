@@ -7,13 +7,13 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from oscar_fedcloud.autoscaler.clouds import build
 from oscar_fedcloud.autoscaler.cluster.backlog import InvokerAnswer
-from oscar_fedcloud.autoscaler.cluster.lease import Lease
 from oscar_fedcloud.autoscaler.cluster.observe import Observer
 from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig
 from oscar_fedcloud.autoscaler.controller import Controller
@@ -23,28 +23,51 @@ from oscar_fedcloud.autoscaler.machines.machines import MachineStore
 from oscar_fedcloud.autoscaler.machines.pool_health_store import PoolHealthStore
 from oscar_fedcloud.autoscaler.machines.userdata import find_cluster
 from oscar_fedcloud.autoscaler.model import ClusterSnapshot, Pool, Rules
+from oscar_fedcloud.autoscaler.names import MANAGER
 from oscar_fedcloud.autoscaler.reporting.history import History
 from oscar_fedcloud.autoscaler.reporting.metrics import Metrics
 from oscar_fedcloud.config import ConfigError
+from oscar_fedcloud.daemon.leader import AlwaysLeader, Leader
 from oscar_fedcloud.kube import KubeClient, KubeUnavailable
+from oscar_fedcloud.kube.lease import Lease
 from oscar_fedcloud.runtime.tasks import Tasks
 
 _READ_TIMEOUT = 30.0  # s to read all lists of the cluster
 
 
+@asynccontextmanager
+async def open_controller(
+    config: AutoscalerConfig, *, dry_run: bool, record_to: Path | None
+) -> AsyncIterator[Controller]:
+    """Make the autoscaler of a configuration and open its clouds; close all connections at the end.
+
+    Raises ConfigError, CloudError.
+    """
+    async with AsyncExitStack() as stack:
+        client = KubeClient(config.kubeconfig)
+        stack.push_async_callback(client.close)
+        leader: Leader = AlwaysLeader()
+        if not dry_run:
+            own = KubeClient(config.kubeconfig, connections=1)  # a burst of other requests must not cost us the lease
+            stack.push_async_callback(own.close)
+            identity = f"{socket.gethostname()}:{config.data_dir}"
+            leader = Lease(own, config.namespace, MANAGER, identity, config.lease_duration)
+        controller = await make_controller(config, client, leader, dry_run=dry_run, record_to=record_to)
+        stack.push_async_callback(controller.context.close_clouds)
+        await controller.context.open_clouds()
+        yield controller
+
+
 async def make_controller(
     config: AutoscalerConfig,
     client: KubeClient,
+    leader: Leader,
     *,
     dry_run: bool = False,
     record_to: Path | None = None,
-    tick: Callable[[], None] = lambda: None,
 ) -> Controller:
     """The autoscaler of a configuration; its clouds are not open yet. Raises ConfigError."""
     observer = make_observer(config, client)
-    identity = f"{socket.gethostname()}:{config.data_dir}"
-    own = KubeClient(config.kubeconfig, connections=1)  # a burst of other requests must not cost us the lease
-    lease = None if dry_run else Lease(own, config.namespace, identity, config.lease_duration)
 
     def uid_of(event: Event) -> str:
         found = observer.pod(event.about) if event.kind == "Pod" else None
@@ -60,10 +83,10 @@ async def make_controller(
         events=EventPoster(client, uid_of),
         metrics=Metrics(),
         history=History(await asyncio.to_thread(_history_file, config)),
-        may_act=lambda: lease is None or lease.held,
+        may_act=lambda: leader.leads,
         wake=observer.changed.set,
     )
-    return Controller(context, observer, lease, dry_run=dry_run, record_to=record_to, tick=tick)
+    return Controller(context, observer, leader, dry_run=dry_run, record_to=record_to)
 
 
 def _history_file(config: AutoscalerConfig) -> Path:

@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +29,8 @@ from oscar_fedcloud.kube import KubeError
 from oscar_fedcloud.runtime.tasks import Tasks, Work, bounded
 
 if TYPE_CHECKING:
-    from oscar_fedcloud.autoscaler.cluster.lease import Lease
     from oscar_fedcloud.autoscaler.cluster.observe import Observer
+    from oscar_fedcloud.daemon.leader import Leader
 
 log = structlog.get_logger(__name__)
 
@@ -52,18 +51,16 @@ class Controller:
         self,
         context: ActionContext,
         observer: Observer,
-        lease: Lease | None,
+        leader: Leader,
         *,
         dry_run: bool = False,
         record_to: Path | None = None,
-        tick: Callable[[], None] = lambda: None,
     ) -> None:
         self.context = context
         self.observer = observer
-        self.lease = lease
+        self.leader = leader
         self.dry_run = dry_run
         self.record_to = record_to
-        self.tick = tick
         self.executor = Executor(context)
         self.sampler = Sampler(context.history, context.metrics, self._service_of)
         self.decision = Decision()
@@ -75,7 +72,7 @@ class Controller:
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin all tasks."""
         works: list[tuple[str, Work]] = [
             *self.observer.works(),
@@ -83,9 +80,8 @@ class Controller:
             ("decide", self._decide_for_ever),
             ("compare", self._compare_for_ever),
             ("history", self._keep_history),
+            ("lease", self._hold_lead),
         ]
-        if self.lease:
-            works.append(("lease", partial(self._hold, self.lease)))
         for name, work in works:
             self.tasks.start(name, work)
 
@@ -93,14 +89,13 @@ class Controller:
         """End all tasks, then actions; only then give the lease back. Each step is bounded in time."""
         await self.tasks.close(_STEP)
         await bounded("actions", self.executor.stop(_PATIENCE), 2 * _PATIENCE)
-        if self.lease:
-            await bounded("lease", self.lease.release(), _STEP)
+        await bounded("lease", self.leader.release(), _STEP)
         await bounded("history", self._flush(), _STEP)
 
-    async def _hold(self, lease: Lease) -> None:
+    async def _hold_lead(self) -> None:
         """Take part in the election. Should that fail, what we know of machines is read again at the next lead."""
         try:
-            await lease.run()
+            await self.leader.run()
         finally:
             self._loaded = False
 
@@ -131,7 +126,6 @@ class Controller:
     async def _decide_for_ever(self) -> None:
         while True:
             await self._wait_for_changes()
-            self.tick()
             if self.observer.ready and await self._take_lead():
                 begun = time.perf_counter()
                 self.step()

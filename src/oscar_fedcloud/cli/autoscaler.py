@@ -8,13 +8,9 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from oscar_fedcloud import __version__
 from oscar_fedcloud.cli.streams import guard
-
-if TYPE_CHECKING:
-    from oscar_fedcloud.autoscaler.config.settings import AutoscalerConfig
 
 _PROGRAM = "oscar-autoscaler"
 _EXITS = """\
@@ -140,25 +136,12 @@ def _validate(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from oscar_fedcloud.autoscaler.config.loading import load
-    from oscar_fedcloud.daemon.process import lock_data, set_up_logging
+    from oscar_fedcloud.cli.autoscaler_daemon import make_program
+    from oscar_fedcloud.daemon import program
 
     config = load(options.config)
-    set_up_logging(options.log_level)
-    try:
-        lock = lock_data(Path(config.data_dir), "autoscaler.lock")
-    except BlockingIOError:
-        print(f"{_PROGRAM}: another autoscaler runs on {config.data_dir}", file=sys.stderr)
-        return 1
-    with lock:
-        return _serve(config, options)
-
-
-def _serve(config: AutoscalerConfig, options: argparse.Namespace) -> int:
-    import uvloop  # here: not needed to check a configuration
-
-    from oscar_fedcloud.cli.autoscaler_daemon import serve
-
-    return uvloop.run(serve(config, Path(options.config), dry_run=options.dry_run, record_to=options.record))
+    found = make_program(config, Path(options.config), dry_run=options.dry_run, record_to=options.record)
+    return program.main(found, options.log_level)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import gc
 import logging
 import os
 import socket
@@ -43,19 +42,17 @@ def lock_data(folder: Path, name: str) -> IO[str]:
     """Hold the data folder for this process alone, by a lock file of this name. Raises BlockingIOError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = open(folder / name, "a", encoding="ascii")  # noqa: SIM115  held while the daemon lives
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise
     return lock
 
 
 def address_family(host: str) -> socket.AddressFamily:
     """Whether an address to listen on is one of IPv6."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def notify_ready() -> None:
-    """The start is over: what is there now stays, so garbage is not looked for among it any more."""
-    gc.freeze()
-    notify_systemd("READY=1")
 
 
 async def tell_watchdog() -> None:

@@ -26,6 +26,7 @@ from oscar_fedcloud.autoscaler.model import (
 )
 from oscar_fedcloud.autoscaler.reload import reload
 from oscar_fedcloud.autoscaler.web import create_app
+from oscar_fedcloud.daemon.leader import AlwaysLeader
 from oscar_fedcloud.kube import ResourceType
 
 
@@ -42,12 +43,12 @@ def watched() -> PaintedCluster:
 def controller_of(bench: Bench, watched: PaintedCluster, **options: Any) -> Controller:
     observer: Any = watched
     bench.context.wake = watched.changed.set
-    return Controller(bench.context, observer, None, **options)
+    return Controller(bench.context, observer, AlwaysLeader(), **options)
 
 
 async def run_until(controller: Controller, condition: Callable[[], object]) -> None:
     """Let it work until a condition holds, and a little longer: more must not follow."""
-    controller.start()
+    await controller.start()
     await eventually_here(condition)
     await asyncio.sleep(0.3)
     await controller.stop()
@@ -55,7 +56,7 @@ async def run_until(controller: Controller, condition: Callable[[], object]) -> 
 
 async def run_in_vain(controller: Controller) -> None:
     """Let it work for a while, in which it must do nothing."""
-    controller.start()
+    await controller.start()
     await asyncio.sleep(0.5)
     await controller.stop()
 
@@ -106,7 +107,7 @@ async def test_a_dry_run_changes_nothing(bench: Bench, watched: PaintedCluster, 
 async def test_changes_that_come_together_are_decided_together(bench: Bench, watched: PaintedCluster) -> None:
     bench.context.config = msgspec.structs.replace(bench.context.config, batch_window=0.1)
     controller = controller_of(bench, watched)
-    controller.start()
+    await controller.start()
     await asyncio.sleep(0.3)  # the first decision, on nothing, is over
     for count in (2, 4, 6):
         watched.wait_for(count)
@@ -177,7 +178,7 @@ async def test_a_reload_leaves_clouds_alone_that_did_not_change(bench: Bench, tm
 
 async def test_what_is_served(bench: Bench, watched: PaintedCluster) -> None:
     controller = controller_of(bench, watched)
-    controller.start()
+    await controller.start()
     transport = httpx.ASGITransport(create_app(controller))
     async with httpx.AsyncClient(transport=transport, base_url="http://autoscaler.example") as client:
         assert (await client.get("/livez")).text == "ok"

@@ -16,13 +16,13 @@ from parts.painted_cluster import PaintedCluster
 
 from oscar_fedcloud.autoscaler import controller as controller_module
 from oscar_fedcloud.autoscaler.cluster import observe
-from oscar_fedcloud.autoscaler.cluster.lease import Lease
 from oscar_fedcloud.autoscaler.cluster.observe import Observer
 from oscar_fedcloud.autoscaler.controller import Controller
 from oscar_fedcloud.autoscaler.machines.events import Event
 from oscar_fedcloud.autoscaler.names import MACHINES
 from oscar_fedcloud.autoscaler.web import create_app
 from oscar_fedcloud.kube import ListSnapshot
+from oscar_fedcloud.kube.lease import Lease
 from oscar_fedcloud.runtime import tasks as supervision
 from oscar_fedcloud.runtime.tasks import Tasks
 
@@ -64,10 +64,12 @@ class Site:
         self.watched = PaintedCluster()
         self.fault = Fault()
         kube: Any = KubeMemory(bench.journal)
-        self.lease = Lease(kube, "oscar", "one", 0.2, clock=lambda: 0.0)  # what was renewed never runs out
+        self.lease = Lease(
+            kube, "oscar", "oscar-autoscaler", "one", 0.2, clock=lambda: 0.0
+        )  # what was renewed never runs out
         observer: Any = self.watched
         bench.context.wake = self.watched.changed.set
-        bench.context.may_act = lambda: self.lease.held
+        bench.context.may_act = lambda: self.lease.leads
         self.controller = Controller(bench.context, observer, self.lease)
         faulty: dict[str, tuple[Any, str]] = {
             "watch pods": (self.watched, "watch"),
@@ -106,7 +108,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("task", TASKS)
 async def test_a_task_that_fails_is_shown_and_goes_on_afterwards(task: str, tmp_path: Path) -> None:
     site = Site(Bench(tmp_path), task)
-    site.controller.start()
+    await site.controller.start()
 
     async def fails() -> bool:
         answer = await site.http.get("/readyz")
@@ -139,7 +141,7 @@ async def test_a_task_that_fails_is_shown_and_goes_on_afterwards(task: str, tmp_
 async def test_a_lease_task_that_fails_leads_no_more_until_it_took_the_lease_again(tmp_path: Path) -> None:
     site = Site(Bench(tmp_path), "lease")
     site.fault.on = False
-    site.controller.start()
+    await site.controller.start()
 
     async def leads() -> bool:
         return site.controller.leads
@@ -151,7 +153,7 @@ async def test_a_lease_task_that_fails_leads_no_more_until_it_took_the_lease_aga
         await site.until(leads)
         site.fault.on = True
         await site.until(failed)
-        assert not site.lease.held
+        assert not site.lease.leads
         assert not site.controller.leads
         site.bench.journal.clear()
         site.fault.on = False
@@ -165,7 +167,7 @@ async def test_a_lease_task_that_fails_leads_no_more_until_it_took_the_lease_aga
 async def test_a_stop_ends_actions_before_it_gives_the_lease_back(tmp_path: Path) -> None:
     site = Site(Bench(tmp_path), "lease")
     site.fault.on = False
-    site.controller.start()
+    await site.controller.start()
 
     async def leads() -> bool:
         return site.controller.leads
@@ -175,7 +177,7 @@ async def test_a_stop_ends_actions_before_it_gives_the_lease_back(tmp_path: Path
 
     async def action() -> None:
         await asyncio.sleep(0.2)
-        steps.append(f"action, {'leads' if site.lease.held else 'leads no more'}")
+        steps.append(f"action, {'leads' if site.lease.leads else 'leads no more'}")
 
     release = site.lease.release
 
@@ -190,7 +192,7 @@ async def test_a_stop_ends_actions_before_it_gives_the_lease_back(tmp_path: Path
     await site.controller.stop()
     await site.http.aclose()
     assert steps == ["action, leads", "release", "history"]
-    assert not site.lease.held
+    assert not site.lease.leads
 
 
 async def test_a_watch_that_fails_makes_the_picture_doubtful_until_it_is_listed_again(

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from oscar_fedcloud.catalogue.folder_repository import FolderRepository
 from oscar_fedcloud.cli import invoker
 from oscar_fedcloud.config import Config, LauncherConfig, ProviderConfig
+from oscar_fedcloud.daemon import program
 from oscar_fedcloud.ledger import Ledger
 from oscar_fedcloud.storage.s3.store import S3Store
 
@@ -79,7 +80,7 @@ def test_a_start_that_fails_says_so_in_one_sentence(
         providers={"minio.default": ProviderConfig(type="s3", endpoint="http://127.0.0.1:9")},
         launcher=LauncherConfig(),
     )
-    assert invoker.run(config) == 1
+    assert program.run(invoker.make_program(config)) == 1
     assert capsys.readouterr().err == f"oscar-invoker: cannot run: Unexpected: {call}\n"
     assert not open_files(tmp_path)
 

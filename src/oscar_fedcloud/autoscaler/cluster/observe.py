@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -42,6 +41,7 @@ class Observer:
         self.client = client
         self.invoker = invoker
         self.state = State(clock)
+        self.synced = asyncio.Event()  # everything was read once
         self._listed: set[str] = set()
         self._troubles: dict[str, str] = {}
 
@@ -130,15 +130,11 @@ class Observer:
                 for item in each.items:
                     take("ADDED", item)
                 self.state.keep_only(name, {_key(item) for item in each.items})
-                self._settle(name)
+                self._listed.add(name)
+                if self.ready:
+                    self.synced.set()
             else:
                 take(each.type, each.object)
-
-    def _settle(self, name: str) -> None:
-        """A list was read. When all are, what they left in memory stays: no need to look for garbage in it again."""
-        self._listed.add(name)
-        if self.ready and not gc.get_freeze_count():  # once: garbage of later lists is to be found
-            gc.freeze()
 
     async def _ask(self, invoker: InvokerBacklog) -> None:
         answered = True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leader election by a Lease of ``coordination.k8s.io``: of several autoscalers one acts.
+"""Leader election by a Lease of ``coordination.k8s.io``: of several processes one acts.
 
 As in client-go, times of another machine are never compared with ours: a lease has run out when it has not changed for
 its duration as we have seen it. The holder stops acting well before others may take over.
@@ -16,8 +16,9 @@ from typing import Any
 
 import structlog
 
-from oscar_fedcloud.autoscaler.names import MANAGER
-from oscar_fedcloud.kube import KubeClient, KubeError, ResourceType
+from oscar_fedcloud.kube.client import KubeClient
+from oscar_fedcloud.kube.errors import KubeError
+from oscar_fedcloud.kube.resource import ResourceType
 from oscar_fedcloud.runtime.waiting import is_cancelled
 
 log = structlog.get_logger(__name__)
@@ -36,12 +37,14 @@ class Lease:
         self,
         client: KubeClient,
         namespace: str,
+        name: str,
         identity: str,
         duration: float,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.client = client
+        self.name = name
         self.identity = identity
         self.duration = duration
         self.clock = clock
@@ -51,7 +54,7 @@ class Lease:
         self._led = False
 
     @property
-    def held(self) -> bool:
+    def leads(self) -> bool:
         """Whether we may act now."""
         return self.clock() - self._renewed < self.duration * 2 / 3
 
@@ -79,13 +82,13 @@ class Lease:
         self._note_lead()
 
     def _note_lead(self) -> None:
-        if self.held != self._led:
-            self._led = self.held
+        if self.leads != self._led:
+            self._led = self.leads
             log.info("leading" if self._led else "not leading", identity=self.identity)
 
     async def _take(self) -> bool:
         try:
-            found = await self.client.get(self._resource, MANAGER)
+            found = await self.client.get(self._resource, self.name)
         except KubeError as error:
             if error.status != 404:
                 raise
@@ -112,13 +115,13 @@ class Lease:
             "renewTime": now,
             "leaseTransitions": min((former.get("leaseTransitions") or 0) + (0 if mine else 1), _MOST_TRANSITIONS),
         }
-        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": MANAGER}, "spec": spec}
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self.name}, "spec": spec}
         try:
             if found is None:
                 await self.client.create(self._resource, body)
             else:
-                body["metadata"] = {"name": MANAGER, "resourceVersion": found["metadata"]["resourceVersion"]}
-                await self.client.replace(self._resource, MANAGER, body)
+                body["metadata"] = {"name": self.name, "resourceVersion": found["metadata"]["resourceVersion"]}
+                await self.client.replace(self._resource, self.name, body)
         except KubeError as error:
             if error.status != 409:
                 raise
@@ -127,14 +130,14 @@ class Lease:
 
     async def release(self) -> None:
         """Give the lease back, so that another need not wait. Errors do not matter: it runs out by itself."""
-        if not self.held:
+        if not self.leads:
             return
         self._renewed = -math.inf
         try:
-            found = await self.client.get(self._resource, MANAGER)
+            found = await self.client.get(self._resource, self.name)
             spec = found.get("spec") or {}
             if spec.get("holderIdentity") == self.identity:
                 found["spec"] = spec | {"holderIdentity": "", "leaseDurationSeconds": 1}
-                await self.client.replace(self._resource, MANAGER, found)
+                await self.client.replace(self._resource, self.name, found)
         except KubeError as error:
             log.warning("lease not given back", error=error.message)
