@@ -53,7 +53,7 @@ class Matcher:
         if not accepted:
             return (EventOutcome.FILTERED, "; ".join(refused)) if refused else (EventOutcome.NO_SERVICE, "")
         if event.depth > self.max_depth:
-            return EventOutcome.TOO_DEEP, f"{event.depth} services stand before it, {self.max_depth} are allowed"
+            return EventOutcome.TOO_DEEP, f"{event.depth} services precede it, {self.max_depth} are allowed"
         if not stageable(event.key):
             return EventOutcome.BAD_KEY, "a key with an empty, '.' or '..' path segment cannot be staged"
         return EventOutcome.MATCHED, "; ".join(refused)

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parts = {
         "run": (run, "run in the foreground until Ctrl-C or SIGTERM"),
         "start": (start, "start in the background and wait until ready; does nothing when it runs already"),
-        "stop": (stop, "stop the server; running jobs go on and are taken up at the next start"),
+        "stop": (stop, "stop the server; running jobs continue and are adopted at the next start"),
         "status": (status, f"show where everything is; exit code {STOPPED} when stopped, 1 when not ready"),
     }
     for name, (function, text) in parts.items():
@@ -107,7 +107,7 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--container", choices=CONTAINER, help="run jobs in containers (auto: if docker or podman is there)"
     )
-    text = "jobs at once over all services (as before, at first 0 = one per processor)"
+    text = "concurrent jobs of all services; 0 means one per processor (default: as before, initially 0)"
     command.add_argument("--max-running", type=_count, metavar="N", help=text)
     text = "if the ledger was lost: begin a new one, for which what is in the inputs now counts as processed"
     command.add_argument("--new-ledger", action="store_true", help=text)

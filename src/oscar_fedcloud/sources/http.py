@@ -29,7 +29,7 @@ def told_of(parsed: Iterable[Parsed]) -> list[Parsed]:
     """Return the items that are events. Raises BadEvent if there are too many."""
     items = [item for item in parsed if item.dialect is not Dialect.UNKNOWN]
     if len(items) > _MOST_EVENTS:
-        raise BadEvent(f"the body has {len(items)} events, at most {_MOST_EVENTS} are taken at once")
+        raise BadEvent(f"the body has {len(items)} events, at most {_MOST_EVENTS} are accepted")
     return items
 
 

@@ -37,10 +37,10 @@ class Webhook:
     """ASGI application for one webhook target of one provider. ``tokens`` are all valid tokens."""
 
     def __init__(
-        self, provider: ObjectStore, way: Literal["fast", "durable"], tokens: Iterable[str], intake: EventIntake
+        self, provider: ObjectStore, target: Literal["fast", "durable"], tokens: Iterable[str], intake: EventIntake
     ) -> None:
         self.provider = provider
-        self.via = Origin(way)
+        self.via = Origin(target)
         self.intake = intake
         self.patience = PATIENCE[self.via]
         self._accepted = [f"Bearer {token}".encode() for token in tokens]

@@ -68,7 +68,7 @@ def spec_schema() -> Schema:
     schema = structural(whole["$defs"]["Service"], whole["$defs"])
     schema["required"] = [name for name in schema["required"] if name != "name"]
     schema["description"] += (
-        " The fields are those of the FDL. Secrets are moved from here into a Secret; `hidden` stands for them."
+        " The fields are those of the FDL. Secrets are moved from here into a Secret; `hidden` replaces them."
     )
     return schema
 
@@ -107,19 +107,22 @@ def _properties(fields: Mapping[str, Any], definitions: Mapping[str, Any]) -> Sc
 
 _STATUS: Schema = {
     "type": "object",
-    "description": "How the service stands; written by the invoker.",
+    "description": "The state of the service; written by the invoker.",
     "properties": {
         "observedGeneration": {
             "type": "integer",
             "format": "int64",
-            "description": "The generation of the object that this is about.",
+            "description": "The generation of the object that this status describes.",
         },
-        "revision": {"type": "integer", "format": "int64", "description": "The revision that runs; 0 is none."},
+        "revision": {"type": "integer", "format": "int64", "description": "The active revision; 0 if there is none."},
         "state": {"type": "string", "description": "ready, pending, error, or invalid when the document is refused."},
-        "message": {"type": "string", "description": "Why it is not ready, or what is wrong with the document."},
+        "message": {
+            "type": "string",
+            "description": "Why the service is not ready, or what is wrong with the document.",
+        },
         "inputs": {
             "type": "array",
-            "description": "What the invoker knows of each input.",
+            "description": "The state of each input.",
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["source"],
             "items": {
@@ -127,14 +130,20 @@ _STATUS: Schema = {
                 "required": ["source"],
                 "properties": {
                     "source": {"type": "string", "description": "Store, bucket and prefix."},
-                    "since": {"type": "number", "description": "From when on objects count as new, s since 1970."},
-                    "baselined": {"type": "boolean", "description": "Whether older objects are marked as seen."},
+                    "since": {
+                        "type": "number",
+                        "description": "Objects since this time count as new (s since the epoch).",
+                    },
+                    "baselined": {
+                        "type": "boolean",
+                        "description": "Whether older objects have been recorded as the baseline.",
+                    },
                 },
             },
         },
         "conditions": {
             "type": "array",
-            "description": "Ready, and Invalid: the document is refused and the last good revision runs on.",
+            "description": "Ready, and Invalid: the document is refused and the last valid revision stays active.",
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],
             "items": {

@@ -24,7 +24,7 @@ _POSTGRESQL = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
-    "options": f"-c lock_timeout={BUSY_MILLISECONDS} -c jit=off",  # to compile a query takes longer than any of ours
+    "options": f"-c lock_timeout={BUSY_MILLISECONDS} -c jit=off",  # compiling takes longer than any query here
     "application_name": "oscar-invoker",
 }
 # SQLite stores any bytes as text; by default reading them raises

@@ -43,9 +43,9 @@ _SQLSTATE = {
     "XX002": LedgerTrouble.DAMAGED,
 }
 _SENTENCES = {
-    LedgerTrouble.FULL: "the disk of the ledger {place} is full: {go_on}, and work goes on as soon as there is room",
+    LedgerTrouble.FULL: "the disk of the ledger {place} is full: {go_on}, and work continues as soon as there is space",
     LedgerTrouble.READ_ONLY: (
-        "the ledger {place} can be read only ({cause}): {go_on}, work goes on once it can be written"
+        "the ledger {place} can be read only ({cause}): {go_on}, work continues once it can be written"
     ),
     LedgerTrouble.IO: "the disk of the ledger {place} fails ({cause}): {go_on}; look at the system's log",
     LedgerTrouble.DAMAGED: (

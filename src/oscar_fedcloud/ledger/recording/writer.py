@@ -149,7 +149,7 @@ class Writer:
         try:
             outcomes = self._store([pending.item for pending in batch])
             self._refused = []
-        except Exception as error:  # whatever it is, nobody may wait for ever
+        except Exception as error:  # whatever it is, waiting callers must get a result
             _log.error("%d events could not be stored: %s", len(batch), error)
             self.counters.failed_batches += 1
             self.counters.failed_events += len(batch)

@@ -37,7 +37,7 @@ def _since(context: click.Context, parameter: click.Parameter, value: str | None
 )
 @click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most.")
 @click.option("--all", "everything", is_flag=True, help="All jobs, however many there are.")
-@click.option("-w", "--watch", is_flag=True, help="Go on showing how things stand, until Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Keep the table up to date until Ctrl-C.")
 @formatted
 @on_server
 @pass_app

@@ -79,7 +79,9 @@ class Sending:
     "--input", "chosen", metavar="PATH", help="Which input of the service.  [default: the first that takes the name]"
 )
 @click.option("--timeout", type=float, metavar="S", help="Longest wait for all jobs.  [default: no limit]")
-@click.option("--parallel", type=click.IntRange(1, 16), default=PARALLEL, show_default=True, help="Transfers at once.")
+@click.option(
+    "--parallel", type=click.IntRange(1, 16), default=PARALLEL, show_default=True, help="Concurrent transfers."
+)
 @formatted
 @on_server
 @pass_app

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What attempts wrote, requests by their Idempotency-Key, and the ledger's own name."""
+"""Outputs of attempts, requests by their Idempotency-Key, and the ledger's identity."""
 
 from __future__ import annotations
 

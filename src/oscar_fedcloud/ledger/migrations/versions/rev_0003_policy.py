@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each attempt was begun under: the retries and the callback of its service's revision."""
+"""The policy of each attempt: the retries and the callback of its service's revision."""
 
 from __future__ import annotations
 
