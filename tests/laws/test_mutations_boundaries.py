@@ -447,7 +447,7 @@ GROUPS: dict[str, list[Mutation]] = {
             "a listing that goes round in circles is taken for whole",
             "unit/storage/test_hostile.py::test_a_listing_that_goes_round_in_circles_ends",
             "storage/s3/listing.py",
-            '            raise ValueError("the listing says that there is more, but not how to go on")\n',
+            '            raise ValueError("the listing is truncated but does not say how to continue")\n',
             "            break\n",
         ),
         Mutation(

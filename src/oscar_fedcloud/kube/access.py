@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the cluster is and who we are there: from a kubeconfig, or from the Pod that we run in."""
+"""Address and credentials of the cluster, from a kubeconfig or from the service account of the Pod."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def load_access(kubeconfig: str, context: str) -> Configuration:
-    """The access that a kubeconfig describes; "" = that of the Pod around us. Raises KubeConfigError."""
+    """Read a kubeconfig, or the Pod's service account if it is empty. Raises KubeConfigError."""
     try:
         return await _load(kubeconfig, context)
     except ImportError as error:
@@ -26,7 +26,7 @@ async def load_access(kubeconfig: str, context: str) -> Configuration:
 
 
 async def _load(kubeconfig: str, context: str) -> Configuration:
-    # here, not above: the library takes half a second to load, and only daemons of a cluster need it
+    # imported lazily: the library takes half a second to load, and only daemons in a cluster need it
     await asyncio.to_thread(__import__, "kubernetes_asyncio.config")
     from kubernetes_asyncio import client, config
 
@@ -47,13 +47,13 @@ async def _load(kubeconfig: str, context: str) -> Configuration:
 
 
 def _proxy_of(host: str) -> str | None:
-    """The proxy that the environment names for this address, looked up once and not at each request."""
+    """Return the proxy for this address from the environment. Looked up once, not for each request."""
     parts = urlsplit(host)
     return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
 def tls_of(access: Configuration) -> ssl.SSLContext:
-    """How to recognise the API server, and our certificate if we have one. Raises KubeConfigError."""
+    """Return the TLS settings, with the client certificate if there is one. Raises KubeConfigError."""
     try:
         context = ssl.create_default_context(cafile=access.ssl_ca_cert)
         if access.cert_file:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests to the Kubernetes API.
 
-Access (kubeconfig, tokens that change, exec plugins) is the library's; the requests are plain ones on aiohttp, on which
-the library itself stands: a Job's body is encoded once for each revision, and no answer is turned into model classes.
+kubernetes_asyncio handles access (kubeconfig, rotating tokens, exec plugins). Requests use aiohttp directly, on which
+that library is based: a Job's body is encoded once for each revision, and no answer is converted to model classes.
 """
 
 from __future__ import annotations
@@ -32,18 +32,21 @@ Body = Mapping[str, Any] | bytes
 
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
-_KEEP_ALIVE = 300.0  # s that an unused connection stays, so that a file that comes alone finds one
+_KEEP_ALIVE = 300.0  # s that an unused connection is kept open for occasional files
 _CONNECT = 10.0  # s
-_BUSY_TRIES = 8  # how often a request is sent while the server says that it is too busy
-_LARGE = 1024 * 1024  # bytes of a body that is sent in pieces
-_PAGE = "500"  # objects of a list in one answer
+_BUSY_TRIES = 8  # attempts while the server is too busy
+_LARGE = 1024 * 1024  # bytes; a larger body is sent in pieces
+_PAGE = "500"  # objects per page of a list
 
 
 class KubeClient:
-    """Requests as one identity to one cluster. Belongs to one event loop; opened by its first request.
+    """Sends requests with one identity to one cluster. Belongs to one event loop; opened by its first request.
 
-    kubeconfig: "" = the access of the Pod around us. connections: at once, watches beside them. timeout: seconds that
-    an answer may take, from when the request is sent.
+    Args:
+        kubeconfig: path of the file; empty means the service account of the Pod
+        context: context of the kubeconfig; empty means the current one
+        connections: maximum number of concurrent requests, not counting watches
+        timeout: seconds that an answer may take after the request is sent
     """
 
     def __init__(
@@ -56,15 +59,15 @@ class KubeClient:
         self._access: Configuration | None = None
         self._session: aiohttp.ClientSession | None = None
         self._streams: aiohttp.ClientSession | None = None
-        self._former: set[asyncio.Task[None]] = set()  # that close sessions of an access which was refused
+        self._former: set[asyncio.Task[None]] = set()  # tasks that close sessions of rejected credentials
         self._opening = asyncio.Lock()
-        self._slots = asyncio.Semaphore(connections)  # a request that waits for one does not time out meanwhile
+        self._slots = asyncio.Semaphore(connections)  # waiting for a slot does not count towards the timeout
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Read the access. Need not be called; raises KubeConfigError, as any first request does."""
+        """Read the credentials. Optional: the first request does it as well. Raises KubeConfigError."""
         async with self._opening:
             if self._access is None:
                 self._loop = asyncio.get_running_loop()
@@ -86,13 +89,13 @@ class KubeClient:
             task.cancel()
         await asyncio.gather(*former, return_exceptions=True)
         await _close(sessions)
-        await asyncio.sleep(0)  # the loop's next turn closes what was aborted
+        await asyncio.sleep(0)  # aborted transports are closed in the next loop iteration
 
     async def _renew(self, known: Configuration) -> None:
-        """Read the access again, because the server refuses what is known of it. Requests under way are not cut off."""
+        """Read rejected credentials again. Requests in progress are not interrupted."""
         async with self._opening:
             if self._access is not known:
-                return  # another request was refused before
+                return  # another request has renewed them already
             former = (self._session, self._streams)
             await self._read_access()
         task = asyncio.create_task(self._close_later(former))
@@ -107,28 +110,28 @@ class KubeClient:
             await _close(sessions)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """From a thread: run a method of this client on its event loop and wait for the result."""
+        """Run a method of this client on its event loop, and wait for the result. Called from threads."""
         if self._loop is None:
             work.close()
-            raise RuntimeError("the client is used from a thread before it was opened")
+            raise RuntimeError("the client was used from a thread before it was opened")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
     async def get(self, resource: ResourceType, name: str, part: str = "") -> dict[str, Any]:
-        """One object. Raises KubeError (404 when there is none)."""
+        """Return an object. Raises KubeError (404 if there is none)."""
         return await self.request("GET", resource.path(name, part))
 
     async def list_objects(self, resource: ResourceType, labels: str = "", fields: str = "") -> list[dict[str, Any]]:
-        """All objects that fit the selectors, as they stand now. Raises KubeError."""
+        """Return all current objects that match the selectors. Raises KubeError."""
         return (await self.list_versioned(resource, dict, labels, fields))[0]
 
     async def list_versioned(
         self, resource: ResourceType, kind: type[T], labels: str = "", fields: str = "", *, lenient: bool = False
     ) -> tuple[list[T], str]:
-        """The same as objects of a type that msgspec can make, with the resource version to watch from.
+        """Return the objects decoded to a type, and the resource version from which to watch.
 
-        lenient: leave out what cannot be decoded. Raises msgspec.ValidationError without.
+        lenient: leave out objects that cannot be decoded, instead of raising msgspec.ValidationError.
         """
         query = {"labelSelector": labels, "fieldSelector": fields, "limit": _PAGE}
         decoder = msgspec.json.Decoder(_page_of(kind))
@@ -148,11 +151,11 @@ class KubeClient:
             query["continue"] = following
 
     async def create(self, resource: ResourceType, body: Body) -> dict[str, Any]:
-        """Make an object. Raises KubeError (409 when there is one of that name)."""
+        """Create an object. Raises KubeError (409 if the name exists)."""
         return await self.request("POST", resource.path(), body)
 
     async def replace(self, resource: ResourceType, name: str, body: Body, part: str = "") -> dict[str, Any]:
-        """Write the object whole; with a resourceVersion in it only over that one. Raises KubeError (409)."""
+        """Replace an object. With a resourceVersion, only that version is replaced. Raises KubeError (409)."""
         return await self.request("PUT", resource.path(name, part), body)
 
     async def patch(
@@ -165,11 +168,11 @@ class KubeClient:
         content_type: str = MERGE_PATCH,
         **query: str,
     ) -> dict[str, Any]:
-        """Change the object, by a merge patch unless ``content_type`` says otherwise. Raises KubeError."""
+        """Patch an object, by a merge patch unless ``content_type`` says otherwise. Raises KubeError."""
         return await self.request("PATCH", resource.path(name, part), body, query=query, content_type=content_type)
 
     async def delete(self, resource: ResourceType, name: str, body: Body | None = None) -> bool:
-        """Delete the object (body: DeleteOptions); False if there is none. Raises KubeError."""
+        """Delete an object (body: DeleteOptions). Returns False if there is none. Raises KubeError."""
         try:
             await self.send("DELETE", resource.path(name), body)
         except KubeError as error:
@@ -189,7 +192,7 @@ class KubeClient:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
-        """One request; the JSON object of its answer. Raises KubeError, KubeUnavailable, KubeConfigError."""
+        """Send a request and return the JSON object of the answer. Raises KubeError, KubeConfigError."""
         answer = await self.send(method, path, body, query=query, content_type=content_type)
         found: dict[str, Any] = msgspec.json.decode(answer)
         return found
@@ -203,10 +206,10 @@ class KubeClient:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> bytes:
-        """One request; the bytes of its answer. Raises as ``request`` does.
+        """Send a request and return the bytes of the answer. Raises like ``request``.
 
-        It is repeated only when the server did not take it up: while it is too busy (429), and once with access that
-        was read anew (401).
+        It is repeated only if the server did not execute it: while it is too busy (429), and once with renewed
+        credentials (401).
         """
         data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
         renewed = False
@@ -228,7 +231,7 @@ class KubeClient:
     async def _answer(
         self, method: str, path: str, data: bytes | None, query: Mapping[str, str] | None, content_type: str
     ) -> AsyncIterator[tuple[aiohttp.ClientResponse, Configuration]]:
-        async with self._slots:  # before the session is looked up, which may be another one afterwards
+        async with self._slots:  # must come first: the session may be replaced while waiting
             if self._access is None:
                 await self.open()
             access, session = self._access, self._session
@@ -253,7 +256,7 @@ class KubeClient:
     async def stream(
         self, path: str, query: Mapping[str, str], silence: float | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer read while it is written. silence: s after which it is taken for dead. Raises KubeError."""
+        """Stream an answer. silence: s without data after which the connection counts as dead. Raises KubeError."""
         await self.open()
         access, session = self._access, self._streams
         assert access is not None
@@ -275,7 +278,7 @@ class KubeClient:
                 try:
                     yield answer
                 finally:
-                    # It was left in the middle: to take leave of the server by TLS could last longer than this client.
+                    # The answer is incomplete: a graceful TLS shutdown could outlast this client.
                     if answer.connection is not None and answer.connection.transport is not None:
                         answer.connection.transport.abort()
 
@@ -287,7 +290,7 @@ async def _close(sessions: Sequence[aiohttp.ClientSession | None]) -> None:
 
 
 async def headers_of(access: Configuration, content_type: str = "") -> dict[str, str]:
-    """Headers of a request; the library renews a token that has run out."""
+    """Return the headers of a request. The library renews an expired token."""
     headers = {"Accept": "application/json", "User-Agent": f"oscar-fedcloud/{__version__}"}
     if content_type:
         headers["Content-Type"] = content_type
@@ -298,7 +301,7 @@ async def headers_of(access: Configuration, content_type: str = "") -> dict[str,
 
 @asynccontextmanager
 async def _reporting(method: str, path: str) -> AsyncIterator[None]:
-    """Whatever leaves it open whether a request was carried out becomes KubeUnavailable."""
+    """Turn errors that leave it open whether a request was executed into KubeUnavailable."""
     try:
         yield
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -316,7 +319,7 @@ def _retry_after(answer: aiohttp.ClientResponse) -> float:
 
 
 class PageMetadata(msgspec.Struct, frozen=True):
-    """Where a list stands."""
+    """Metadata of a page of a list."""
 
     version: str = msgspec.field(name="resourceVersion", default="")
     next: str = msgspec.field(name="continue", default="")
@@ -327,7 +330,7 @@ def _page_of(kind: type[T]) -> Any:
 
 
 def readable(items: Iterable[msgspec.Raw], kind: type[T], resource: ResourceType) -> Iterator[T]:
-    """Those of the objects that can be decoded; the others are left out."""
+    """Yield the objects that can be decoded, and log the others."""
     for item in items:
         try:
             yield msgspec.json.decode(item, type=kind)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong with a request to the Kubernetes API."""
+"""Errors of requests to the Kubernetes API."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from oscar_fedcloud.config import ConfigError
 
 
 class KubeConfigError(ConfigError):
-    """There is no usable access to a cluster; the message names the file and what is wrong with it."""
+    """The access to a cluster is not usable. The message names the file and the problem."""
 
 
 class KubeError(Exception):
-    """The API server refused a request. status: of HTTP. reason: its word for it, e.g. ``AlreadyExists``."""
+    """The API server refused a request. status: HTTP status. reason: Kubernetes reason, e.g. ``AlreadyExists``."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -23,11 +23,11 @@ class KubeError(Exception):
 
 
 class KubeUnavailable(KubeError):
-    """No answer, or one (5xx, 429) that leaves open whether the request was carried out; to be tried again."""
+    """No answer, or one (5xx, 429) that leaves open whether the request was executed. It may be retried."""
 
 
 class ApiStatus(msgspec.Struct, frozen=True):
-    """The object that stands in the body of an answer that is no success."""
+    """The body of an error answer."""
 
     code: int = 0
     reason: str = ""
@@ -35,7 +35,7 @@ class ApiStatus(msgspec.Struct, frozen=True):
 
 
 def error_of(method: str, path: str, status: int, body: bytes) -> KubeError:
-    """The exception for an answer that is no success."""
+    """Return the exception for an error answer."""
     try:
         told = msgspec.json.decode(body, type=ApiStatus)
     except msgspec.MsgspecError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kubernetes objects as the YAML files of the roles, and the kinds that are our own."""
+"""Write Kubernetes objects as YAML files of the roles, and define custom resources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 @dataclass(frozen=True, slots=True)
 class PrinterColumn:
-    """One that ``kubectl get`` prints; with ``wide`` only under ``--output=wide``."""
+    """A column of ``kubectl get``; with ``wide`` only of ``--output=wide``."""
 
     name: str
     type: str
@@ -20,8 +20,8 @@ class PrinterColumn:
     wide: bool = False
 
     def definition(self) -> dict[str, Any]:
-        """As the API writes it."""
-        # the server drops a priority of zero, and kubectl would apply it for ever
+        """Return the column for the API."""
+        # the server drops a priority of zero, and kubectl would apply it again each time
         return {"name": self.name, "type": self.type, "jsonPath": self.path, **({"priority": 1} if self.wide else {})}
 
 
@@ -34,7 +34,7 @@ def custom_resource(
     columns: Iterable[PrinterColumn],
     schema: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The CustomResourceDefinition of a kind with one version, a status of its own and the category ``oscar``."""
+    """Return the CustomResourceDefinition of a kind with one version, a status and the category ``oscar``."""
     names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()}
     served = {
         "name": version,
@@ -53,13 +53,13 @@ def custom_resource(
 
 
 def to_yaml(definition: dict[str, Any]) -> str:
-    """The object as our YAML files are written."""
+    """Return the object as YAML in the project's style."""
     text: str = yaml.dump(definition, Dumper=_Indented, sort_keys=False, width=150, allow_unicode=True)
     return text
 
 
 class _Indented(yaml.SafeDumper):
-    """Indents lists, as our other YAML does, and repeats instead of referring."""
+    """Indents lists, and repeats values instead of using aliases."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""List, then watch, for ever: what a reader needs to hold a picture of a collection that stays true.
+"""List and then watch a collection, so that a reader can keep an up-to-date copy.
 
-A watch that ends goes on from where it was. Only where the server cannot do so any more (410 Gone) is the collection
-listed again, and the reader gets a new ``ListSnapshot``: whatever is not in it has been deleted meanwhile.
+A watch that ends is resumed. Only if the server cannot resume it (410 Gone), the collection is listed again, and the
+reader gets a new ``ListSnapshot``: objects that are not in it have been deleted meanwhile.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 _LENGTH = 290  # s that one request of a watch lasts
-_SILENCE = 150.0  # s without even a bookmark (one a minute), after which the connection is taken for dead
+_SILENCE = 150.0  # s without data, not even a bookmark (one per minute), after which the connection counts as dead
 _PAUSE, _PAUSE_MAX = 0.2, 5.0  # s between tries while the server does not answer
-_BRIEF = 5.0  # s; a request that ends sooner, even without an error, is followed by a pause
-_QUIET, _AT_ONCE = 4, 3  # after a quiet time of so many times ``gather``, so many reads are not followed by a pause
+_BRIEF = 5.0  # s; a shorter request is followed by a pause even without an error
+_QUIET, _AT_ONCE = 4, 3  # after _QUIET * gather s without data, _AT_ONCE reads have no pause
 
 
 @dataclass(frozen=True, slots=True)
 class ListSnapshot(Generic[T]):
-    """All objects as they stand."""
+    """All current objects."""
 
     items: list[T]
 
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent(Generic[T]):
-    """One object came, changed or went (then as it was last)."""
+    """A change of an object. A deleted object is given in its last state."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]
     object: T
@@ -76,13 +76,17 @@ async def watch(
     gather: float = 0.0,
     lenient: bool = False,
 ) -> AsyncIterator[ListSnapshot[T] | WatchEvent[T]]:
-    """A Snapshot, then each Change; another Snapshot when changes were missed. Never ends, never raises KubeError.
+    """Yield a ListSnapshot, then each WatchEvent, and another ListSnapshot if changes were missed.
 
-    kind: what objects are decoded to: ``dict``, or a ``msgspec.Struct`` with the fields that matter (much faster).
-    on_trouble: called with what is wrong when the watch is interrupted, and with "" when it goes on.
-    gather: seconds for which nothing more is read after something came, so that many changes wake us less often. What
-    comes after a quiet time is told at once. lenient: leave out objects that cannot be decoded, for a reader that does
-    not depend on seeing all; otherwise they stop the watch, and everything is listed again and again.
+    Never ends and never raises KubeError.
+
+    Args:
+        kind: type of the decoded objects: ``dict``, or a ``msgspec.Struct`` with the needed fields (much faster)
+        on_trouble: called with the problem when the watch is interrupted, and with "" when it continues
+        gather: seconds to pause reading after data has arrived, so that many changes cause fewer wake-ups; changes
+            after a quiet time are yielded immediately
+        lenient: leave out objects that cannot be decoded, for readers that do not need all of them; otherwise such an
+            object interrupts the watch, and the collection is listed again and again
     """
     tell = on_trouble or _say_nothing
     version, pause = "", 0.0
@@ -101,11 +105,11 @@ async def watch(
                 pause = 0.0
                 continue
         except KubeError as error:
-            if error.status in (410, 504):  # too old for the server; or newer than all it knows, after a restore
+            if error.status in (410, 504):  # too old for the server, or newer than its data after a restore
                 version = ""
             log.warning("watch interrupted, it will be tried again", what=resource.plural, error=str(error))
             tell(str(error))
-        except Exception as error:  # an answer that is none: what is known may be wrong from here on
+        except Exception as error:  # malformed answer: the known state may be wrong
             version = ""
             report(log, "watch failed, everything is listed again", error, what=resource.plural)
             tell(in_words(error))
@@ -114,13 +118,13 @@ async def watch(
 
 
 def _say_nothing(trouble: str) -> None:
-    """Nobody asked."""
+    """Ignore the problem."""
 
 
 async def _changes(
     client: KubeClient, resource: ResourceType, kind: type[T], query: dict[str, str], gather: float, lenient: bool
 ) -> AsyncIterator[tuple[WatchEvent[T] | None, str]]:
-    """The changes of one request, each with its resource version; None = a bookmark."""
+    """Yield the changes of one request with their resource versions. None is a bookmark."""
     event = msgspec.defstruct("Event", [("type", str), ("object", kind)])
     changes, versions = msgspec.json.Decoder(event), msgspec.json.Decoder(_Bookmark)
     query |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_LENGTH)}
@@ -145,7 +149,7 @@ async def _changes(
 
 
 async def _lines(answer: aiohttp.ClientResponse, gather: float) -> AsyncIterator[bytes]:
-    """The lines of a stream, of whatever length."""
+    """Yield the lines of a stream, of any length."""
     rest, last, at_once = b"", 0.0, 0
     async for chunk in answer.content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all daemons are built on: threads, waits that end, and failures that nobody expected."""
+"""Shared by all daemons: supervised tasks, threads, cancellable waits, and unexpected failures."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Supervised tasks: each is begun again, after a pause, when it ends unexpectedly. The process lives on.
+"""Supervised tasks: each is restarted after a pause if it ends unexpectedly. The process continues.
 
-A task that fails shows in the readiness until it has worked for a while. Only what fails at start ends the process: the
-configuration, the lock on the data folder, the port, the ledger, the catalogue. An event loop that stands still is for
-the service manager's watchdog.
+A failed task is reported in the readiness until it has worked for a while. Only failures at start end the process: the
+configuration, the lock on the data folder, the port, the ledger, the catalogue. A blocked event loop is left to the
+service manager's watchdog.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from oscar_fedcloud.runtime.waiting import Troubles, doubled, in_words, is_cance
 
 log = structlog.get_logger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # s before a task is begun again; doubled with each failure
-STEADY = 30.0  # s of work after which a task counts as healthy, and its next failure as the first
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # s before a task is restarted; doubled after each failure
+STEADY = 30.0  # s of work after which a task counts as healthy and its pause is reset
 PATIENCE = 10.0  # s that tasks get to end
-_AGAIN = 1.0  # s between cancellations of a task that goes on
+_AGAIN = 1.0  # s between cancellations of a task that does not end
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -31,7 +31,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 class Tasks:
     """The long-lived tasks of a daemon, by name. All methods but ``health`` and ``restarts`` belong to the event loop.
 
-    troubles: of single pieces of work, which tasks share; each task's own failures are noted there too.
+    troubles: failures of single pieces of work, shared by tasks. Failures of tasks are noted there as well.
     """
 
     def __init__(self, troubles: Troubles | None = None) -> None:
@@ -40,7 +40,7 @@ class Tasks:
         self._restarts: Counter[str] = Counter()
 
     def start(self, name: str, work: Work) -> None:
-        """Begin a task: ``work`` makes its coroutine, which is to run until it is cancelled."""
+        """Start a task. ``work`` creates its coroutine, which runs until it is cancelled."""
         if name in self._tasks:
             raise ValueError(f"task {name} runs already")
         self._restarts[name] = 0
@@ -67,24 +67,24 @@ class Tasks:
         return name in self._tasks
 
     async def end(self, name: str) -> None:
-        """End one task, if it runs."""
+        """End a task if it runs."""
         if task := self._tasks.pop(name, None):
             await _cancel([task], PATIENCE)
         self.troubles.clear(f"task {name}")
         del self._restarts[name]
 
     async def close(self, patience: float = PATIENCE) -> None:
-        """End all tasks. One that goes on nevertheless is named in the log and left behind."""
+        """End all tasks. One that does not end is logged and abandoned."""
         tasks = list(self._tasks.values())
         self._tasks.clear()
         await _cancel(tasks, patience)
 
     def restarts(self) -> Mapping[str, int]:
-        """Return how often each task was begun again."""
+        """Return how often each task was restarted."""
         return dict(self._restarts)
 
     def health(self) -> dict[str, Any]:
-        """Return whether all tasks run, and nothing that they do is in trouble."""
+        """Return whether all tasks run and none of their work fails."""
         if not self._tasks:
             return {"ok": False, "detail": "no task runs"}
         return {"ok": not self.troubles, "detail": self.troubles.detail()}
@@ -102,7 +102,7 @@ async def _failure(work: Work) -> BaseException:
 
 
 async def _cancel(tasks: list[asyncio.Task[None]], patience: float) -> None:
-    """Cancel tasks, again and again where one swallows it, and name in the log those that go on."""
+    """Cancel tasks, repeatedly if one suppresses it, and log those that do not end."""
     loop = asyncio.get_running_loop()
     end = loop.time() + patience
     pending = set(tasks)
@@ -121,7 +121,7 @@ def _place(task: asyncio.Task[None]) -> str:
 
 
 async def bounded(what: str, work: Coroutine[Any, Any, Any], seconds: float) -> None:
-    """Do one step of a stop within a time limit; a step that fails or hangs is named in the log and left behind."""
+    """Run a step of the shutdown with a time limit. A step that fails or hangs is logged and abandoned."""
     task = asyncio.ensure_future(work)
     _, pending = await asyncio.wait([task], timeout=seconds)
     if pending:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads for blocking work, a pool for each purpose, so that a slow store never holds up the ledger or the API.
+"""Thread pools for blocking work, one for each purpose, so that a slow store never delays the ledger or the API.
 
-The threads are daemons: a call that hangs does not keep the process from ending.
+The threads are daemon threads: a hanging call does not prevent the process from ending.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Call = tuple["Future[Any]", Callable[[], Any]]
 
 
 class Threads:
-    """A pool whose calls are awaited. It starts threads as they are needed, at most ``size``."""
+    """A pool whose calls are awaited. It starts threads on demand, at most ``size``."""
 
     def __init__(self, size: int, name: str) -> None:
         self.size = size
@@ -34,11 +34,11 @@ class Threads:
         self._closed = False
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of ``call`` in a thread of this pool. A call that is cancelled while it runs is left behind."""
+        """Run ``call`` in a thread and return its result. If cancelled while running, the call is abandoned."""
         return await asyncio.wrap_future(self.submit(lambda: call(*args, **kwargs)))
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Queue a call. Raises RuntimeError when the pool is closed."""
+        """Queue a call. Raises RuntimeError if the pool is closed."""
         future: Future[T] = Future()
         with self._lock:
             if self._closed:
@@ -51,7 +51,7 @@ class Threads:
         return future
 
     def close(self) -> None:
-        """Start nothing more; what runs ends by itself."""
+        """Accept no more calls. Running calls end by themselves."""
         with self._lock:
             self._closed = True
             for _ in range(self._threads):
@@ -67,7 +67,7 @@ class Threads:
             del item, future, call
 
     def _next(self) -> _Call | None:
-        """The next call; None when this thread is to end."""
+        """Return the next call, or None if this thread is to end."""
         with self._lock:
             self._idle += 1
         while True:

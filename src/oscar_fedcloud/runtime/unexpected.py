@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Failures that no code provided for: each is logged with its traceback and counted, wherever it is caught."""
+"""Unexpected failures: each is logged with its traceback and counted, wherever it is caught."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def report(log: Any, event: str, error: BaseException, **fields: Any) -> None:
 
 
 def count() -> int:
-    """Return how many there were since the process began."""
+    """Return the number of failures since the process started."""
     return _last

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting that can always be cancelled, and what is in trouble at the moment.
+"""Cancellable waiting, and the work that currently fails.
 
 ``asyncio.wait_for`` of Python 3.11 swallows a cancellation that arrives together with the result, so that a task never
 ends. The linter forbids it in this package: use ``wait`` or ``asyncio.timeout``.
@@ -29,44 +29,44 @@ def is_cancelled(error: BaseException) -> bool:
 
 
 def doubled(pause: float, longest: float) -> float:
-    """Return the pause before the next try."""
+    """Return the pause before the next attempt."""
     return min(2 * pause, longest)
 
 
 def in_words(error: BaseException) -> str:
-    """Return one line that says what went wrong, with the kind of error where its text alone would not."""
+    """Describe an error in one line, starting with its type."""
     text = " ".join(str(error).split())[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def moment(when: float) -> str:
-    """Return a time of the day as people read it, e.g. ``12:30:05 UTC``."""
+    """Format a time of day, e.g. ``12:30:05 UTC``."""
     return time.strftime("%H:%M:%S UTC", time.gmtime(when))
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Work that failed unexpectedly and is tried again at ``next_try`` (s since the epoch)."""
+    """Work that failed unexpectedly and is retried at ``next_try`` (s since the epoch)."""
 
     error: str
     next_try: float
 
 
 class Troubles:
-    """Work that fails unexpectedly, by name, for as long as it does. May be read from any thread."""
+    """Work that currently fails unexpectedly, by name. May be read from any thread."""
 
     def __init__(self) -> None:
         self.total = 0  # failures since start
         self._open: dict[str, Trouble] = {}
 
     def note(self, what: str, error: BaseException | str, pause: float) -> None:
-        """Note that this work failed and is tried again after a pause (s)."""
+        """Record that this work failed and is retried after a pause (s)."""
         self.total += 1
         words = error if isinstance(error, str) else in_words(error)
         self._open[what] = Trouble(words, time.time() + pause)
 
     def clear(self, what: str) -> None:
-        """Note that this work is done, or works again."""
+        """Record that this work is done or works again."""
         self._open.pop(what, None)
 
     def __contains__(self, what: str) -> bool:
@@ -76,9 +76,9 @@ class Troubles:
         return len(self._open)
 
     def detail(self) -> str:
-        """Return each piece of work in trouble, with the error and the next try; empty if there is none."""
+        """Return each failing piece of work with its error and next attempt, or ""."""
         return "; ".join(f"{what}: {one.error} (next try {moment(one.next_try)})" for what, one in self.first(5))
 
     def first(self, limit: int) -> list[tuple[str, Trouble]]:
-        """Return the troubles noted first, at most ``limit``."""
+        """Return the oldest failures, at most ``limit``."""
         return list(self._open.copy().items())[:limit]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Object stores. ``ports`` says what a store can do; ``registry`` makes the stores that the configuration names."""
+"""Object stores. ``ports`` defines their interfaces; ``registry`` creates those in the configuration."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses of stores."""
+"""Endpoint URLs of stores."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 
 class HostAndScheme(NamedTuple):
-    """An endpoint URL as the MinIO client wants it."""
+    """An endpoint URL in the form that the MinIO client expects."""
 
     host: str
     secure: bool
 
     @classmethod
     def of(cls, endpoint: str) -> HostAndScheme:
-        """Raises ValueError for anything but ``http(s)://host[:port]``."""
+        """Parse an endpoint. Raises ValueError unless it is ``http(s)://host[:port]``."""
         url = urlsplit(endpoint)
         if url.scheme not in ("http", "https") or not url.netloc or url.path not in ("", "/") or "@" in url.netloc:
             raise ValueError(f"endpoint {endpoint!r} is not of the form http(s)://host[:port]")

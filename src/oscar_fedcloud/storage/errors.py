@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong with a store."""
+"""Errors of stores."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from oscar_fedcloud.domain.services import Conflict, NotFound
 
 
 class StoreError(Exception):
-    """A store did not do what was asked of it; the message names provider and bucket. Trying again may help."""
+    """A request to a store failed; a retry may succeed. The message names provider and bucket."""
 
 
 class WriteRefused(StoreError):
-    """The store can never take what was asked of it, such as a name that it does not allow; the message says why."""
+    """The store can never execute the request, for example because it does not allow a name. The message says why."""
 
 
 class BadAnswer(StoreError):
-    """A store answered, but what it said cannot be used. Other questions to it may well be answered."""
+    """A store's answer cannot be used. Other requests to it may succeed."""
 
 
 class StoreFull(StoreError):
-    """There is no room for what was to be stored; the message names the disk."""
+    """There is no space for the object. The message names the disk."""
 
 
 class UnusableRows(BadAnswer, ValueError):
-    """Some rows of a listing cannot be used; raised behind the last row, so that all others were handed on.
+    """Some rows of a listing cannot be used. Raised after the last row, when all others have been returned.
 
-    reasons: key -> what is wrong with it, of some of these rows.
+    Attributes:
+        reasons: key -> what is wrong with it, for some of these rows
     """
 
     def __init__(self, bucket: str, count: int, reasons: Mapping[str, str]) -> None:
@@ -37,8 +38,8 @@ class UnusableRows(BadAnswer, ValueError):
 
 
 class BucketMissing(StoreError, NotFound):
-    """There is no such bucket."""
+    """The bucket does not exist."""
 
 
 class BucketNotEmpty(StoreError, Conflict):
-    """The bucket holds objects, and the request did not say that they shall go with it."""
+    """The bucket holds objects, and the request did not allow their deletion."""

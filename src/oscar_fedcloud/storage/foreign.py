@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stores that a service brings along in its FDL (``storage_providers``), beside those of the site's configuration."""
+"""Stores that a service declares in its FDL (``storage_providers``), in addition to those of the site."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _AMAZON = "https://s3.{region}.amazonaws.com"
 
 
 def settings_of(service: Service, provider_id: str) -> ProviderConfig | None:
-    """How to reach a store that the service declares; None when it does not, or when it is of a type not served here.
+    """Return the settings of a store that the service declares, or None if it does not or the type is unsupported.
 
-    Such a store is polled, also when it is a MinIO: its webhooks are not ours to set.
+    Such a store is polled even if it is a MinIO, because the site does not manage its webhooks.
     """
     kind, _, name = provider_id.partition(".")
     given: Mapping[str, Any] | None = service.storage_providers.get(kind, {}).get(name)
@@ -36,7 +36,7 @@ def settings_of(service: Service, provider_id: str) -> ProviderConfig | None:
 
 
 def moved(before: Service, after: Service) -> set[str]:
-    """The ids of stores that a service brings along and that have another endpoint after a change."""
+    """Return the ids of the service's own stores whose endpoint changes."""
     names = {source.storage_provider for source in after.input}
     return {name for name in names if _endpoint(before, name) not in ("", _endpoint(after, name))}
 
@@ -47,7 +47,7 @@ def _endpoint(service: Service, provider_id: str) -> str:
 
 
 def foreign_provider(service: Service, provider_id: str) -> ObjectStore:
-    """The store that a service declares under this id. Raises KeyError."""
+    """Create the store that a service declares under this id. Raises KeyError."""
     settings = settings_of(service, provider_id)
     if settings is None:
         raise KeyError(provider_id)
@@ -57,9 +57,9 @@ def foreign_provider(service: Service, provider_id: str) -> ObjectStore:
 def problems(
     service: Service, place: str, configured: Iterable[str], others: Iterable[Service]
 ) -> Iterator[FdlProblem]:
-    """What is wrong with the stores that a service names, seen from this site and its other services.
+    """Yield the problems of the stores that a service names, with regard to this site and its other services.
 
-    Inputs are looked for by store, bucket and prefix over all services, so one id must mean one store.
+    Inputs are matched by store, bucket and prefix over all services, so one id must mean one store.
     """
     site = set(configured)
     for number, target in enumerate(service.output):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Object keys as events write them, and which keys can become files."""
+"""Encode object keys as in events, and check which keys can be stored and staged as files."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Mapping
 from urllib.parse import quote_plus, unquote_plus
 
 _LONGEST = 1024  # bytes of a key, the limit of S3
-_LONGEST_SEGMENT = 255  # bytes of a file's name, and so of a path segment in a folder and in MinIO
-DEPTH_HEADER = "x-amz-meta-oscar-depth"  # user metadata of every output: how many services stand before it
+_LONGEST_SEGMENT = 255  # bytes of a file name, and so of a path segment in a folder and in MinIO
+DEPTH_HEADER = "x-amz-meta-oscar-depth"  # user metadata of every output: the number of services before it
 
 
 def decode_key(text: str) -> str:
-    """The key behind the query-escaped form of S3 events. Bytes that are not UTF-8 become surrogates."""
+    """Decode a key from the query-escaped form of S3 events. Bytes that are not UTF-8 become surrogates."""
     return unquote_plus(text, errors="surrogateescape")
 
 
 def encode_key(key: str) -> str:
-    """The query-escaped form in which S3 events write a key."""
+    """Encode a key in the query-escaped form of S3 events."""
     return quote_plus(key, errors="surrogateescape")
 
 
 def stageable(key: str) -> bool:
-    """Whether a key can be a file below a folder: no empty, ``.`` or ``..`` path segment, and no NUL."""
+    """Return whether a key can be a file below a folder: no empty, ``.`` or ``..`` path segment, and no NUL."""
     return "\0" not in key and all(segment not in ("", ".", "..") for segment in key.split("/"))
 
 
 def unstorable(key: str) -> str:
-    """Return why no store that we know can be asked for an object of this key, or ""."""
+    """Return why no supported store can hold an object of this key, or ""."""
     try:
         name = key.encode()
     except UnicodeEncodeError:
@@ -42,7 +42,7 @@ def unstorable(key: str) -> str:
 
 
 def depth_of(metadata: object) -> int:
-    """The depth in an object's user metadata, from HTTP headers or from an event; 0 when absent or not a number."""
+    """Return the depth from user metadata in HTTP headers or in an event; 0 if absent or not a number."""
     for name, value in metadata.items() if isinstance(metadata, Mapping) else ():
         if isinstance(name, str) and name.lower() == DEPTH_HEADER and isinstance(value, str):
             return int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the daemon asks of a store, by concern. All methods block, with time limits, and raise StoreError.
+"""The interfaces of a store, by concern. All methods block, with time limits, and raise StoreError.
 
-A kind of store implements ``ObjectStore``. Whoever uses one names the port that it needs.
+A store type implements ``ObjectStore``. Callers depend on the port that they need.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from oscar_fedcloud.fdl import Service
 
 
 class Probe(Protocol):
-    """A store that can be asked whether it answers."""
+    """A store whose health can be checked."""
 
     id: str
 
@@ -31,7 +31,7 @@ class ObjectReader(Probe, Protocol):
 
     Attributes:
         settle: listings in a row that must agree on an object before it counts
-        polled: whether objects are found by polling alone
+        polled: whether objects are found only by polling
     """
 
     settle: int
@@ -43,8 +43,8 @@ class ObjectReader(Probe, Protocol):
         """Return the current object of each key, as events (via LISTING). Keys that end in ``/`` are left out.
 
         Args:
-            after: only keys behind this one, in the order of their bytes; the listing begins there
-            limit: how many are wanted, so that the store is not asked for more; 0 means all
+            after: return only keys after this one, in byte order
+            limit: the maximum number of objects; 0 means all
         """
 
     def stat(self, bucket: str, key: str) -> StorageEvent | None:
@@ -54,10 +54,10 @@ class ObjectReader(Probe, Protocol):
         """Return the object's bytes in chunks, or None."""
 
     def settled(self, event: StorageEvent) -> bool:
-        """Return whether nobody seems to write to this object any more."""
+        """Return whether writing to this object seems to have ended."""
 
     def why(self, bucket: str, key: str) -> str:
-        """Return what the store itself knows to keep an object from being seen, such as a symbolic link, or ""."""
+        """Return what prevents an object from being an input, as far as the store knows, or ""."""
 
 
 class ObjectWriter(Protocol):
@@ -73,14 +73,14 @@ class ObjectWriter(Protocol):
         """Delete an object. Returns False if there was none."""
 
     def older(self, bucket: str, before: float) -> Iterable[str]:
-        """Return the keys of the objects that were last written before that time (s)."""
+        """Return the keys of objects last written before that time (s)."""
 
     def remove_many(self, bucket: str, keys: Sequence[str]) -> int:
-        """Delete these objects, and return how many are gone. One that cannot be deleted does not keep the others."""
+        """Delete these objects, and return how many were deleted. One failure does not prevent the others."""
 
 
 class BucketAdmin(Protocol):
-    """Makes and deletes buckets."""
+    """Creates and deletes buckets."""
 
     def buckets(self) -> Sequence[str]:
         """Return the names of all buckets."""
@@ -99,31 +99,31 @@ class Notifier(Protocol):
         """Return all records of a notification body. Raises BadEvent."""
 
     def ensure_rules(self, bucket: str, prefixes: Sequence[str]) -> bool:
-        """Make our notification rules of this bucket exactly these prefixes. Returns True if anything changed.
+        """Set the invoker's notification rules of this bucket to exactly these prefixes. Returns whether they changed.
 
-        Rules of others stay as they are.
+        Other rules of the bucket are not changed.
         """
 
 
 class KeyIssuer(Protocol):
-    """Makes keys for services."""
+    """Issues keys for services."""
 
     def ensure_credential(self, service: Service, known: Credential | None) -> Credential:
         """Return a key with exactly the policy of this service: the known one if it still fits."""
 
     def key_problem(self) -> str:
-        """Return why Jobs can have no key of their own here although they must, or ""."""
+        """Return why the store cannot issue the keys that Jobs need, or ""."""
 
     def drop_credential(self, known: Credential) -> None:
         """Remove a service's key."""
 
 
 class RunnerAccess(Protocol):
-    """Lets the runner of a Job reach the store."""
+    """Gives the runner of a Job access to the store."""
 
     def rclone_env(self, remote: str, credential: Credential | None) -> dict[str, str]:
         """Return the variables ``RCLONE_CONFIG_<REMOTE>_*``."""
 
 
 class ObjectStore(ObjectReader, ObjectWriter, BucketAdmin, Notifier, KeyIssuer, RunnerAccess, Protocol):
-    """One store with all that the invoker needs of it."""
+    """A store with all interfaces."""

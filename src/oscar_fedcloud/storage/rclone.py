@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How rclone reaches a store (environment variables: no file, no key on a command line), and how it writes keys.
+"""Configure rclone for a store by environment variables (no file, no key on a command line), and encode keys for it.
 
-rclone works on names in an encoding of its own, in which e.g. a newline is U+240A and U+201B quotes such signs. Without
-an encoding at both ends (``Raw``), and with keys in that form as arguments, every key that a store takes comes through.
+rclone uses its own encoding of names, in which e.g. a newline is U+240A, and U+201B quotes such characters. Without an
+encoding at both ends (``Raw``), and with keys in that form as arguments, every valid key is passed on unchanged.
 https://rclone.org/overview/#encoding
 """
 
@@ -14,9 +14,12 @@ from oscar_fedcloud.config import ProviderConfig
 from oscar_fedcloud.domain.stores import Credential
 
 _FLAVOURS = {"minio": "Minio", "folder": "Rclone", "s3": "Other"}
-UNVERIFIED, BUNDLE = "OSCAR_UNVERIFIED_", "OSCAR_CA_"  # before a remote: do not check its certificate; by this file
+UNVERIFIED, BUNDLE = (
+    "OSCAR_UNVERIFIED_",
+    "OSCAR_CA_",
+)  # prefixes of a remote's name: do not verify its certificate; verify it by this file
 _QUOTE = "\u201b"
-_PICTURES = 0x2400  # where Unicode shows the control characters
+_PICTURES = 0x2400  # Unicode block of pictures of the control characters
 _SIGNS = {code: chr(_PICTURES + code) for code in range(0x20)} | {0x7F: "\u2421"}
 _QUOTED = {ord(sign): _QUOTE + sign for sign in (*_SIGNS.values(), "\uff0f", _QUOTE)}
 _ENCODING = _SIGNS | _QUOTED
@@ -26,12 +29,12 @@ _WRITTEN = re.compile(f"{_QUOTE}[{''.join(_SHOWN)}\uff0f{_QUOTE}{_FULL_STOP}]|[{
 
 
 def rclone_path(key: str) -> str:
-    """A key, or a folder, as an argument of rclone after ``remote:bucket/``."""
+    """Encode a key or a folder as an rclone argument after ``remote:bucket/``."""
     return "/".join(_segment(segment) for segment in key.split("/"))
 
 
 def key_of(path: str) -> str:
-    """The key that ``rclone_path`` wrote like this."""
+    """Decode a key that ``rclone_path`` encoded."""
     return _WRITTEN.sub(_read, path)
 
 
@@ -41,15 +44,15 @@ def _read(found: re.Match[str]) -> str:
 
 
 def _segment(name: str) -> str:
-    if name in (_FULL_STOP, _FULL_STOP * 2):  # these would stand for "." and ".."
+    if name in (_FULL_STOP, _FULL_STOP * 2):  # these would mean "." and ".."
         return name.replace(_FULL_STOP, _QUOTE + _FULL_STOP)
     return name.translate(_ENCODING)
 
 
 def remote_environment(remote: str, config: ProviderConfig, credential: Credential | None) -> dict[str, str]:
-    """``RCLONE_CONFIG_<REMOTE>_*`` for one remote. Without a credential the store is asked anonymously.
+    """Return ``RCLONE_CONFIG_<REMOTE>_*`` for one remote. Without a credential, access is anonymous.
 
-    How certificates are checked is an option of all remotes in rclone; ``runner.sh`` sets it for this one alone.
+    In rclone, the verification of certificates is an option for all remotes; ``runner.sh`` sets it for this one only.
     """
     aws = config.type == "s3" and config.endpoint.endswith(".amazonaws.com")
     options = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes stores by their type. The one place that knows which types there are."""
+"""Create stores by type. Only this module knows the types."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from oscar_fedcloud.storage.ports import ObjectStore
 
 
 def make_providers(config: Config) -> dict[str, ObjectStore]:
-    """All configured stores by id, in the order of the configuration. Raises ValueError."""
+    """Create all configured stores by id, in the order of the configuration. Raises ValueError."""
     buckets = (config.log_bucket, config.internal_bucket)
     return {provider_id: make_provider(provider_id, item, *buckets) for provider_id, item in config.providers.items()}
 
 
 def check_keys(providers: Mapping[str, ObjectStore]) -> None:
-    """Refuse stores that would hand the site's own key to Jobs without leave. Blocks. Raises ConfigError.
+    """Reject stores that would give the site's own key to Jobs without permission. Blocks. Raises ConfigError.
 
-    A store that is away cannot be asked now; its services are in error then until it can.
+    A store that does not answer is not checked now; its services report an error until it answers.
     """
     for name, provider in providers.items():
         with contextlib.suppress(StoreError):
@@ -31,11 +31,13 @@ def check_keys(providers: Mapping[str, ObjectStore]) -> None:
 def make_provider(
     provider_id: str, config: ProviderConfig, log_bucket: str = "", internal_bucket: str = ""
 ) -> ObjectStore:
-    """The provider of one store. Raises ValueError for an endpoint that is not http(s)://host[:port].
+    """Create a store. Raises ValueError for an endpoint that is not http(s)://host[:port].
 
-    log_bucket, internal_bucket: where services may write their logs and read the bodies of their HTTP events.
+    Args:
+        log_bucket: bucket to which services may write their logs
+        internal_bucket: bucket from which services may read the bodies of their HTTP events
     """
-    # Imported here: the S3 client is large, and tools that only read configurations do not need it.
+    # Imported lazily: the S3 client is large, and tools that only read configurations do not need it.
     if config.type == "minio":
         from oscar_fedcloud.storage.minio.store import MinioStore
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The identity and the order of one content of one key. An event and a listing row of the same object agree.
+"""Identify and order the contents of a key. An event and a listing row of the same object give equal revisions.
 
-MinIO's sequencer is the object's modification time in nanoseconds; a listing shows the same time cut to milliseconds.
+MinIO's sequencer is the object's modification time in nanoseconds; a listing shows it truncated to milliseconds.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ _END_OF_MS = 999_999  # ns: a listing row never counts as older than an event of
 
 
 class Revision(NamedTuple):
-    """name: equal however the object was met. order: ns, a larger one is newer."""
+    """A revision of an object."""
 
-    name: str
-    order: int
+    name: str  # the same in events and listings
+    order: int  # ns; a larger value is newer
 
 
 def milliseconds(moment: datetime) -> int:
-    """Whole milliseconds since the epoch."""
+    """Return whole milliseconds since the epoch."""
     return (moment - _EPOCH) // _MS
 
 
 def revision_of_event(version_id: str, sequencer: str, etag: str) -> Revision:
-    """MinIO, from an event. ``sequencer`` is hexadecimal. Raises ValueError when it is not."""
+    """Return the revision in a MinIO event. Raises ValueError if the sequencer is not hexadecimal."""
     order = int(sequencer, 16)
     return Revision(_name(version_id, order // 1_000_000, etag), order)
 
 
 def revision_of_row(version_id: str, modified: datetime, etag: str) -> Revision:
-    """MinIO, from a listing row (not from an HTTP header, whose time is cut to seconds)."""
+    """Return the revision in a MinIO listing row. HTTP headers do not suffice: their time is truncated to seconds."""
     ms = milliseconds(modified)
     return Revision(_name(version_id, ms, etag), ms * 1_000_000 + _END_OF_MS)
 
 
 def revision_of_polled(size: int, modified: datetime, etag: str) -> Revision:
-    """A store that sends no events, from a listing row."""
+    """Return the revision in a listing row of a store without events."""
     ms = milliseconds(modified)
     return Revision(f"{ms:x}-{size:x}-{etag}", ms * 1_000_000 + _END_OF_MS)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking listings in parts, and looking up their objects one by one, so that one bad object hides no other. Blocks."""
+"""Read listings in parts and look up their objects one by one, so that one bad object hides no other. Blocks."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ log = structlog.get_logger(__name__)
 
 
 class Row(NamedTuple):
-    """One object of a listing. etag: without quotes. version_id: "" when the listing shows no versions."""
+    """One object of a listing."""
 
     bucket: str
     key: str
     modified: datetime
     size: int
-    etag: str
-    version_id: str = ""
+    etag: str  # without quotes
+    version_id: str = ""  # empty if the listing shows no versions
 
 
 def some_rows(rows: Iterator[StorageEvent], limit: int) -> tuple[list[StorageEvent], StoreError | None]:
-    """At most so many rows of a listing, and what ended it early. Without both it has come to its end."""
+    """Return at most ``limit`` rows of a listing, and the error that ended it early. Neither means the end."""
     found: list[StorageEvent] = []
     try:
-        found.extend(islice(rows, limit))  # keeps what came before an error
+        found.extend(islice(rows, limit))  # keeps the rows before an error
     except StoreError as error:
         return found, error
     return found, None
 
 
 def look_up(store: ObjectReader, rows: Iterable[StorageEvent]) -> list[tuple[StorageEvent, StorageEvent | None]]:
-    """Each row with the object that the store has now, None when it is gone.
+    """Return each row with the current object, or None if it is gone.
 
-    Rows that the store has no good answer for are left out; they come again with the next listing. Raises StoreError
-    when the store does not answer at all.
+    Rows without a usable answer are left out; the next listing returns them again. Raises StoreError if the store does
+    not answer at all.
     """
     found: list[tuple[StorageEvent, StorageEvent | None]] = []
     for row in rows:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Event records of S3 notifications, as MinIO and AWS write them: reading the fields that matter, and writing our own.
+"""Read event records of S3 notifications from MinIO and AWS, and write records for objects found without an event.
 
 Format: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 """
@@ -27,7 +27,7 @@ from oscar_fedcloud.storage.object_keys import decode_key, depth_of, encode_key
 from oscar_fedcloud.storage.revision import revision_of_event
 from oscar_fedcloud.storage.rows import Row
 
-# What makes a new object. A tag edit also fires ObjectCreated:*, with the sequencer of the old content.
+# Events of new objects. An edit of tags also fires ObjectCreated:*, with the sequencer of the old content.
 CREATIONS = (
     "s3:ObjectCreated:Put",
     "s3:ObjectCreated:Post",
@@ -51,7 +51,7 @@ class S3Object(msgspec.Struct, rename={"etag": "eTag", "version_id": "versionId"
     etag: str = ""
     version_id: str = ""
     sequencer: str = ""
-    metadata: Any = None  # a mapping, of which only the depth counts
+    metadata: Any = None  # a mapping; only the depth is used
 
 
 class S3Part(msgspec.Struct):
@@ -70,12 +70,12 @@ class S3Record(msgspec.Struct, rename={"name": "eventName", "time": "eventTime"}
 
     @property
     def creates(self) -> bool:
-        """Whether it tells of a new object. A record without a name, as clients write by hand, does."""
+        """Return whether it announces a new object. A record without a name, as written by hand, does."""
         return not self.name or self.name in _CREATIONS
 
 
 class S3Notification(msgspec.Struct, rename={"records": "Records"}):
-    """A notification body. The records stay as they are, for scripts and filters."""
+    """A notification body. The records are kept unchanged, for scripts and filters."""
 
     records: list[msgspec.Raw]
 
@@ -85,12 +85,12 @@ _record = msgspec.json.Decoder(S3Record)
 
 
 def parse_notification(provider_id: str, body: bytes, via: Origin) -> list[StorageEvent]:
-    """All new objects that a notification of MinIO tells of; records of other things are left out.
+    """Return all new objects in a MinIO notification. Records of other events are ignored.
 
-    Raises BadEvent, which carries the events of those records that are good.
+    Raises BadEvent with the events of the valid records.
     """
     try:
-        body.decode()  # the decoder looks only at the text of what it takes
+        body.decode()  # the decoder validates only the text of fields that it reads
         records = _notification.decode(body).records
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadEvent(f"not a notification of storage provider {provider_id}: {error}") from error
@@ -108,13 +108,13 @@ def parse_notification(provider_id: str, body: bytes, via: Origin) -> list[Stora
 
 
 def event_of(provider_id: str, record: bytes, via: Origin) -> StorageEvent | None:
-    """The event that one record of MinIO stands for; None when it tells of something else than a new object.
+    """Return the event of a MinIO record, or None if it does not announce a new object.
 
-    Raises ValueError (of which msgspec's errors are) for a record without the fields that identify an object, and for
-    values out of bounds.
+    Raises ValueError (including msgspec's errors) if the fields that identify an object are missing, or if a value is
+    out of bounds.
     """
     if len(record) > LONGEST_RECORD:
-        raise ValueError(f"a record has {len(record)} bytes, at most {LONGEST_RECORD} are taken")
+        raise ValueError(f"a record has {len(record)} bytes, at most {LONGEST_RECORD} are allowed")
     fields = _record.decode(record)
     item = fields.s3.object
     key = decode_key(item.key)
@@ -140,7 +140,7 @@ def event_of(provider_id: str, record: bytes, via: Origin) -> StorageEvent | Non
 
 
 def record_of(row: Row, source: str, order: int, time: str, metadata: Mapping[str, str] | None = None) -> bytes:
-    """A record for an object that was found without an event, in the form that scripts and filters know."""
+    """Return a record for an object found without an event, in the same format."""
     item: dict[str, Any] = {"key": encode_key(row.key), "size": row.size, "eTag": row.etag, "sequencer": f"{order:X}"}
     if row.version_id not in ("", "null"):
         item["versionId"] = row.version_id
@@ -161,5 +161,5 @@ def record_of(row: Row, source: str, order: int, time: str, metadata: Mapping[st
 
 
 def event_time(moment: datetime) -> str:
-    """A time as events write it: ISO 8601, UTC, milliseconds."""
+    """Format a time as in events: ISO 8601, UTC, milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

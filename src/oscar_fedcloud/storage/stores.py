@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stores that the daemon works with: those of its configuration, and those that services bring along.
+"""The stores in use: those of the configuration, and those that services declare.
 
-Each store has threads of its own for its requests, so that one that hangs holds up nobody but its own callers.
+Each store has its own threads for requests, so that a hanging store delays only its own callers.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ T = TypeVar("T")
 _SITE_THREADS = 16
 _FOREIGN_THREADS = 4
 _PATIENCE = 300.0  # s for one call; each request in it has limits of its own
-_PROBE = 5.0  # s for a look at whether a store works
+_PROBE = 5.0  # s for a health check
 
 
 class StoreCalls:
-    """Calls to one store: in its own threads, each for a limited time."""
+    """Runs calls to one store in its own threads, each with a time limit."""
 
     def __init__(self, name: str, size: int) -> None:
         self.name = name
         self._threads = Threads(size, f"store {name}")
         self._lock = threading.Lock()
-        self._hanging = 0  # calls that nobody waits for any more, and that still run
+        self._hanging = 0  # abandoned calls that still run
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of ``call``. Raises what it raises; StoreError when it takes too long, or when all calls do."""
+        """Return the result of ``call``. Raises its errors, and StoreError if it or all calls take too long."""
         return await self.within(_PATIENCE, call, *args, **kwargs)
 
     async def within(self, seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The same with a time limit of its own."""
+        """Do the same with a time limit."""
         future = self._submit(lambda: call(*args, **kwargs))
         waiter = asyncio.wrap_future(future)
         try:
@@ -61,7 +61,7 @@ class StoreCalls:
                 waiter.cancel()
 
     def begin(self, call: Callable[[], T], seconds: float) -> Callable[[], T]:
-        """Begin a call from any thread; what is returned waits for its result, and raises as ``run``."""
+        """Begin a call from any thread. Returns a function that waits for the result and raises like ``run``."""
         future = self._submit(call)
         end = time.monotonic() + seconds
 
@@ -82,10 +82,10 @@ class StoreCalls:
         try:
             return self._threads.submit(call)
         except RuntimeError as error:
-            raise StoreError(f"storage provider {self.name} is not used any more") from error
+            raise StoreError(f"storage provider {self.name} is no longer used") from error
 
     def _leave(self, call: Future[Any]) -> None:
-        """Nobody waits for this call any more. It runs on if it has begun."""
+        """Abandon a call. It continues if it has begun."""
         if call.cancel():
             return
         with self._lock:
@@ -102,13 +102,13 @@ class StoreCalls:
 
 
 class StoreRegistry(Mapping[str, ObjectStore]):
-    """Providers by id: first the configured ones, which stay, then those of services. Belongs to the event loop."""
+    """Stores by id: first the configured ones, which are fixed, then those of services. Belongs to the event loop."""
 
     def __init__(self, configured: Mapping[str, ObjectStore], site_store_id: str) -> None:
         self.configured = dict(configured)
-        self.site_store = configured[site_store_id]  # logs and the bodies of requests lie there
+        self.site_store = configured[site_store_id]  # holds logs and the bodies of requests
         self._all: dict[str, ObjectStore] = dict(configured)
-        self._settings: dict[str, ProviderConfig] = {}  # of the stores that services bring along
+        self._settings: dict[str, ProviderConfig] = {}  # of the stores that services declare
         self._calls = {name: StoreCalls(name, _SITE_THREADS) for name in configured}
 
     def __getitem__(self, name: str) -> ObjectStore:
@@ -121,13 +121,13 @@ class StoreRegistry(Mapping[str, ObjectStore]):
         return len(self._all)
 
     def sync(self, services: Iterable[Service]) -> None:
-        """Have exactly the stores that these services read from and bring along, with the settings that they give."""
+        """Keep exactly the stores that these services declare and read from, with their current settings."""
         wanted = _wanted(services, self.configured)
         gone = self._settings.keys() - wanted.keys()
         for name in gone:
             self._drop(name)
         fresh = {name: settings for name, settings in wanted.items() if self._settings.get(name) != settings}
-        # Another dictionary, so that threads that go through the old one are not disturbed.
+        # A new dictionary, because threads may iterate over the old one.
         self._all = {name: provider for name, provider in self._all.items() if name not in gone}
         for name, settings in fresh.items():
             self._put(name, settings)
@@ -137,7 +137,7 @@ class StoreRegistry(Mapping[str, ObjectStore]):
 
         try:
             provider = make_provider(name, settings)
-        except Exception as error:  # a catalogue may hold what an earlier version let pass
+        except Exception as error:  # the catalogue may hold settings that an earlier version accepted
             log.error("a store of a service cannot be used", provider=name, error=str(error))
             self._drop(name)
             return
@@ -154,21 +154,21 @@ class StoreRegistry(Mapping[str, ObjectStore]):
             calls.close()
 
     async def run(self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a call to this store, in one of its threads. Raises StoreError, and what the call raises."""
+        """Return the result of a call in one of the store's threads. Raises StoreError and the call's errors."""
         calls = self._calls.get(name)
         if calls is None:
-            raise StoreError(f"storage provider {name} is not used by any service any more")
+            raise StoreError(f"storage provider {name} is no longer used by any service")
         return await calls.run(call, *args, **kwargs)
 
     async def chunks(self, name: str, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-        """The chunks of an object, each read in one of the store's threads."""
+        """Yield the chunks of an object, each read in one of the store's threads."""
         while (chunk := await self.run(name, lambda: next(chunks, None))) is not None:
             yield chunk
 
     def health(self) -> dict[str, dict[str, Any]]:
-        """Each configured store with whether it answers, as ``store <id>``; all are asked at once. Blocks for a while.
+        """Return the health of each configured store as ``store <id>``, checked concurrently. Blocks.
 
-        The store of a service is no part of this site: whether it answers shows in the state of its service.
+        Stores of services are not part of the site: their health shows in the state of the service.
         """
         begun = [(name, self._begin_health(name, provider)) for name, provider in self.configured.items()]
         return {f"store {name}": result() for name, result in begun}
@@ -195,7 +195,7 @@ class StoreRegistry(Mapping[str, ObjectStore]):
 
 
 def _wanted(services: Iterable[Service], configured: Mapping[str, ObjectStore]) -> dict[str, ProviderConfig]:
-    """The settings of the stores that services read from and bring along. The first service of a store decides."""
+    """Return the settings of the stores that services declare and read from. The first service of a store decides."""
     found: dict[str, ProviderConfig] = {}
     for service in services:
         for source in service.input:

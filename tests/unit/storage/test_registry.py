@@ -42,7 +42,7 @@ async def test_a_store_is_there_as_long_as_a_service_reads_from_it(stores: Store
     assert await stores.run("s3.one", lambda: 5) == 5
     stores.sync([reading("two")])
     assert list(stores) == ["minio.default", "s3.two"]
-    with pytest.raises(StoreError, match="not used by any service any more"):
+    with pytest.raises(StoreError, match="no longer used by any service"):
         await stores.run("s3.one", lambda: 5)
     assert await stores.run("s3.two", lambda: 6) == 6
     stores.sync([])

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plain folder behind ``rclone serve s3``: the store of a single machine."""
+"""A folder served by ``rclone serve s3``: the store of a single machine."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds files whose content was replaced although size and modification time are the same (``cp -p``, ``rsync -t``).
+"""Detect files whose content was replaced without a change of size and modification time (``cp -p``, ``rsync -t``).
 
-The S3 server of a folder takes such a file for unchanged, and goes on showing the MD5 sum of the old content. The file
-system shows another inode or time of change. So the sum is computed here where those differ from what the last listing
-met, and before a file is processed whose modification time was set by hand.
+The S3 server of a folder considers such a file unchanged and keeps reporting the MD5 sum of the old content, but its
+inode or change time differs. Therefore the sum is computed here if these differ from the last listing, and before a
+file is processed whose modification time was set explicitly.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from typing import NamedTuple
 
 from oscar_fedcloud.storage.rows import Row
 
-_SET_BACK = 1_000_000_000  # ns between modification and change from which on the first was set by hand
+_SET_BACK = 1_000_000_000  # ns between modification and change from which the first counts as set explicitly
 _MOST = 1_000_000  # files
 _CHUNK = 1024 * 1024
 
 
 class _Met(NamedTuple):
-    """A file as it was met."""
+    """A file as it was last seen."""
 
-    shown: tuple[int, float, str]  # size, modification time and MD5 sum, by the server
+    shown: tuple[int, float, str]  # size, modification time and MD5 sum from the server
     state: tuple[int, int]  # inode and time of change (ns)
     sum: str  # MD5 of the content
-    verified: bool  # whether the sum was computed here, or is beyond doubt
+    verified: bool  # whether the sum was computed here or is certain
 
 
 class Fingerprints:
-    """What is known of the files of one folder. Reads files; may be used from several threads."""
+    """Fingerprints of the files of one folder. Reads files. Thread-safe."""
 
     def __init__(self, root: str) -> None:
         self.root = root
         self._met: dict[tuple[str, str], _Met] = {}
 
     def corrected(self, row: Row) -> Row:
-        """The row of a listing with the MD5 sum of what the file holds now."""
+        """Return the row of a listing with the MD5 sum of the current content."""
         return self._corrected(row, thorough=False)
 
     def verified(self, row: Row) -> Row:
-        """The same for a file that is about to be processed, which may never have been met before."""
+        """Do the same for a file that is about to be processed and may not have been seen before."""
         return self._corrected(row, thorough=True)
 
     def _corrected(self, row: Row, thorough: bool) -> Row:
@@ -64,7 +64,7 @@ class Fingerprints:
 
 
 def path_of(root: str, bucket: str, key: str) -> Path:
-    """Where the file of an object lies."""
+    """Return the path of an object's file."""
     return Path(root, bucket, key)
 
 
@@ -77,7 +77,7 @@ def _state(path: Path) -> os.stat_result | None:
 
 
 def _md5(path: Path) -> str:
-    """The MD5 sum of a regular file, "" when it cannot be read."""
+    """Return the MD5 sum of a regular file, or "" if it cannot be read."""
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:

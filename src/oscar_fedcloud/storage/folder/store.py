@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``rclone serve s3`` on a plain folder: the embedded store of a single machine.
+"""A folder served by ``rclone serve s3``: the embedded store of a single machine.
 
-Users may also write into the folder directly. Such a file counts when two listings agree on it and it has not changed
-for ``settle`` seconds; one that came through the server is whole at once. All Jobs use one key.
+Users may also write into the folder directly. Such a file counts once two listings agree on it and it has not changed
+for ``settle`` seconds; a file stored through the server is complete immediately. All Jobs use the same key.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from oscar_fedcloud.storage.revision import Revision
 from oscar_fedcloud.storage.rows import Row
 from oscar_fedcloud.storage.s3.store import S3Store
 
-# Headers of the request that stored an object; the server shows them until somebody else writes to the file.
+# Headers of the request that stored an object. The server returns them until the file is written otherwise.
 _STORED_WITH = frozenset({"x-amz-date", "x-amz-content-sha256"})
 
-_LITTLE = 1024 * 1024  # bytes: with less than that free, a disk is full
-_CACHED = 1.1  # s after which the server looks at a folder again
+_LITTLE = 1024 * 1024  # bytes; a disk with less free space counts as full
+_CACHED = 1.1  # s after which the server reads a folder again
 
 
 class FolderStore(S3Store):
-    """A provider for a folder of this machine (``config.root``) behind an S3 server."""
+    """A folder of this machine (``config.root``) behind an S3 server."""
 
     event_source = "minio:s3"
     settle = 2
@@ -53,12 +53,12 @@ class FolderStore(S3Store):
         return Fingerprints(self.config.root)
 
     def _revision(self, row: Row) -> Revision:
-        """The order is by the file's change: unlike its modification time, no copying tool can set that back."""
+        """Order by the file's change time, which copying tools cannot set, unlike the modification time."""
         found = super()._revision(row)
         return found._replace(order=self._changed(row.bucket, row.key) or found.order)
 
     def settled(self, event: StorageEvent) -> bool:
-        """Whether the file came through the server, or nobody has changed it for a while."""
+        """Return whether the file came through the server, or has not changed for a while."""
         changed = self._changed(event.bucket, event.key)
         if not changed or not 0 <= time.time() - changed / 1e9 < self.config.settle:
             return True
@@ -73,14 +73,14 @@ class FolderStore(S3Store):
         return any(name.lower() in _STORED_WITH for name in head.metadata or {})
 
     def _changed(self, bucket: str, key: str) -> int:
-        """When the file was changed (ns), 0 when that cannot be told."""
+        """Return when the file was changed (ns), or 0 if unknown."""
         try:
             return path_of(self.config.root, bucket, key).lstat().st_ctime_ns if self.config.root else 0
         except (OSError, ValueError):  # gone, or a name that the server shows in another form
             return 0
 
     def put_file(self, bucket: str, key: str, file: BinaryIO, size: int, depth: int = 0) -> StorageEvent:
-        """As for any store. Raises StoreFull as well: the server itself only says that something went wrong."""
+        """Store a file. Also raises StoreFull, because the server itself reports only a general error."""
         try:
             return super().put_file(bucket, key, file, size, depth)
         except (WriteRefused, BucketMissing):
@@ -94,14 +94,14 @@ class FolderStore(S3Store):
         """Return which disk has no room for so many bytes more, or ""."""
         try:
             disk = os.statvfs(self.config.root) if self.config.root else None
-        except OSError:  # what is wrong with the folder, others say
+        except OSError:  # problems of the folder are reported elsewhere
             return ""
         if disk is None or disk.f_bavail * disk.f_frsize >= size + _LITTLE:
             return ""
         return f"the disk of storage provider {self.id} ({self.config.root}) is full; make room on it"
 
     def health(self) -> dict[str, Any]:
-        """Whether the server answers soon and takes our key, and there is room on the disk."""
+        """Return whether the server answers in time and accepts the key, and the disk is not full."""
         found = super().health()
         full = self._full() if found["ok"] else ""
         return {"ok": False, "detail": full} if full else found
@@ -119,7 +119,7 @@ class FolderStore(S3Store):
         return f"{bucket}/{key} is a folder" if (root / key).is_dir() else ""
 
     def ensure_rules(self, bucket: str, prefixes: Sequence[str]) -> bool:
-        """Make the folders of inputs, so that files can be copied into them; there are no rules to change."""
+        """Create the folders of inputs, so that files can be copied into them. There are no rules to change."""
         for prefix in prefixes if self.config.root else ():
             try:
                 Path(self.config.root, bucket, prefix).mkdir(parents=True, exist_ok=True)
@@ -129,11 +129,11 @@ class FolderStore(S3Store):
                     f"{at} is a file, but a service reads from the folder of that name; remove it"
                 ) from None
             except (OSError, ValueError) as error:
-                raise StoreError(f"the folder {bucket}/{prefix} cannot be made: {error}") from error
+                raise StoreError(f"the folder {bucket}/{prefix} cannot be created: {error}") from error
         return False
 
     def delete_bucket(self, bucket: str, data: bool) -> None:
-        """As for any store, with what its server does not show: links, empty folders, names that are not UTF-8."""
+        """Delete a bucket with all that the server does not show: links, empty folders, names that are not UTF-8."""
         try:
             super().delete_bucket(bucket, data)
         except BucketNotEmpty:
@@ -145,7 +145,7 @@ class FolderStore(S3Store):
             super().delete_bucket(bucket, data)
 
     def why(self, bucket: str, key: str) -> str:
-        """Return what keeps this file from being an input, or ""."""
+        """Return what prevents this file from being an input, or ""."""
         if not self.config.root:
             return super().why(bucket, key)
         try:
@@ -157,30 +157,30 @@ class FolderStore(S3Store):
                     link = place.relative_to(self.config.root)
                     return f"{link} is a symbolic link; links in the store's folder are not followed, copy the file"
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                return f"{bucket}/{key} is no regular file"
+                return f"{bucket}/{key} is not a regular file"
         except (OSError, ValueError):
             return super().why(bucket, key) or self._full()
         age = time.time() - self._changed(bucket, key) / 1e9
         if 0 <= age < self.config.settle and not self._came_through_server(bucket, key):
-            return f"the file was changed {age:.0f} s ago; it counts when nobody has for {self.config.settle:g} s"
+            return f"the file was changed {age:.0f} s ago; it counts once it is unchanged for {self.config.settle:g} s"
         return super().why(bucket, key)
 
     # -- keys ------------------------------------------------------------------------------------------------------
 
     def key_problem(self) -> str:
-        """There is one key, for the one user of this machine."""
+        """Return "": the single user of this machine has one key."""
         return ""
 
     def ensure_credential(self, service: Service, known: Credential | None) -> Credential:
-        """The one key of the store."""
+        """Return the store's only key."""
         return Credential(self.config.access_key, self.config.secret_key)
 
     def drop_credential(self, known: Credential) -> None:
-        """Nothing to do: the key was not made for the service."""
+        """Do nothing: the key was not issued for the service."""
 
 
 def _clear(folder: str) -> None:
-    """Remove all that lies in a folder. Links are removed, not followed."""
+    """Remove the content of a folder. Links are removed, not followed."""
     for place, folders, files in os.walk(folder, topdown=False):
         for name in files + [one for one in folders if os.path.islink(os.path.join(place, one))]:
             os.unlink(os.path.join(place, name))

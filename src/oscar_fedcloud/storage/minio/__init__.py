@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MinIO: notification rules, and a key of its own for each service."""
+"""MinIO: notification rules, and a separate key for each service."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our notification rules of one bucket, merged with those of others. Pure."""
+"""Merge the invoker's notification rules of a bucket with other rules. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oscar_fedcloud.storage.s3_events import CREATIONS
 
 
 def covering(prefixes: Iterable[str]) -> list[str]:
-    """The fewest prefixes that cover the same keys; MinIO refuses overlapping rules for one target."""
+    """Return the fewest prefixes that cover the same keys. MinIO rejects overlapping rules for one target."""
     kept: list[str] = []
     for prefix in sorted(set(prefixes)):
         if not kept or not prefix.startswith(kept[-1]):
@@ -22,9 +22,9 @@ def covering(prefixes: Iterable[str]) -> list[str]:
 
 
 def merge(found: NotificationConfig, arns: Sequence[str], prefixes: Iterable[str]) -> NotificationConfig | None:
-    """The configuration in which our targets (``arns``) have exactly these prefixes; None when ``found`` is that.
+    """Return the configuration in which the targets ``arns`` have exactly these prefixes, or None if it is unchanged.
 
-    Rules of other targets are kept as they are, in their order.
+    Rules of other targets are kept unchanged and in order.
     """
     ours = [rule for rule in found.queue_config_list if rule.queue in arns]
     wanted = [_rule(arn, prefix) for arn in arns for prefix in covering(prefixes)]
@@ -40,7 +40,7 @@ def _rule(arn: str, prefix: str) -> QueueConfig:
 
 
 def _meaning(rule: QueueConfig) -> tuple[str | None, str, str, list[str]]:
-    """What a rule says, without its name."""
+    """Return the content of a rule without its name."""
     prefix = rule.prefix_filter_rule.value if rule.prefix_filter_rule else ""
     suffix = rule.suffix_filter_rule.value if rule.suffix_filter_rule else ""
     return (rule.queue, prefix, suffix, sorted(rule.events))

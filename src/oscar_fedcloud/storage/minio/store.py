@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MinIO: events by two webhook targets, and a key of its own for each service.
+"""MinIO: events by two webhook targets, and a separate key for each service.
 
-The two targets (one without a queue, one with) are set up once, with the server; a service only adds prefix rules.
+The two targets, one with and one without a queue, are set up once with the server. A service only adds prefix rules.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RULE_ATTEMPTS = 5
 
 
 class MinioStore(S3Store):
-    """A provider for a MinIO server of our own."""
+    """A MinIO server of the site."""
 
     event_source = "minio:s3"
 
@@ -40,15 +40,15 @@ class MinioStore(S3Store):
 
     @property
     def polled(self) -> bool:
-        """Without webhook targets the store is polled."""
+        """Return whether the store has no webhook targets and is polled."""
         return self.config.hooks is None
 
     def parse(self, body: bytes, via: Origin = Origin.DURABLE) -> list[StorageEvent]:
-        """All new objects that a notification tells of. Raises BadEvent."""
+        """Return all new objects in a notification. Raises BadEvent."""
         return parse_notification(self.id, body, via)
 
     def _rows(self, bucket: str, prefix: str, after: str, limit: int) -> Iterator[Row]:
-        """Current objects. Where there are versions, only a listing of versions shows their names."""
+        """Return current objects. Version ids are only in listings of versions."""
         listing = current_versions if self._versioned(bucket) else objects
         return listing(self._client, bucket, prefix, after, limit)
 
@@ -61,9 +61,10 @@ class MinioStore(S3Store):
     # -- rules -----------------------------------------------------------------------------------------------------
 
     def ensure_rules(self, bucket: str, prefixes: Sequence[str]) -> bool:
-        """Make our rules of this bucket exactly these prefixes, and leave the rules of others; True if changed.
+        """Set the invoker's rules of this bucket to exactly these prefixes. Keeps others; returns whether any changed.
 
-        The store has no compare-and-set: what was written is read again, and written again if another writer undid it.
+        The store has no compare-and-set: the rules are read again after writing, and written again if another writer
+        reverted them.
         """
         if self.polled:
             return False
@@ -77,15 +78,15 @@ class MinioStore(S3Store):
                     return attempt > 0
                 self._client.set_bucket_notification(bucket, wanted)
                 time.sleep(0.05 * attempt)
-        raise StoreError(f"storage provider {self.id}: someone else keeps changing the rules of bucket {bucket}")
+        raise StoreError(f"storage provider {self.id}: another program keeps changing the rules of bucket {bucket}")
 
     def _wanted(self, bucket: str, prefixes: Sequence[str]) -> NotificationConfig | None:
         return merge(self._client.get_bucket_notification(bucket), self._arns, prefixes)
 
     def _targets(self) -> tuple[str, ...]:
-        """ARNs of our two targets, as the server names them (its region is part of the name).
+        """Return the ARNs of the two targets. The server's region is part of the name.
 
-        Asked before each change: a server that just starts hides the rules of targets that it does not know yet.
+        They are read before each change: a starting server hides the rules of targets that it does not know yet.
         """
         hooks = self.config.hooks or Hooks()
         by_name = {arn.split(":")[-2]: arn for arn in json.loads(self._admin.info()).get("sqsARN") or []}
@@ -96,14 +97,14 @@ class MinioStore(S3Store):
     # -- keys ------------------------------------------------------------------------------------------------------
 
     def key_problem(self) -> str:
-        """Each service gets a key of its own."""
+        """Return "": MinIO issues a key for each service."""
         return ""
 
     def ensure_credential(self, service: Service, known: Credential | None) -> Credential:
-        """A key with exactly the policy of this service; the known one when it still exists."""
+        """Return a key with exactly the policy of this service: the known one if it still exists."""
         return self._issued(service, known)
 
     def drop_credential(self, known: Credential) -> None:
-        """Remove a service's key; one that is gone already is no error."""
+        """Delete a service's key. An unknown key is no error."""
         with self._asking("remove a key"):
             self._issuer.drop(known)

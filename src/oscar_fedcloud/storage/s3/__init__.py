@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any S3 store: listings, objects, and the records of its notifications."""
+"""S3 stores: listings, objects and keys."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a store is reached: its address, TLS, time limits, repeats, and the bounds of its answers."""
+"""Connect to a store: TLS, time limits, retries, and limits of answers."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from urllib3 import BaseHTTPResponse, HTTPResponse, PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError
 
 _CONNECTIONS = 16
-_LONGEST_ANSWER = 64 * 1024 * 1024  # bytes; a page of a listing has a few megabytes at most
-_WHOLE_ANSWER = 120.0  # s in which an answer must have come, however steadily it drips
+_LONGEST_ANSWER = 64 * 1024 * 1024  # bytes; a page of a listing has at most a few megabytes
+_WHOLE_ANSWER = 120.0  # s within which an answer must be complete, even if data arrives steadily
 _CHUNK = 256 * 1024
 
 
 class AnswerError(HTTPError):
-    """An answer is too large, too slow or in a form that was not asked for."""
+    """An answer is too large, too slow or in a form that was not requested."""
 
 
 class _Pool(PoolManager):
-    """Connections to S3, on which answers are bounded and redirections are not followed."""
+    """Connections to S3 with limited answers and without redirections."""
 
     def urlopen(self, *args: Any, preload_content: bool = True, **kwargs: Any) -> BaseHTTPResponse:
-        kwargs["redirect"] = False  # a store has one address, and a signature is good for no other
+        kwargs["redirect"] = False  # a store has one address, and signatures are valid for no other
         response = super().urlopen(*args, preload_content=False, **kwargs)
-        # Some servers, such as rclone, call errors text/xml, which the client does not read.
+        # Some servers, such as rclone, send errors as text/xml, which the client does not parse.
         if response.status >= 400 and response.headers.get("Content-Type", "").startswith("text/xml"):
             response.headers["Content-Type"] = "application/xml"
         return _whole(response) if preload_content else response
 
 
 def _whole(response: BaseHTTPResponse) -> BaseHTTPResponse:
-    """The response with all its bytes in memory. Raises AnswerError."""
+    """Read the whole response into memory. Raises AnswerError."""
     try:
         body = _read(response)
     except BaseException:
@@ -54,7 +54,7 @@ def _whole(response: BaseHTTPResponse) -> BaseHTTPResponse:
 
 def _read(response: BaseHTTPResponse) -> bytes:
     if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
-        raise AnswerError(f"the answer is compressed ({encoding[:20]!r}), which was not asked for")
+        raise AnswerError(f"the answer is compressed ({encoding[:20]!r}), which was not requested")
     end = time.monotonic() + _WHOLE_ANSWER
     chunks: list[bytes] = []
     size = 0
@@ -69,10 +69,13 @@ def _read(response: BaseHTTPResponse) -> bytes:
 
 
 def pool_manager(verify: bool | str, patience: float = 60.0, repeats: int = 2) -> PoolManager:
-    """HTTP connections with time limits.
+    """Create HTTP connections with time limits.
 
-    verify: False, True (the system's bundle) or the path of a CA bundle. patience: seconds until a part of an answer
-    must come; the default is long because a server may read a large file before it answers.
+    Args:
+        verify: False, True (the system's bundle) or the path of a CA bundle
+        patience: seconds to wait for each part of an answer; the default is long because a server may read a large
+            file before it answers
+        repeats: how often a failed request is retried
     """
     bundle = verify if isinstance(verify, str) else os.environ.get("SSL_CERT_FILE") or certifi.where()
     return _Pool(
@@ -84,6 +87,6 @@ def pool_manager(verify: bool | str, patience: float = 60.0, repeats: int = 2) -
             total=repeats,
             backoff_factor=0.1,
             status_forcelist=(500, 502, 503, 504),
-            respect_retry_after_header=False,  # MinIO that just starts says 60 s; those who ask repeat sooner
+            respect_retry_after_header=False,  # a starting MinIO says 60 s; callers retry sooner
         ),
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deletes objects of any name. Many at once where their names fit into XML, the others one by one."""
+"""Delete objects of any name: in batches if their names can be written in XML, else one by one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError
 
 from oscar_fedcloud.storage.object_keys import stageable
 
-_AT_ONCE = 1000  # a limit of S3
+_AT_ONCE = 1000  # limit of S3
 _XML = re.compile("[\\t\\n\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]*")
 _GONE = frozenset({"NoSuchKey", "NoSuchVersion"})
 
@@ -21,9 +21,9 @@ Named = tuple[str, str | None]  # key and version
 
 
 def remove_objects(client: Minio, bucket: str, doomed: Sequence[Named]) -> Mapping[Named, str]:
-    """Delete objects; what could not be deleted, with the reason.
+    """Delete objects. Returns those that could not be deleted, with reasons.
 
-    Raises what the client raises when the store does not answer, and S3Error when there is no such bucket.
+    Raises the client's errors if the store does not answer, and S3Error if the bucket does not exist.
     """
     problems: dict[Named, str] = {}
     plain = [item for item in doomed if _XML.fullmatch(item[0]) and stageable(item[0])]
@@ -38,19 +38,19 @@ def remove_objects(client: Minio, bucket: str, doomed: Sequence[Named]) -> Mappi
 
 
 def _many(client: Minio, bucket: str, doomed: Sequence[Named]) -> list[Named]:
-    """Delete objects by one request; those that must be tried one by one."""
+    """Delete objects by one request. Returns those to delete one by one."""
     wanted = [DeleteObject(key, version) for key, version in doomed]
     try:
         failed = {error.name for error in client.remove_objects(bucket, iter(wanted))}
     except S3Error as error:
         if error.code in ("MalformedXML", "InvalidArgument", "NotImplemented"):
-            return list(doomed)  # one of the names, or the whole request, is not to its liking
+            return list(doomed)  # the store rejects one of the names, or batch requests in general
         raise
     return [item for item in doomed if item[0] in failed or None in failed]
 
 
 def _one(client: Minio, bucket: str, item: Named) -> str:
-    """Delete one object; why it could not be, or ""."""
+    """Delete one object. Returns why it could not be deleted, or ""."""
     try:
         client.remove_object(bucket, item[0], version_id=item[1])
     except S3Error as error:

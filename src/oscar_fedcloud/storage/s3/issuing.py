@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes keys for services where a store can: as service accounts of MinIO, by its admin API. All methods block."""
+"""Issue keys for services as MinIO service accounts, through its admin API. All methods block."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from oscar_fedcloud.fdl import Service
 from oscar_fedcloud.storage.endpoints import HostAndScheme
 from oscar_fedcloud.storage.s3.policy import same_policy
 
-_AT_ONCE = 2  # calls; each derives encryption keys (argon2), which takes 64 MiB and a processor for a while
-_OURS = "OSCAR service "  # what the descriptions of our accounts begin with
+_AT_ONCE = 2  # concurrent calls; each derives keys by argon2, which takes 64 MiB and CPU time
+_OURS = "OSCAR service "  # prefix of the descriptions of the invoker's accounts
 
 
 def admin_client(config: ProviderConfig, pool: PoolManager) -> MinioAdmin:
-    """A client of MinIO's admin API."""
+    """Create a client of MinIO's admin API."""
     address = HostAndScheme.of(config.endpoint)
     return MinioAdmin(
         endpoint=address.host,
@@ -36,28 +36,28 @@ def admin_client(config: ProviderConfig, pool: PoolManager) -> MinioAdmin:
 
 
 class KeyIssuer:
-    """The accounts that we have at one store. Raises what the client raises."""
+    """Manages the invoker's accounts at one store. Raises the client's errors."""
 
     def __init__(self, admin: MinioAdmin) -> None:
         self._admin = admin
         self._calls = threading.BoundedSemaphore(_AT_ONCE)
 
     def refusal(self) -> str:
-        """Return why the store makes no keys for us, or "". Raises OSError and HTTPError when it does not answer."""
+        """Return why the store cannot issue keys, or "". Raises OSError and HTTPError if it does not answer."""
         try:
             with self._calls:
                 info = json.loads(self._admin.info())
         except MinioAdminException as error:
             said = str(error).partition(", Body")[0]
             if "Status: 5" in said:
-                raise  # it is just starting, say
+                raise  # it may be starting
             return f"it has no admin API of MinIO, or none for this key ({said})"
         except (ValueError, TypeError, AttributeError, LookupError) as error:
             return f"it has no admin API of MinIO ({type(error).__name__})"
         return "" if isinstance(info, dict) else "it has no admin API of MinIO"
 
     def ensure(self, service: Service, policy: dict[str, Any], known: Credential | None) -> Credential:
-        """A key with exactly this policy; the known one when it still exists."""
+        """Return a key with exactly this policy: the known one if it still exists, else a new one."""
         with self._calls:
             if known and (current := self._account(known.access_key)):
                 if not same_policy(current["policy"], policy) or current["status"] != "on":
@@ -68,7 +68,7 @@ class KeyIssuer:
             return Credential(made["accessKey"], made["secretKey"])
 
     def drop(self, known: Credential) -> None:
-        """Remove a key; one that is gone already is no error."""
+        """Delete a key. An unknown key is no error."""
         try:
             self._admin.delete_service_account(known.access_key)
         except MinioAdminException as error:
@@ -76,13 +76,13 @@ class KeyIssuer:
                 raise
 
     def is_ours(self, access_key: str) -> bool:
-        """Whether this key was made here, rather than given by the service."""
+        """Return whether the invoker issued this key, rather than the service declared it."""
         with self._calls:
             account = self._account(access_key)
         return account is not None and str(account["description"]).startswith(_OURS)
 
     def _account(self, access_key: str) -> dict[str, Any] | None:
-        """Policy (as data), status and description of a service account, or None."""
+        """Return policy (as data), status and description of a service account, or None."""
         try:
             info = json.loads(self._admin.get_service_account(access_key))
         except MinioAdminException as error:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads listings of S3 page by page, without an object of the client library for each row.
+"""Read S3 listings page by page, without creating an object of the client library for each row.
 
-A row that cannot be used is left out, and is told of behind the last row: the other objects go their way.
+Unusable rows are left out and reported after the last row, so that they do not affect other objects.
 
-A listing of many objects must not hold up the daemon: this takes a quarter of the time of the client's own reader, and
-keeps bytes of keys that are not UTF-8. https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+A listing of many objects must not delay the daemon: this takes a quarter of the time of the client's own parser, and
+preserves bytes of keys that are not UTF-8. https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from oscar_fedcloud.storage.bounds import checked_key, checked_name, size_of, ti
 from oscar_fedcloud.storage.errors import UnusableRows
 from oscar_fedcloud.storage.rows import Row
 
-PAGE = 1000  # rows; more is not answered
+PAGE = 1000  # rows; the maximum of S3
 _MOST_PAGES = 100_000
-_REASONS = 20  # rows that are told of by name
+_REASONS = 20  # unusable rows that are reported by name
 _UTF8 = re.compile("[^\ud800-\udfff]*")
 _NO_XML = re.compile(rb"&#(?:x[0-9A-Fa-f]+|[0-9]+);|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 Query = dict[str, str | list[str] | tuple[str]]
@@ -53,22 +53,21 @@ class _Bad:
 
 
 def objects(client: Minio, bucket: str, prefix: str, after: str = "", limit: int = 0) -> Iterator[Row]:
-    """The objects whose keys start with ``prefix`` and come behind ``after``, in the order of the keys' bytes.
+    """Yield the objects whose keys start with ``prefix`` and come after ``after``, in byte order of the keys.
 
-    limit: how many of them are wanted, so that pages have no more; 0 = all.
-
-    Raises what the client raises, ValueError, and behind the last row UnusableRows.
+    At most ``limit`` objects are requested; 0 means all. Raises the client's errors, ValueError, and UnusableRows after
+    the last row.
     """
     return _behind(client, bucket, _unversioned(prefix), "start-after", after, limit)
 
 
 def current_versions(client: Minio, bucket: str, prefix: str, after: str = "", limit: int = 0) -> Iterator[Row]:
-    """The same with the names of versions. A key whose newest version is a delete marker has no object."""
+    """Do the same with version ids. A key whose newest version is a delete marker has no object."""
     return _behind(client, bucket, _versioned(prefix), "key-marker", after, limit)
 
 
 def _behind(client: Minio, bucket: str, query: Query, marker: str, after: str, limit: int) -> Iterator[Row]:
-    """The rows behind a key, of a listing that begins as near to it as a request, which is UTF-8, can tell."""
+    """Yield the rows after a key. The listing starts at its UTF-8 prefix, because requests are UTF-8."""
     if not after:
         return _pages(client, bucket, query, limit)
     prefix, last = str(query["prefix"]), _bytes(after)
@@ -84,7 +83,7 @@ def _bytes(key: str) -> bytes:
 
 
 def one_object(client: Minio, bucket: str, key: str, versioned: bool = False) -> Row | None:
-    """The row of one object, which is the first of those whose keys start with its own. Raises as ``objects``."""
+    """Return the row of one object, which is the first with its key as prefix. Raises like ``objects``."""
     query = _versioned(key) if versioned else _unversioned(key)
     page = _page(client, bucket, {**query, "max-keys": "1"})
     if reason := page.bad.get(key):
@@ -112,7 +111,7 @@ def _pages(client: Minio, bucket: str, query: Query, limit: int) -> Iterator[Row
         if not page.more:
             break
         if page.next in (None, markers):
-            raise ValueError("the listing says that there is more, but not how to go on")
+            raise ValueError("the listing is truncated but does not say how to continue")
         markers = page.next or {}
     else:
         raise ValueError(f"the listing does not end within {_MOST_PAGES} pages")
@@ -127,7 +126,7 @@ def _page(client: Minio, bucket: str, query: Query) -> _Page:
 
 
 def read_page(document: bytes, bucket: str, versions: bool = False) -> _Page:
-    """One page of a listing. Raises ValueError, ParseError."""
+    """Parse one page of a listing. Raises ValueError, ParseError."""
     root = _tree(document)
     space = root.tag[: root.tag.find("}") + 1]
     heads = {child.tag[len(space) :]: child.text or "" for child in root if not len(child)}
@@ -146,7 +145,7 @@ def read_page(document: bytes, bucket: str, versions: bool = False) -> _Page:
 
 
 def _tree(document: bytes) -> ElementTree.Element:
-    """The XML of a page; signs that XML cannot hold, as in a key that the store did not encode, become U+FFFD."""
+    """Parse the XML of a page. Characters that XML does not allow, as in unencoded keys, become U+FFFD."""
     try:
         return ElementTree.fromstring(document)  # noqa: S314 - expat bounds entities itself
     except ElementTree.ParseError:
@@ -155,7 +154,7 @@ def _tree(document: bytes) -> ElementTree.Element:
 
 
 def _allowed(found: re.Match[bytes]) -> bytes:
-    """A reference to a character as it is when XML allows it."""
+    """Return a character reference unchanged if XML allows the character."""
     text = found[0]
     digits = text[2:-1].decode()
     if text.startswith(b"&#") and len(digits) <= 8:
@@ -174,7 +173,7 @@ def _markers(heads: Mapping[str, str], encoded: bool) -> Query | None:
 
 
 def _row(fields: Mapping[str, str], bucket: str, encoded: bool) -> Row:
-    """The object that a row stands for. Raises ValueError with what is wrong."""
+    """Return the object of a row. Raises ValueError with the problem."""
     if missing := [name for name in ("Key", "LastModified", "Size") if name not in fields]:
         raise ValueError(f"the row has no {missing[0]}")
     return Row(

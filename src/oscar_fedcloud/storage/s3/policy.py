@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy of a service's key: its inputs and outputs, its own part of the log and internal buckets, nothing else."""
+"""The policy of a service's key: its inputs and outputs, and its part of the log and internal buckets."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _ARN = "arn:aws:s3:::"
 def service_policy(
     service: Service, provider_id: str, log_bucket: str = "", internal_bucket: str = ""
 ) -> dict[str, Any]:
-    """The policy document for a service at one provider. A bucket name "" leaves that bucket out.
+    """Return the policy document for a service at one provider. An empty bucket name omits that bucket.
 
-    Raises ValueError for a folder that the policy language would read as a pattern.
+    Raises ValueError for a folder that the policy language would interpret as a pattern.
     """
     inputs = {(item.bucket, item.folder) for item in service.input if item.storage_provider == provider_id}
     outputs = {(item.bucket, item.folder) for item in service.output if item.storage_provider == provider_id}
@@ -35,7 +35,7 @@ def service_policy(
 
 
 def same_policy(one: object, other: object) -> bool:
-    """Whether two policy documents say the same, whatever the order of statements, actions and resources."""
+    """Return whether two policy documents are equal apart from the order of statements, actions and resources."""
     return _canonical(one) == _canonical(other)
 
 
@@ -44,7 +44,7 @@ def _objects(actions: Iterable[str], folders: Iterable[tuple[str, str]]) -> dict
 
 
 def _listings(folders: set[tuple[str, str]]) -> list[dict[str, Any]]:
-    """One statement per bucket. The condition key ``s3:prefix`` fits ListBucket only."""
+    """Return one statement per bucket. The condition key ``s3:prefix`` applies to ListBucket only."""
     statements = []
     for bucket in sorted({bucket for bucket, _ in folders}):
         patterns = sorted(_pattern(folder) for name, folder in folders if name == bucket)
@@ -62,7 +62,7 @@ def _statement(actions: Iterable[str], names: Iterable[str]) -> dict[str, Any]:
 
 def _pattern(folder: str) -> str:
     if any(mark in folder for mark in "*?") or "${" in folder:
-        raise ValueError(f"folder {folder!r} cannot stand in a policy: '*', '?' and '${{' are patterns there")
+        raise ValueError(f"folder {folder!r} cannot be used in a policy: '*', '?' and '${{' are patterns there")
     return f"{folder}/*" if folder else "*"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any S3 store, polled: AWS, Ceph and others. The base of the other providers.
+"""Polled S3 stores: AWS, Ceph and others. The base class of the other stores.
 
-An object appears in S3 as a whole, so one listing is enough to believe it. A Job gets the key of the FDL, else one of
-its service's own where the store makes keys (a MinIO does), else that of the configuration where that says so.
+An object appears in S3 as a whole, so one listing is enough. A Job gets the key from the FDL, else a key of its service
+if the store issues keys (MinIO does), else the key of the configuration if that allows sharing it.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ from oscar_fedcloud.storage.s3_events import event_time, record_of
 log = structlog.get_logger(__name__)
 
 _GONE = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "MethodNotAllowed"})  # the last: a delete marker
-_NAMES = frozenset(  # answers to names that a store does not allow
+_NAMES = frozenset(  # error codes for names that a store does not allow
     {"KeyTooLongError", "XMinioInvalidObjectName", "InvalidArgument", "InvalidBucketName", "InvalidURI"}
 )
 _CHUNK = 256 * 1024
 _PART = 16 * 1024 * 1024
 _PROBE_PATIENCE = 3.0  # s
-_NOTED = 1000  # objects whose rows could not be used
-_TOLD = 10  # objects that could not be deleted and are named
-_SHOWN = 500  # characters of what a store says that are told on
+_NOTED = 1000  # objects with unusable rows that are kept
+_TOLD = 10  # objects in the log that could not be deleted
+_SHOWN = 500  # characters of a store's message that are shown
 
 
 class S3Store:
-    """A provider for S3 without notifications. Thread-safe; every method blocks, with time limits on each request."""
+    """An S3 store without notifications. Thread-safe. Every method blocks, with time limits on each request."""
 
     event_source = "aws:s3"
     settle = 1  # listings that must agree on an object before it counts
@@ -77,8 +77,8 @@ class S3Store:
         self._address = HostAndScheme.of(config.endpoint)
         self._pool = pool_manager(config.verify)
         self._client = self._connect(self._pool)
-        self._unusable: dict[tuple[str, str], str] = {}  # objects whose rows cannot be used -> why
-        self._issues = False  # whether the store is known to make keys
+        self._unusable: dict[tuple[str, str], str] = {}  # objects with unusable rows -> why
+        self._issues = False  # whether the store is known to issue keys
         self._probe = self._connect(pool_manager(config.verify, _PROBE_PATIENCE, repeats=0))
 
     @cached_property
@@ -101,17 +101,17 @@ class S3Store:
 
     @property
     def polled(self) -> bool:
-        """Whether objects are found by polling alone."""
+        """Return whether objects are found only by polling."""
         return True
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
     def parse(self, body: bytes, via: Origin = Origin.DURABLE) -> list[StorageEvent]:
-        """This store sends no events. Raises BadEvent."""
-        raise BadEvent(f"storage provider {self.id} sends no events that we accept")
+        """Raise BadEvent: this store sends no events."""
+        raise BadEvent(f"events of storage provider {self.id} are not accepted")
 
     def list(self, where: Prefix, after: str = "", limit: int = 0) -> Iterable[StorageEvent]:
-        """The current object of each key behind ``after``, as events without depth; no keys that end in ``/``."""
+        """Yield the current object of each key after ``after``, without depth. Keys that end in ``/`` are left out."""
         with self._asking("list", where.bucket):
             try:
                 for row in self._rows(where.bucket, where.prefix, after, limit):
@@ -127,24 +127,24 @@ class S3Store:
         self._unusable.update({(bucket, key): reason for key, reason in error.reasons.items()})
 
     def why(self, bucket: str, key: str) -> str:
-        """Return what keeps this object from being an input, as far as listings told, or ""."""
+        """Return what prevents this object from being an input, as far as known from listings, or ""."""
         reason = self._unusable.get((bucket, key), "")
         return reason and f"the store's listing of it cannot be used: {reason}"
 
     def stat(self, bucket: str, key: str) -> StorageEvent | None:
-        """The current object as an event, with its depth, or None."""
+        """Return the current object as an event, with its depth, or None."""
         with self._asking("look up an object of", bucket):
             metadata = self._metadata(bucket, key)
             if metadata is None:
                 return None
-            # Times of headers are cut to seconds: identity and order come from the object's row in a listing.
+            # Times in headers are truncated to seconds: identity and order come from the object's row in a listing.
             row = self._row(bucket, key)
             return self._event(row, metadata) if row else None
 
     def _metadata(self, bucket: str, key: str) -> dict[str, str] | None:
-        """The user metadata of an object, None when it is not there."""
+        """Return the user metadata of an object, or None if it does not exist."""
         if not stageable(key):
-            return {}  # the client refuses to ask for such keys, and nobody will read them
+            return {}  # the client refuses such keys, and they are never read
         try:
             head = self._client.stat_object(bucket, key)
         except UnicodeEncodeError:  # a signed request cannot name a key that is not UTF-8
@@ -156,15 +156,15 @@ class S3Store:
         return {name: value for name, value in (head.metadata or {}).items() if name.lower().startswith("x-amz-meta-")}
 
     def settled(self, event: StorageEvent) -> bool:
-        """An object appears in S3 as a whole."""
+        """Return True: an object appears in S3 as a whole."""
         return True
 
     def put(self, bucket: str, key: str, body: bytes, depth: int = 0) -> StorageEvent:
-        """Store an object and say what event it stands for. Raises BucketMissing."""
+        """Store an object and return its event. Raises BucketMissing."""
         return self.put_file(bucket, key, io.BytesIO(body), len(body), depth)
 
     def put_file(self, bucket: str, key: str, file: BinaryIO, size: int, depth: int = 0) -> StorageEvent:
-        """Store ``size`` bytes of the file as an object. Raises BucketMissing, Refused."""
+        """Store ``size`` bytes of the file as an object and return its event. Raises BucketMissing, WriteRefused."""
         if reason := self.unstorable(bucket, key):
             raise WriteRefused(f"storage provider {self.id} cannot hold the object {key!r}: {reason}")
         with self._asking("store an object in", bucket):
@@ -179,7 +179,7 @@ class S3Store:
         return unstorable(key)
 
     def read(self, bucket: str, key: str) -> Iterator[bytes] | None:
-        """The object's bytes in chunks, or None."""
+        """Return the object's bytes in chunks, or None."""
         if unstorable(key):
             return None
         with self._asking("read an object of", bucket):
@@ -196,13 +196,13 @@ class S3Store:
     def _chunks(self, bucket: str, response: Any) -> Iterator[bytes]:
         with self._asking("read an object of", bucket):
             try:
-                yield from response.stream(_CHUNK, decode_content=False)  # its bytes, even where they are gzip
+                yield from response.stream(_CHUNK, decode_content=False)  # the stored bytes, even if gzip
             finally:
                 response.close()
                 response.release_conn()
 
     def remove(self, bucket: str, key: str) -> bool:
-        """Delete an object; False if there was none. In a versioned bucket its versions stay. Raises BucketMissing."""
+        """Delete an object. Returns False if there was none. Versions are kept. Raises BucketMissing."""
         if self.stat(bucket, key) is None:
             return False
         with self._asking("delete an object of", bucket):
@@ -210,14 +210,14 @@ class S3Store:
         return True
 
     def older(self, bucket: str, before: float) -> Iterator[str]:
-        """The keys of the objects that were last written before that time (seconds since the epoch)."""
+        """Yield the keys of objects last written before that time (seconds since the epoch)."""
         with self._asking("list", bucket):
             for row in objects(self._client, bucket, ""):
                 if row.modified.timestamp() < before:
                     yield row.key
 
     def remove_many(self, bucket: str, keys: Sequence[str]) -> int:
-        """Delete these objects; how many are gone. What cannot be deleted is told of in the log."""
+        """Delete these objects and return how many were deleted. Failures are logged."""
         with self._asking("delete objects of", bucket):
             problems = remove_objects(self._client, bucket, [(key, None) for key in keys])
         for key, problem in list(problems.items())[:_TOLD]:
@@ -255,12 +255,12 @@ class S3Store:
     # -- buckets and rules -----------------------------------------------------------------------------------------
 
     def buckets(self) -> Sequence[str]:
-        """The names of all buckets."""
+        """Return the names of all buckets."""
         with self._asking("list its buckets"):
             return [bucket.name for bucket in self._client.list_buckets()]
 
     def ensure_bucket(self, bucket: str) -> bool:
-        """Create the bucket if it is missing; True if it was."""
+        """Create the bucket if it is missing. Returns whether it was."""
         with self._asking("create", bucket):
             if self._client.bucket_exists(bucket):
                 return False
@@ -294,17 +294,17 @@ class S3Store:
                 )
 
     def _versioned(self, bucket: str) -> bool:
-        """Whether the bucket has, or once had, versions."""
+        """Return whether the bucket has or had versioning enabled."""
         return self._client.get_bucket_versioning(bucket).status in ("Enabled", "Suspended")
 
     def ensure_rules(self, bucket: str, prefixes: Sequence[str]) -> bool:
-        """Nothing to do: this store is polled."""
+        """Do nothing: this store is polled."""
         return False
 
-    # -- keys and standing -----------------------------------------------------------------------------------------
+    # -- keys and health -------------------------------------------------------------------------------------------
 
     def ensure_credential(self, service: Service, known: Credential | None) -> Credential:
-        """The key that the FDL gives for this provider, the site's where it may be shared, else one for the service."""
+        """Return the key from the FDL, else the site's key if it may be shared, else a key for the service."""
         kind, _, name = self.id.partition(".")
         given = service.storage_providers.get(kind, {}).get(name, {})
         if given.get("access_key") and given.get("secret_key"):
@@ -316,25 +316,25 @@ class S3Store:
         return self._issued(service, known)
 
     def key_problem(self) -> str:
-        """Return why Jobs can have no key of their own here although they must, or "". Raises StoreError."""
+        """Return why the store cannot issue the keys that Jobs need, or "". Raises StoreError."""
         if self.config.shared_key or self._issues or not self.config.access_key:
             return ""
         with self._asking("make keys"):
             reason = self._issuer.refusal()
         self._issues = not reason
         return reason and (
-            f"storage provider {self.id} at {self.config.endpoint} makes no key for each service: {reason}. Set "
-            "shared_key: true in its configuration if all Jobs may use the key that stands there"
+            f"storage provider {self.id} at {self.config.endpoint} cannot issue a key for each service: {reason}. Set "
+            "shared_key: true in its configuration if all Jobs may use the key given there"
         )
 
     def _issued(self, service: Service, known: Credential | None) -> Credential:
-        """A key of the service's own, made by the store."""
+        """Return a key of the service, issued by the store."""
         with self._asking(f"make a key for service {service.name}"):
             policy = service_policy(service, self.id, self.log_bucket, self.internal_bucket)
             return self._issuer.ensure(service, policy, known)
 
     def drop_credential(self, known: Credential) -> None:
-        """Remove a service's key if it was made for it."""
+        """Delete a service's key if the store issued it."""
         if self.config.shared_key or known.access_key == self.config.access_key or self.key_problem():
             return
         with self._asking("remove a key"):
@@ -342,18 +342,18 @@ class S3Store:
                 self._issuer.drop(known)
 
     def rclone_env(self, remote: str, credential: Credential | None) -> dict[str, str]:
-        """Environment ``RCLONE_CONFIG_<REMOTE>_*`` for the runner."""
+        """Return the variables ``RCLONE_CONFIG_<REMOTE>_*`` for the runner."""
         return remote_environment(remote, self.config, credential)
 
     def clock(self) -> float:
-        """The store's time in seconds since the epoch, cut to seconds; no key is needed."""
+        """Return the store's time in whole seconds since the epoch. No key is needed."""
         with self._asking("tell its time"):
             response = self._pool.request("HEAD", self.config.endpoint, redirect=False, retries=False)
             date = response.headers.get("Date")
             return parsedate_to_datetime(date).timestamp() if date else datetime.now(UTC).timestamp()
 
     def health(self) -> dict[str, Any]:
-        """Whether the store answers soon and takes our key: ``{"ok": bool, "detail": str}``."""
+        """Return whether the store answers in time and accepts the key: ``{"ok": bool, "detail": str}``."""
         try:
             with self._asking("be reached"):
                 if self.log_bucket:
@@ -366,9 +366,9 @@ class S3Store:
 
     @contextmanager
     def _asking(self, what: str, bucket: str = "") -> Iterator[None]:
-        """Gives what goes wrong the names of the provider and the bucket.
+        """Turn every error of the client library into a StoreError that names the provider and the bucket.
 
-        Whatever the client library raises becomes a StoreError here: its parsers of answers know no other boundary.
+        This includes unexpected exceptions, which the library's parsers raise for malformed answers.
         """
         try:
             yield

@@ -111,7 +111,7 @@ def script(tmp_path: Path, body: str) -> list[str]:
         ("echo full >&2; exit 75", NoRoom, "full"),
         ("exit 1", CloudUnavailable, "exit status 1"),
         ("kill -9 $$", CloudUnavailable, "exit status -9"),
-        ("echo nonsense", CloudUnavailable, "what add prints"),
+        ("echo nonsense", CloudUnavailable, "the output of add"),
         ("sleep 30", CloudUnavailable, "longer than 0.3 s"),
         ("cat >&2; exit 65", CloudError, "(token)"),
     ],
