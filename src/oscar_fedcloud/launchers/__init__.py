@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where Jobs run. ``port`` says what a launcher is; ``registry`` makes the one that the configuration names."""
+"""Launchers run Jobs. ``port`` defines the interface; ``registry`` creates the configured launcher."""

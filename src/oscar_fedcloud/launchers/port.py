@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a launcher is: it starts Jobs and reports how they ended."""
+"""The interface of launchers, which start Jobs and report how they ended."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from oscar_fedcloud.fdl import Service
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """All that a launcher needs for one attempt.
-
-    env: all variables that are no secret. constant: those of them that the service alone decides. secrets: storage
-    keys, and secrets of the service. outputs: the places that it may write to, in the order of the service's outputs.
-    """
+    """Everything that a launcher needs for one attempt."""
 
     job: str
     service: Service
@@ -25,54 +21,54 @@ class JobSpec:
     script: bytes
     run: Run
     attempt: int
-    env: Mapping[str, str]
-    secrets: Mapping[str, str] = field(repr=False)
+    env: Mapping[str, str]  # all variables that are not secret
+    secrets: Mapping[str, str] = field(repr=False)  # storage keys, and secrets of the service
     memory: int  # bytes
     cpu: float  # cores
-    timeout: float  # seconds, 0 = none
+    timeout: float  # seconds; 0 means none
     image: str = ""
-    constant: Mapping[str, str] = field(default_factory=dict)
-    outputs: tuple[OutputPlace, ...] = ()
+    constant: Mapping[str, str] = field(default_factory=dict)  # variables in ``env`` that depend on the service only
+    outputs: tuple[OutputPlace, ...] = ()  # where it may write, in the order of the service's outputs
 
 
 class Launcher(Protocol):
-    """Starts Jobs and tells how they ended. ``start`` is idempotent by Job name."""
+    """Starts Jobs and reports how they ended. ``start`` is idempotent by Job name."""
 
     async def start(self, spec: JobSpec) -> None:
-        """Start the Job, or adopt it when it already exists. Raises LaunchError when it cannot be started."""
+        """Start the Job, or adopt it if it already exists. Raises LaunchError if it cannot be started."""
 
     async def adopt(self, jobs: Mapping[str, tuple[OutputPlace, ...]]) -> set[str]:
-        """Take up Jobs of an earlier life; returns those that exist (running or ended). Their completions follow.
+        """Adopt Jobs of a former process. Returns those that exist, running or ended. Their completions follow.
 
-        jobs: with where each may have written, for a launcher that has no more than a record left; () if unknown.
+        jobs: Job -> where it may have written, or () if unknown; for launchers that have only a record left.
         """
 
     async def cancel(self, job: str) -> None:
-        """End the Job; its Completion (CANCELLED) follows. Unknown names are ignored."""
+        """Cancel the Job. Its Completion (CANCELLED) follows. Unknown names are ignored."""
 
     def completions(self) -> AsyncIterator[Completion]:
-        """Each ended Job, once per life of the invoker, until ``acknowledge``."""
+        """Yield each ended Job, once per process of the invoker, until ``acknowledge``."""
 
     async def acknowledge(self, job: str) -> None:
-        """The ledger holds the completion: what the launcher kept of it may be removed."""
+        """Allow the removal of the Job's data, because the ledger has stored the completion."""
 
     def log(self, job: str, offset: int = 0) -> LogPart | None:
-        """The Job's log behind an offset in bytes while the launcher still has it, else None."""
+        """Return the Job's log from an offset in bytes while the launcher still has it, else None."""
 
     def waiting(self, job: str) -> tuple[str, str] | None:
         """Return why a started Job does not run yet, as (code, detail), or None. From memory, without a request."""
 
     def progress(self, job: str) -> str:
-        """Return what a Job waits for while it runs, e.g. a store that is away, or "". Called from threads."""
+        """Return what a running Job waits for, e.g. a store that is down, or "". Called from threads."""
 
     async def collect(self, current: Mapping[str, str]) -> None:
-        """Remove what was kept for revisions of services that are neither in ``current`` nor needed by a Job."""
+        """Remove the data of service revisions that are neither in ``current`` nor needed by a Job."""
 
     def health(self) -> dict[str, Any]:
-        """Whether Jobs can be started and watched: ``{"ok": bool, "detail": str}``."""
+        """Return whether Jobs can be started and watched: ``{"ok": bool, "detail": str}``."""
 
     async def close(self) -> None:
-        """Stop watching. Jobs go on."""
+        """Stop watching. Jobs continue."""
 
 
 class LaunchError(Exception):
@@ -84,7 +80,7 @@ class LogPart:
     """A part of a log in chunks.
 
     Attributes:
-        end: the offset at which the log goes on behind it, None when that is not known before it is read.
+        end: the offset after this part, or None if it is unknown before reading
     """
 
     chunks: Iterator[bytes]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the launcher that the configuration names. The one place that knows which types there are."""
+"""Create the configured launcher. Only this module knows the types."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oscar_fedcloud.storage.ports import ObjectStore
 
 
 def make_launcher(config: Config, site_store: ObjectStore) -> Launcher:
-    """Return the launcher of a site. site_store: keeps the logs of Jobs that have left a cluster."""
+    """Create the launcher of a site. site_store: holds the logs of Jobs that no longer exist in a cluster."""
     if isinstance(config.launcher, KubernetesConfig):
         from oscar_fedcloud.launchers.kubernetes.launcher import KubernetesLauncher  # of the extra "kubernetes"
         from oscar_fedcloud.launchers.kubernetes.run_records import StoreRecords
@@ -23,7 +23,7 @@ def make_launcher(config: Config, site_store: ObjectStore) -> Launcher:
 
 
 def make_process_launcher(folder: Path, config: LauncherConfig, retention: float = 0.0) -> Launcher:
-    """Return a launcher of processes on this machine. folder: of its Jobs. retention: seconds that their logs stay."""
+    """Create a launcher of local processes. folder: of its Jobs. retention: seconds for which their logs are kept."""
     return ProcessLauncher(folder, config, retention=retention)
 
 

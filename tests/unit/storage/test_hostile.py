@@ -131,7 +131,7 @@ def test_a_listing_that_goes_round_in_circles_ends() -> None:
     page = listing(listing_row("a"), more="same-token")
     found, problem = listed("s3", page)
     assert {event.key for event in found} == {"a"}
-    assert "how to go on" in str(problem)
+    assert "how to continue" in str(problem)
 
 
 @given(

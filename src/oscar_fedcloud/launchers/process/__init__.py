@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs as processes of this machine, on the host or in containers."""
+"""Jobs as local processes, on the host or in containers."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Job in a container of docker or podman: the same runner, inside the service's own image.
+"""Run a Job in a container of docker or podman: the same runner, inside the service's image.
 
-The container sees the script, the runner's files and rclone read-only, and one folder for the runner's result. The
-values of its environment go by the engine's own environment, never on a command line, which every user of the machine
-may read.
+The script, the runner's files and rclone are mounted read-only, and one folder is mounted for the runner's result. The
+values of environment variables are passed by the engine's own environment, never on a command line, which every user of
+the machine can read.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _LOOPBACK = ("localhost", "127.", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A container engine that works here: ``docker`` or ``podman``, and its path."""
+    """A working container engine: ``docker`` or ``podman``, and its path."""
 
     name: str
     path: str
 
 
 def find_engine() -> Engine | str:
-    """The first engine that answers, or why there is none."""
+    """Return the first engine that answers, or why there is none."""
     problems = []
     for name, probe in _PROBES.items():
         path = shutil.which(name)
@@ -49,34 +49,31 @@ def find_engine() -> Engine | str:
 
 @dataclass(frozen=True, slots=True)
 class JobContainer:
-    """One Job's container. folder: the Job's. scripts: the runner's files. memory: bytes. cpu: cores.
-
-    variables: names that it gets. bundles: files of certificates, by the variable that says where they are.
-    """
+    """The container of a Job."""
 
     job: str
     image: str
-    folder: Path
-    scripts: Sequence[Path]
+    folder: Path  # of the Job
+    scripts: Sequence[Path]  # the runner's files
     rclone: Path
-    memory: int
-    cpu: float
-    variables: Collection[str]
+    memory: int  # bytes
+    cpu: float  # cores
+    variables: Collection[str]  # names of its variables
     host_network: bool
-    bundles: Mapping[str, str]
+    bundles: Mapping[str, str]  # variable with the path -> CA bundle
 
     @property
     def name(self) -> str:
-        """The container's name."""
+        """Return the container's name."""
         return f"oscar-{self.job}"
 
     def inside(self) -> dict[str, str]:
-        """Where the runner finds its things in the container."""
+        """Return the variables with the paths of the runner's files in the container."""
         files = {"OSCAR_RCLONE": "/oscar/rclone", "OSCAR_SCRIPT": "/oscar/script", "OSCAR_RESULT": "/oscar/out/result"}
         return files | {name: f"/oscar/{name}" for name in self.bundles}
 
     def run(self, engine: Engine) -> list[str]:
-        """The command that runs it and stays until its end. Signals are passed on to the runner."""
+        """Return the command that runs it in the foreground. Signals are forwarded to the runner."""
         arguments = [engine.path, "run", "--name", self.name, "--init", "--security-opt", "no-new-privileges"]
         arguments += ["--memory", str(self.memory)] if self.memory else []
         arguments += ["--cpus", f"{self.cpu:g}"] if self.cpu else []
@@ -97,15 +94,15 @@ class JobContainer:
         }
 
     def inspect(self, engine: Engine) -> list[str]:
-        """The command that prints ``true`` if it was killed for its memory."""
+        """Return the command that prints ``true`` if it was killed for its memory use."""
         return [engine.path, "inspect", "--format", "{{.State.OOMKilled}}", self.name]
 
     def remove(self, engine: Engine) -> list[str]:
-        """The command that ends and removes it."""
+        """Return the command that stops and removes it."""
         return [engine.path, "rm", "--force", "--volumes", self.name]
 
 
 def needs_host_network(environment: Mapping[str, str]) -> bool:
-    """Whether a store is on the loopback address, which is another one inside a container."""
+    """Return whether a store is on a loopback address, which differs inside a container."""
     stores = (name for name in environment if name.startswith("RCLONE_CONFIG_") and name.endswith("_ENDPOINT"))
     return any((urlsplit(environment[name]).hostname or "").startswith(_LOOPBACK) for name in stores)

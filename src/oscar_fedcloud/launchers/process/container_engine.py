@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the container engine answers, known without waiting for it."""
+"""Check the container engine in the background, so that its state is known without waiting."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from oscar_fedcloud.launchers.process.container import Engine
 
 _UNKNOWN = "no container engine has answered yet"
-_LIFE = 15.0  # s for which an answer counts
+_LIFE = 15.0  # s for which an answer is valid
 
 
 class EngineWatch:
-    """What is known of the container engine. It is asked again, in a thread, when that has become old."""
+    """The last known state of the container engine. An outdated state is refreshed in a thread."""
 
     def __init__(self, look: Callable[[], Engine | str]) -> None:
         self._look = look
@@ -23,7 +23,7 @@ class EngineWatch:
         self._due = 0.0
 
     def known(self) -> Engine | str:
-        """Return what was found last, without waiting."""
+        """Return the last known state without waiting."""
         with self._lock:
             if time.monotonic() >= self._due:
                 self._due = time.monotonic() + _LIFE
@@ -31,14 +31,14 @@ class EngineWatch:
             return self._found
 
     def look(self) -> Engine | str:
-        """Ask now and return what was found. Blocks."""
+        """Check now and return the state. Blocks."""
         found = self._look()
         with self._lock:
             self._found, self._due = found, time.monotonic() + _LIFE
         return found
 
     def usable(self) -> Engine | str:
-        """Return the engine that was found; where there was none, ask again now and then. Blocks."""
+        """Return the known engine. If there is none, check again periodically. Blocks."""
         with self._lock:
             found, due = self._found, time.monotonic() >= self._due or self._found == _UNKNOWN
         return self.look() if due and not isinstance(found, Engine) else found

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read and write files in a Job's folder, where the Job's user may have put anything in their place.
+"""Read and write files in a Job's folder, which the Job's user may have replaced by anything.
 
-Nothing here waits for a pipe, follows a link, or reads without end. Standard library only: the shim uses it too.
+Nothing here waits for a pipe, follows a link, or reads without a limit. Standard library only: the shim uses it too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def open_regular(path: str | os.PathLike[str]) -> int | None:
 
 
 def read_regular(path: str | os.PathLike[str], limit: int) -> bytes | None:
-    """Return at most ``limit`` + 1 bytes of a regular file, so that a longer one shows; None if there is none."""
+    """Return at most ``limit`` + 1 bytes of a regular file, so that excess is visible; None if there is none."""
     try:
         file = open_regular(path)
     except PermissionError:
@@ -47,7 +47,7 @@ def is_regular(path: str | os.PathLike[str]) -> bool:
 
 
 def create(path: str, *, append: bool = False) -> int:
-    """Return a descriptor for writing a file of our own, in place of whatever is there. Raises OSError."""
+    """Return a descriptor for writing a new file, replacing whatever exists. Raises OSError."""
     if not (append and is_regular(path)):
         remove(path)
     mode = os.O_APPEND if append else os.O_EXCL
@@ -55,7 +55,7 @@ def create(path: str, *, append: bool = False) -> int:
 
 
 def remove(path: str | os.PathLike[str]) -> None:
-    """Remove a file, a link or a whole folder, if it is there."""
+    """Remove a file, a link or a folder if it exists."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         try:
             os.unlink(path)

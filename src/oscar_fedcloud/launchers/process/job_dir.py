@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of one Job, through which the launcher and the shim tell each other everything.
+"""The folder of a Job, through which the launcher and the shim communicate.
 
-It is made beside its place and renamed into it, so it is there whole or not at all, and whoever is killed leaves a
-state that the next one understands:
+It is created under a temporary name and renamed, so it exists completely or not at all. If either process is killed,
+its successor can interpret the state:
 
 =========================  =====================================================================================
-``spec.json``              made, not acknowledged
-``started``                a shim ran the Job or runs it (its pid); no other one will
-``lock`` held              something of the Job lives
+``spec.json``              created, not acknowledged
+``started``                a shim runs or ran the Job (its pid); no other one will
+``lock`` held              a process of the Job is alive
 ``status``                 how it ended (JSON)
-``cancel``                 the shim shall end it
+``cancel``                 the shim is to end it
 =========================  =====================================================================================
 
-``started`` without a held lock and without ``status`` means that the Job was lost. A Job on this machine has the rights
-of the launcher, so all that is read here may have been written by its script: only regular files count, and only values
-that can be true.
+``started`` without a held lock and without ``status`` means that the Job was lost. A Job on this machine has the
+permissions of the launcher, so its script may have written anything that is read here: only regular files and plausible
+values are accepted.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from oscar_fedcloud.launchers.process.joblog import read_log
 from oscar_fedcloud.launchers.runner.outputs import LIST_MAX, parse_outputs
 from oscar_fedcloud.launchers.runner.result import RESULT_MAX, Result, parse_result, plain
 
-_KEPT = ("started", "status", "log")  # what an acknowledged Job leaves until it is pruned
+_KEPT = ("started", "status", "log")  # files of an acknowledged Job that are kept until it is pruned
 _STATUS_MAX, _SPEC_MAX, _PROGRESS_MAX = 64 * 1024, 1024 * 1024, 4096  # bytes
 
 
 class JobDir:
-    """One Job's folder in ``root``; job names hold no slash."""
+    """The folder of a Job in ``root``. Job names contain no slash."""
 
     def __init__(self, root: Path, job: str) -> None:
         self.job = job
@@ -51,16 +51,16 @@ class JobDir:
 
     @property
     def exists(self) -> bool:
-        """Whether the Job was made and not acknowledged."""
+        """Return whether the Job was created and not acknowledged."""
         return (self.path / "spec.json").exists()
 
     @property
     def started(self) -> bool:
-        """Whether a shim has taken the Job up."""
+        """Return whether a shim has started the Job."""
         return (self.path / "started").exists()
 
     def create(self, spec: Mapping[str, Any], environment: Mapping[str, str], script: bytes) -> None:
-        """Make the folder. Nothing happens if it is there already. Raises OSError, ValueError."""
+        """Create the folder, unless it exists. Raises OSError, ValueError."""
         entries = [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in environment.items()]
         fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.path.parent))
         try:
@@ -87,14 +87,14 @@ class JobDir:
             (self.path / "cancel").touch()
 
     def completion(self) -> Completion | None:
-        """How the Job ended, or None while it may still run or has not begun. Blocks; never raises."""
+        """Return how the Job ended, or None while it may still run or has not started. Blocks; never raises."""
         if not self.path.is_dir():
             return Completion(self.job, AttemptState.LOST, reason="the Job's folder vanished")
         if not self.started:
             return None
         ended = self._status()
         if ended is None and not self._locked():
-            ended = self._status() or self._lost()  # the shim writes it before it lets go of the lock
+            ended = self._status() or self._lost()  # the shim writes it before it releases the lock
         return ended
 
     def _status(self) -> Completion | None:
@@ -102,11 +102,11 @@ class JobDir:
         if content is None:
             return None
         try:
-            return self._told(json.loads(content))
+            return self._completion_of(json.loads(content))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return Completion(self.job, AttemptState.FAILED, reason="the status of the job cannot be read")
 
-    def _told(self, status: Mapping[str, Any]) -> Completion:
+    def _completion_of(self, status: Mapping[str, Any]) -> Completion:
         code, finished = status["exit_code"], status["finished"]
         result = parse_result(files.read_regular(self.path / "out" / "result", RESULT_MAX) or b"")
         return Completion(
@@ -122,7 +122,7 @@ class JobDir:
         )
 
     def _stored(self, result: Result) -> tuple[StoredObject, ...]:
-        """What the Job stored: from the list beside the result, if the result has no room for all of it."""
+        """Return what the Job stored, from the separate list if the result does not contain all of it."""
         if not result.total:
             return ()
         try:
@@ -136,7 +136,7 @@ class JobDir:
         return found
 
     def _lost(self) -> Completion:
-        """Without its shim; the runner may have come to its end nevertheless. What is left of it ends now."""
+        """Return the end of a Job without a shim, and kill its processes. The runner may have finished nevertheless."""
         self.kill_orphans()
         result = parse_result(files.read_regular(self.path / "out" / "result", RESULT_MAX) or b"")
         if result.phase == "done":
@@ -152,12 +152,12 @@ class JobDir:
         return Completion(self.job, AttemptState.LOST, reason="the Job's processes vanished without leaving a result")
 
     def progress(self) -> str:
-        """What the runner waits for, or ""."""
+        """Return what the runner waits for, or ""."""
         content = files.read_regular(self.path / "out" / "result.progress", _PROGRESS_MAX) or b""
         return plain(content.decode("utf-8", "replace"), 300)
 
     def _locked(self) -> bool:
-        """Whether something of the Job lives. Only asked after ``started`` is there, so no shim can be kept from it."""
+        """Return whether a process of the Job is alive. Called only once ``started`` exists, so it blocks no shim."""
         try:
             lock = files.open_regular(self.path / "lock")
         except PermissionError:
@@ -172,7 +172,7 @@ class JobDir:
         return False
 
     def orphaned(self) -> bool:
-        """Whether the shim has gone while something of the Job may live."""
+        """Return whether the shim has ended while other processes of the Job may be alive."""
         try:
             os.kill(int(files.read_regular(self.path / "started", 20) or 0), 0)
         except ProcessLookupError:
@@ -182,7 +182,7 @@ class JobDir:
         return False
 
     def kill_orphans(self) -> None:
-        """Kill what is left of a Job that has lost its shim: all that holds the lock, or has the Job's name with it."""
+        """Kill the processes of a Job without a shim: all that hold the lock or have the Job's variable."""
         own = os.getpid()
         for pid in _members(os.path.realpath(self.path / "lock"), f"OSCAR_JOB={self.job}".encode()):
             if pid != own:
@@ -190,19 +190,19 @@ class JobDir:
                     os.kill(pid, signal.SIGKILL)
 
     def log(self, offset: int) -> LogPart | None:
-        """The log behind an offset in bytes, or None when there is none."""
+        """Return the log from an offset in bytes, or None if there is none."""
         try:
             return LogPart(*read_log(str(self.path), offset)) if files.is_regular(self.path / "log") else None
         except FileNotFoundError:  # pruned meanwhile
             return None
 
     def shim_log(self) -> str:
-        """What the shim itself had to say, for a reason."""
+        """Return the shim's own last messages, for a reason."""
         content = files.read_regular(self.path / "shim.log", 64 * 1024) or b""
         return content.decode("utf-8", "replace")[-300:].strip()
 
     def acknowledge(self) -> None:
-        """Remove all but the log and the status. ``spec.json`` goes last, so that this can be repeated."""
+        """Remove everything but the log and the status. ``spec.json`` is removed last, so that this can be repeated."""
         if not self.exists:
             return
         for path in self.path.iterdir():
@@ -223,7 +223,7 @@ def folder_size(folder: Path) -> int:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder, also when a script took its own rights to it away."""
+    """Remove a folder, even if a script removed its own permissions."""
 
     def allow(_function: object, path: str, _error: object) -> None:
         with contextlib.suppress(OSError):
@@ -238,7 +238,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def _members(lock: str, name: bytes) -> Iterator[int]:
-    """Processes that hold this lock, or have this variable in their environment."""
+    """Yield the processes that hold this lock or have this variable in their environment."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             with contextlib.suppress(OSError):  # not ours, or ended meanwhile

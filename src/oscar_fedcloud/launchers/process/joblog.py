@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Job's log on disk: of bounded size, and readable while it is written. Standard library only: the shim writes it.
+"""A Job's log on disk, of limited size and readable while it is written. Standard library only: the shim writes it.
 
-``log`` holds the first half of what is allowed. What comes after it goes to ``log.1``, ``log.2`` … of a quarter each,
-of which the newest two are kept.
+``log`` holds the first half of the limit. Further output goes to ``log.1``, ``log.2`` … of a quarter each, of which the
+newest two are kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GAP = b"\n[the log was too long: a part in the middle is left out]\n"
 
 
 class CappedLog:
-    """The writing end; ``limit`` in bytes. What cannot be written, because the disk is full, is left out."""
+    """The writing end. ``limit`` is in bytes. Output that cannot be written because the disk is full is dropped."""
 
     def __init__(self, folder: str, limit: int) -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class CappedLog:
         return files.create(_path(self._folder, self._part))
 
     def write(self, data: bytes) -> None:
-        """Append; the oldest part of the tail goes when there is no room."""
+        """Append data. The oldest part of the tail is removed if there is no room."""
         with contextlib.suppress(OSError):
             self._write(data)
 
@@ -57,13 +57,13 @@ def _path(folder: str, part: int) -> str:
 
 
 def read_log(folder: str, offset: int = 0) -> tuple[Iterator[bytes], int]:
-    """The log behind an offset in chunks, and the offset at which it goes on. Raises OSError without such a folder.
+    """Return the log from an offset in chunks, and the offset of its end. Raises OSError if the folder does not exist.
 
-    Offsets count what was written, also what is no longer kept; ``_GAP`` stands in place of that.
+    Offsets count all output, including removed parts, which are replaced by ``_GAP``.
     """
     numbers = sorted(int(name[4:]) for name in os.listdir(folder) if name.startswith("log.") and name[4:].isdigit())
     sizes = {part: _size(folder, part) for part in (0, *numbers)}
-    quarter = max(1, sizes[0] // 2)  # as CappedLog has it: where there are parts, the first is full
+    quarter = max(1, sizes[0] // 2)  # as in CappedLog: if there are parts, the first is full
     starts = {part: sizes[0] + (part - 1) * quarter if part else 0 for part in sizes}
     last = max(sizes)
     return _chunks(folder, offset, sizes, starts), starts[last] + sizes[last]
@@ -72,13 +72,13 @@ def read_log(folder: str, offset: int = 0) -> tuple[Iterator[bytes], int]:
 def _size(folder: str, part: int) -> int:
     try:
         found = os.lstat(_path(folder, part))
-    except OSError:  # let go meanwhile
+    except OSError:  # removed meanwhile
         return 0
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _chunks(folder: str, offset: int, sizes: Mapping[int, int], starts: Mapping[int, int]) -> Iterator[bytes]:
-    known = 0  # up to where nothing is missing
+    known = 0  # end of the contiguous part
     for part, size in sizes.items():
         if starts[part] > known and starts[part] > offset:
             yield _GAP
@@ -90,7 +90,7 @@ def _chunks(folder: str, offset: int, sizes: Mapping[int, int], starts: Mapping[
 
 def _read(path: str, skip: int, size: int) -> Iterator[bytes]:
     with contextlib.suppress(PermissionError):
-        if (opened := files.open_regular(path)) is None:  # a part may have been let go meanwhile
+        if (opened := files.open_regular(path)) is None:  # the part may have been removed meanwhile
             return
         with open(opened, "rb") as file:
             file.seek(skip)

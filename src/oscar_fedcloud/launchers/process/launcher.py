@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Launcher of the single-machine profile: each Job is a process group of its own, with a shim that watches it.
+"""Launcher of the single-machine profile: each Job is a separate process group, supervised by a shim.
 
 Host mode (``container: never``, or ``auto`` without an engine) is for one user's trusted scripts: a Job runs as the
-user of the invoker, whose files it can read. Its limits keep mistakes in bounds; ``Completion.limits`` says how each
-was enforced. An invoker that is killed leaves its Jobs running, and the next one takes them up from their folders.
+user of the invoker, whose files it can read. Its limits contain mistakes; ``Completion.limits`` states how each was
+enforced. If the invoker is killed, its Jobs continue, and the next process adopts them from their folders.
 """
 
 from __future__ import annotations
@@ -30,16 +30,18 @@ from oscar_fedcloud.launchers.process.job_dir import JobDir, folder_size, remove
 from oscar_fedcloud.launchers.process.process_plan import RUNNER, HostCapabilities, plan_job
 
 _SHIM = "import sys; sys.path.append(sys.argv[1]); from launchers.process.shim import main; main(sys.argv[2])"
-_POLL = 0.25  # s between looks at Jobs whose shim is not our child
-_ORPHAN_GRACE = 15.0  # s that what is left of a Job may go on without its shim
+_POLL = 0.25  # s between checks of Jobs whose shim is not a child process
+_ORPHAN_GRACE = 15.0  # s that processes of a Job may continue without its shim
 _PRUNE_PAUSE = 600.0  # s
 
 
 class ProcessLauncher:
-    """Starts Jobs on this machine; ``folder`` holds a folder for each.
+    """Starts Jobs on this machine. ``folder`` contains one folder for each.
 
-    grace: seconds between TERM and KILL. retention: seconds for which log and status of an acknowledged Job stay, as
-    long as all of them together are within ``config.log_total``.
+    Args:
+        grace: seconds between TERM and KILL
+        retention: seconds for which log and status of an acknowledged Job are kept, as long as all of them together
+            fit into ``config.log_total``
     """
 
     def __init__(
@@ -53,11 +55,11 @@ class ProcessLauncher:
         self._ended: asyncio.Queue[Completion] = asyncio.Queue()
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._pruned = 0.0
-        self._kept = 0  # bytes of acknowledged Jobs, counted since the last look at all of them
+        self._kept = 0  # bytes of acknowledged Jobs, counted since the last full scan
         self._engine = EngineWatch(lambda: find_engine())
 
     async def start(self, spec: JobSpec) -> None:
-        """Start the Job, or adopt it when it already exists. Raises LaunchError when it cannot be started."""
+        """Start the Job, or adopt it if it already exists. Raises LaunchError if it cannot be started."""
         if spec.job in self._watches:
             return
         try:
@@ -67,7 +69,7 @@ class ProcessLauncher:
         self._watch(spec.job, shim)
 
     async def adopt(self, jobs: Iterable[str]) -> set[str]:
-        """Take up Jobs of an earlier life that began; one that did not is for ``start``, under the same name."""
+        """Adopt Jobs that a former process started. Others are left to ``start``, under the same name."""
         found = {job for job in jobs if self._folder(job).started}
         for job in found:
             self._watch(job, None)
@@ -75,7 +77,7 @@ class ProcessLauncher:
         return found
 
     def _clear_recorded(self, open_jobs: set[str]) -> None:
-        """Jobs whose end was recorded, but which an earlier life had no time to acknowledge."""
+        """Acknowledge Jobs whose end a former process recorded but did not acknowledge."""
         for path in self.root.iterdir():
             if path.name not in open_jobs and (path / "spec.json").exists():
                 folder = JobDir(self.root, path.name)
@@ -83,16 +85,16 @@ class ProcessLauncher:
                     folder.acknowledge()
 
     async def cancel(self, job: str) -> None:
-        """End the Job; its Completion (CANCELLED) follows. Unknown names are ignored."""
+        """Cancel the Job. Its Completion (CANCELLED) follows. Unknown names are ignored."""
         self._folder(job).cancel()
 
     async def completions(self) -> AsyncIterator[Completion]:
-        """Each ended Job, once per life of the invoker, until ``acknowledge``."""
+        """Yield each ended Job, once per process of the invoker, until ``acknowledge``."""
         while True:
             yield await self._ended.get()
 
     async def acknowledge(self, job: str) -> None:
-        """Remove what the Job worked with. Its log and status stay until ``_prune`` finds them too old or too large."""
+        """Remove the Job's working data. Its log and status are kept until ``_prune`` removes them."""
         self._watches.pop(job, None)
         folder = self._folder(job)
         await asyncio.to_thread(folder.acknowledge)
@@ -102,19 +104,19 @@ class ProcessLauncher:
             self._kept = await asyncio.to_thread(self._prune)
 
     def log(self, job: str, offset: int = 0) -> LogPart | None:
-        """The Job's log behind an offset in bytes while the launcher still has it, else None."""
+        """Return the Job's log from an offset in bytes while the launcher still has it, else None."""
         return self._folder(job).log(offset)
 
     def waiting(self, job: str) -> tuple[str, str] | None:
-        """Nothing: a Job on this machine runs as soon as it is started."""
+        """Return None: a Job on this machine runs as soon as it is started."""
         return None
 
     def progress(self, job: str) -> str:
-        """What the runner of a Job waits for while it goes on, such as a store that is away, or ""."""
+        """Return what a running Job waits for, such as a store that is down, or ""."""
         return self._folder(job).progress()
 
     async def collect(self, current: Mapping[str, str]) -> None:
-        """Nothing is kept for a service."""
+        """Do nothing: no data is kept for a service."""
 
     def health(self) -> dict[str, Any]:
         """Return whether Jobs can be started: where containers are required, only while their engine answers."""
@@ -123,7 +125,7 @@ class ProcessLauncher:
         return {"ok": good, "detail": "" if good else f"containers are required, but {found}"}
 
     async def close(self) -> None:
-        """Stop watching. Jobs go on."""
+        """Stop watching. Jobs continue."""
         watches = list(self._watches.values())
         self._watches.clear()
         for task in watches:
@@ -132,13 +134,13 @@ class ProcessLauncher:
 
     def _folder(self, job: str) -> JobDir:
         if "/" in job or job.startswith("."):
-            raise ValueError(f"{job!r} is no name of a job")
+            raise ValueError(f"{job!r} is not a name of a job")
         return JobDir(self.root, job)
 
     # -- starting --------------------------------------------------------------------------------------------------
 
     def _begin(self, spec: JobSpec) -> int | None:
-        """Make the Job's folder and start a shim on it: its pid, or None when a shim has begun before."""
+        """Create the Job's folder and start a shim. Returns its pid, or None if a shim has started before."""
         folder = self._folder(spec.job)
         if not folder.exists:
             machine = replace(self._machine, engine=self._usable_engine())
@@ -159,12 +161,12 @@ class ProcessLauncher:
             cgroup=cgroup,
             shares_cpu=limits.shares_cpu(cgroup),
             can_watch_memory=limits.can_watch_memory(),
-            engine="not asked for",
+            engine="not used",
             own=dict(os.environ),
         )
 
     def _usable_engine(self) -> Engine | str:
-        return self._engine.usable() if self.config.container != "never" else "not asked for"
+        return self._engine.usable() if self.config.container != "never" else "not used"
 
     # -- watching --------------------------------------------------------------------------------------------------
 
@@ -173,7 +175,7 @@ class ProcessLauncher:
             self._watches[job] = asyncio.create_task(self._until_ended(self._folder(job), shim), name=f"watch {job}")
 
     async def _until_ended(self, folder: JobDir, shim: int | None) -> None:
-        """Wait for the end of a Job and report it: at once for a shim of our own, else by looking now and then."""
+        """Wait for the end of a Job and report it: immediately for a child shim, else by polling."""
         code = await _exit_of(shim) if shim else 0
         orphaned_since: float | None = None
         while (completion := await asyncio.to_thread(_completion, folder, code)) is None:
@@ -187,15 +189,15 @@ class ProcessLauncher:
         self._ended.put_nowait(completion)
 
     def _prune(self) -> int:
-        """Remove what is older than ``retention`` of acknowledged Jobs, and folders that were never finished.
+        """Remove data of acknowledged Jobs older than ``retention``, and incomplete folders.
 
-        The oldest go first, until the rest takes no more than nine tenths of ``log_total``, so that a flood of logs
-        fills no disk: the log bucket has them, too. Return how many bytes stay.
+        The oldest are removed first, until the rest uses at most nine tenths of ``log_total``, so that logs cannot fill
+        the disk. The log bucket has them as well. Returns how many bytes are left.
         """
         oldest, room = time.time() - self.retention, self.config.log_total * 9 // 10
         kept = 0
         for modified, path in sorted(self._acknowledged(), reverse=True):
-            size = 0 if path.name.startswith(".") else folder_size(path)  # one that is just being made is not for this
+            size = 0 if path.name.startswith(".") else folder_size(path)  # folders being created do not count
             if modified < oldest or kept + size > room:
                 remove_tree(path)
             else:
@@ -203,7 +205,7 @@ class ProcessLauncher:
         return kept
 
     def _acknowledged(self) -> Iterator[tuple[float, Path]]:
-        """Yield the folders of acknowledged Jobs, and those never finished, with the time of their last change."""
+        """Yield the folders of acknowledged Jobs and incomplete ones, with the time of their last change."""
         for path in self.root.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 if not (path / "spec.json").exists():
@@ -218,7 +220,7 @@ def _completion(folder: JobDir, code: int) -> Completion | None:
 
 
 def _spawn_shim(folder: Path) -> int:
-    """A shim in a session of its own, with no file and no environment of ours. Its pid."""
+    """Start a shim in its own session, without inherited files and environment. Returns its pid."""
     log = str(folder / "shim.log")
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -230,7 +232,7 @@ def _spawn_shim(folder: Path) -> int:
 
 
 async def _exit_of(child: int) -> int:
-    """The exit code of a child of ours, as soon as it ends."""
+    """Wait for a child process and return its exit code."""
     with contextlib.suppress(OSError):
         await _end_of(os.pidfd_open(child))
     while (code := _reap(child)) is None:  # noqa: ASYNC110  only on kernels without pidfd (before 5.3)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits of a Job on this machine: a cgroup (v2) where one is delegated to us, else a look at its processes.
+"""Limits of a Job on this machine: a cgroup (v2) if one is delegated, else a check of its processes.
 
-Host mode is for one user's trusted scripts: these limits keep mistakes in bounds, they are no walls. Standard library
-only, because the shim uses it too.
+Host mode is for one user's trusted scripts: these limits contain mistakes, they are not a security boundary. Standard
+library only, because the shim uses it too.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_LEAF = "oscar-invoker"  # where the invoker itself goes: a cgroup with controllers for its children has no processes
+_LEAF = "oscar-invoker"  # the invoker's own cgroup: a cgroup with controllers for its children may contain no processes
 
 
 def delegated_cgroup(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> str:
-    """The cgroup in which we may make one for each Job, ready for that, or "" (no cgroup v2, not delegated, not alone).
+    """Prepare and return the cgroup for the cgroups of Jobs, or "" (no cgroup v2, not delegated, or shared).
 
-    Delegated means that systemd says so by the attribute ``user.delegate``, or that the folder belongs to us though we
-    are not root: https://systemd.io/CGROUP_DELEGATION/
+    A cgroup is delegated if systemd has set the attribute ``user.delegate``, or if it is writable without being root:
+    https://systemd.io/CGROUP_DELEGATION/
     """
     try:
         with open(own, encoding="ascii") as file:
@@ -49,7 +49,7 @@ def _is_delegated(folder: str) -> bool:
 
 
 def _move_aside(folder: str) -> None:
-    """Move ourselves into a cgroup below; OSError when others are in ``folder`` too."""
+    """Move this process into a child cgroup. Raises OSError if other processes are in ``folder``."""
     if _read(f"{folder}/cgroup.procs").split() != [str(os.getpid()).encode()]:
         raise OSError("other processes share the cgroup")
     os.makedirs(f"{folder}/{_LEAF}", exist_ok=True)
@@ -57,12 +57,12 @@ def _move_aside(folder: str) -> None:
 
 
 def shares_cpu(folder: str) -> bool:
-    """Whether cgroups in this one can have a share of the processors."""
+    """Return whether cgroups in this one can have a CPU weight."""
     return bool(folder) and b"cpu" in _read(f"{folder}/cgroup.subtree_control").split()
 
 
 def make_cgroup(parent: str, job: str, memory: int, cpu: float) -> str:
-    """The cgroup of a Job: its path. Raises OSError."""
+    """Create the cgroup of a Job and return its path. Raises OSError."""
     folder = f"{parent}/{job}"
     os.makedirs(folder, exist_ok=True)
     if memory:
@@ -76,18 +76,18 @@ def make_cgroup(parent: str, job: str, memory: int, cpu: float) -> str:
 
 
 def killed_in_cgroup(folder: str) -> bool:
-    """Whether the kernel killed in this cgroup because its memory was used up."""
+    """Return whether the kernel killed a process in this cgroup because its memory limit was reached."""
     events = dict(line.split() for line in _read(f"{folder}/memory.events").splitlines())
     return int(events.get(b"oom_kill", 0)) > 0
 
 
 def can_watch_memory() -> bool:
-    """Whether this kernel tells the children of processes (CONFIG_PROC_CHILDREN)."""
+    """Return whether this kernel lists the children of processes (CONFIG_PROC_CHILDREN)."""
     return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
 def descendants(pid: int | str = "self") -> Iterator[int]:
-    """All processes below one. Orphans among them go to their nearest ancestor that is a subreaper."""
+    """Yield all descendants of a process. Orphans among them are adopted by the nearest subreaper."""
     children: list[bytes] = []
     with contextlib.suppress(OSError):  # ended meanwhile
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -98,14 +98,14 @@ def descendants(pid: int | str = "self") -> Iterator[int]:
 
 
 def signal_all(pids: Sequence[int], number: int) -> None:
-    """Send a signal to those that still live."""
+    """Send a signal to the processes that still exist."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
 def exceeds(pids: Sequence[int], limit: int) -> bool:
-    """Whether processes use more memory together. RSS is cheap to ask but counts shared pages again; PSS does not."""
+    """Return whether processes together use more memory. RSS is cheap but counts shared pages twice; PSS does not."""
     return _total(pids, _resident) > limit and _total(pids, _proportional) > limit
 
 

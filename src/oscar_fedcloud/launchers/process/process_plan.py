@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How one Job runs on this machine: command, environment and limits, on the host or in a container. Pure decisions."""
+"""Plan how a Job runs on this machine: command, environment and limits, on the host or in a container. No I/O."""
 
 from __future__ import annotations
 
@@ -21,22 +21,19 @@ _CLIENT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "CO
 
 @dataclass(frozen=True, slots=True)
 class HostCapabilities:
-    """What this machine offers. rclone: its path. cgroup: a folder in which Jobs get theirs, or ""; shares_cpu: of it.
-
-    engine: a container engine, or why there is none. own: the invoker's environment, for the engine's client.
-    """
+    """What this machine offers."""
 
     rclone: Path
-    cgroup: str
-    shares_cpu: bool
+    cgroup: str  # in which Jobs get their cgroups, or ""
+    shares_cpu: bool  # whether that cgroup has the cpu controller
     can_watch_memory: bool
-    engine: Engine | str
-    own: Mapping[str, str] = field(repr=False)
+    engine: Engine | str  # a container engine, or why there is none
+    own: Mapping[str, str] = field(repr=False)  # the invoker's environment, for the engine's client
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """What the Job's folder holds. ``spec`` is what the shim reads, without a secret."""
+    """The content of the Job's folder. ``spec`` is for the shim and contains no secret."""
 
     spec: Mapping[str, Any]
     environment: Mapping[str, str] = field(repr=False)
@@ -45,7 +42,7 @@ class ProcessPlan:
 def plan_job(
     job: JobSpec, folder: Path, config: LauncherConfig, machine: HostCapabilities, grace: float
 ) -> ProcessPlan:
-    """Decide where and how the Job runs. Raises LaunchError when it cannot, or must not."""
+    """Decide where and how the Job runs. Raises LaunchError if it cannot or must not."""
     _check_environment(job)
     common = {
         "work": str(folder / "work"),

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guardian of one Job on this machine: a process of its own, that needs no invoker.
+"""The supervisor of one Job on this machine: a separate process that does not depend on the invoker.
 
-It takes the lock of the Job's folder, which the runner inherits, so that the lock is held as long as the runner lives;
-the user's script does not get it. It starts ``runner.sh``, enforces limits, obeys the file ``cancel``, keeps a capped
-log and leaves ``status`` by rename. Of several shims on one folder only one runs the Job, and only if ``started`` is
-not there; the others end without a word. When a shim is killed, the kernel sends TERM to its runner. Standard library
-only, for a quick start.
+It takes the lock of the Job's folder. The runner inherits it, so the lock is held as long as the runner lives; the
+user's script does not inherit it. The shim starts ``runner.sh``, enforces limits, obeys the file ``cancel``, keeps a
+log of limited size and writes ``status`` by rename. Of several shims on one folder only one runs the Job, and only if
+``started`` does not exist; the others exit silently. If a shim is killed, the kernel sends TERM to its runner. Standard
+library only, for a quick start.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from . import files
 from .joblog import CappedLog
 from .limits import descendants, exceeds, killed_in_cgroup, signal_all
 
-_TICK = 0.2  # s between looks at ``cancel`` and at limits
+_TICK = 0.2  # s between checks of ``cancel`` and of limits
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_LOCK_FD = 9  # a number that every shell can close: script.sh does so before the user's script
-_RESERVE = 64 * 1024  # bytes kept on disk for ``status``, in case that the script fills it
+_LOCK_FD = 9  # a number that every shell can close; script.sh closes it before the user's script
+_RESERVE = 64 * 1024  # bytes reserved for ``status`` in case the script fills the disk
 
 
 def main(folder: str) -> None:
-    """Run the Job of this folder unless that is, or was, another shim's work."""
+    """Run the Job of this folder, unless another shim runs or has run it."""
     os.chdir(folder)
     lock = os.open("lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -52,7 +52,7 @@ def main(folder: str) -> None:
 
 
 class ShimJob:
-    """One run of the runner. ``stopped`` is (state, reason) once it was decided to end it."""
+    """One run of the runner. ``stopped`` is (state, reason) once the shim has decided to end it."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.spec = spec
@@ -63,7 +63,7 @@ class ShimJob:
         self.kill_at = float("inf")
 
     def run(self) -> dict[str, Any]:
-        """Run the Job to its end and say how it ended."""
+        """Run the Job to its end and return its status."""
         started = time.time()
         if os.path.exists("cancel"):
             state, reason, exit_code = "cancelled", "cancelled before it began", None
@@ -116,7 +116,7 @@ class ShimJob:
         return bool(data)
 
     def _look(self) -> None:
-        """End the Job if it must end, the hard way if it does not do so by itself."""
+        """Stop the Job if necessary, and kill it if it does not stop within the grace period."""
         timeout, memory = self.spec["timeout"], self.spec["watched_memory"]
         if self.stopped:
             if time.monotonic() >= self.kill_at:
@@ -139,7 +139,7 @@ class ShimJob:
         signal_all(list(descendants()), signal.SIGKILL)
 
     def _judge(self, code: int) -> tuple[str, str, int | None]:
-        """State, reason and the script's exit code, from what the runner left and what was done to it."""
+        """Return state, reason and the script's exit code, from the runner's result and the shim's decisions."""
         self.result = read_result()
         phase, exit_code = self.result.phase, self.result.exit
         out_of_memory = self._clear_up()
@@ -159,7 +159,7 @@ class ShimJob:
         return failure_state(phase, exit_code), self.result.reason, of_script
 
     def _clear_up(self) -> bool:
-        """Remove cgroup and container; whether one of them ran out of memory."""
+        """Remove cgroup and container. Returns whether one of them ran out of memory."""
         killed = command(self.spec["inspect"]).strip() == b"true"
         command(self.spec["remove"])
         if self.spec["cgroup"]:
@@ -170,7 +170,7 @@ class ShimJob:
 
 
 def spawn(spec: dict[str, Any]) -> tuple[int, int, str]:
-    """Start the runner: (its output, its pid, what went wrong or "")."""
+    """Start the runner. Returns its output, its pid, and an error or ""."""
     with open("environment", "rb") as file:
         pairs = [entry.partition(b"=") for entry in file.read().split(b"\0") if entry]
     output, sink = os.pipe()
@@ -190,7 +190,7 @@ def spawn(spec: dict[str, Any]) -> tuple[int, int, str]:
 
 
 def become_runner(spec: dict[str, Any], sink: int) -> None:
-    """In the child: a session of its own, limits, standard streams, and signals as a shell expects them."""
+    """Prepare the child process: session, limits, standard streams, and the signal handling that a shell expects."""
     os.setsid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if spec["cgroup"]:
@@ -207,7 +207,7 @@ def become_runner(spec: dict[str, Any], sink: int) -> None:
 
 
 def end_rest() -> None:
-    """What the script left running ends with it."""
+    """Kill the processes that the script left running."""
     give_up = time.monotonic() + 5
     while (left := list(descendants())) and time.monotonic() < give_up:
         signal_all(left, signal.SIGKILL)
@@ -218,7 +218,7 @@ def end_rest() -> None:
 
 
 def command(arguments: list[str]) -> bytes:
-    """Output of a command of the container engine; none for an empty one."""
+    """Run a command of the container engine and return its output. An empty command does nothing."""
     if not arguments:
         return b""
     import subprocess  # slow to load, and not needed without a container
@@ -227,21 +227,21 @@ def command(arguments: list[str]) -> bytes:
 
 
 def read_result() -> Result:
-    """What the runner says of its end; nothing if it was killed."""
+    """Return the runner's result, an empty one if it was killed."""
     with contextlib.suppress(OSError):
         os.chmod("out", 0o700)
     return parse_result(files.read_regular("out/result", RESULT_MAX) or b"")
 
 
 def write_status(status: dict[str, Any]) -> None:
-    """Leave the end where an invoker, of this life or the next, finds it whole or not at all."""
+    """Write the status atomically, for this invoker process or the next."""
     with contextlib.suppress(OSError):
         os.chmod(".", 0o700)
     files.remove("reserve")
     content = json.dumps(status).encode()
     try:
         _write_file("status.new", content)
-    except OSError:  # the disk is full: what the Job worked with is not needed any more
+    except OSError:  # the disk is full: the Job's working data is no longer needed
         for name in ("work", "tmp"):
             files.remove(name)
         _write_file("status.new", content)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The environment of ``runner.sh``, made from a service, a run and the stores. Pure: nothing is read or written here.
+"""Build the environment of ``runner.sh`` from a service, a run and the stores. No I/O.
 
-What is the same for all Jobs of a service's revision (``service_environment``), what varies by event
-(``event_environment``) and what is secret (``secret_environment``) are apart, because a launcher may keep them in
-different places; what the event decides goes over what the service decides. The runner's own variables are always all
-set, so that none of a user's variables can take their place.
+Variables common to all Jobs of a service's revision (``service_environment``), variables of the event
+(``event_environment``) and secrets (``secret_environment``) are separate, because a launcher may store them in
+different places. Variables of the event take precedence over those of the service. All of the runner's own variables
+are always set, so that no user's variable can replace them.
 """
 
 from __future__ import annotations
@@ -24,35 +24,31 @@ from oscar_fedcloud.launchers.runner.filters import filter_lines
 from oscar_fedcloud.storage.rclone import rclone_path
 
 _NAME_MAX = 255  # bytes of a file name on Linux; an object's key may be longer
-_WRITTEN_MAX = 64 * 1024  # bytes of what earlier attempts wrote; an annotation, and a variable, hold no more than that
+_WRITTEN_MAX = 64 * 1024  # bytes about earlier outputs, which must fit into an annotation and into a variable
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_FOR_SCRIPT = "OSCAR_USER_"  # before the name of a user's variable on its way past the runner
+_FOR_SCRIPT = "OSCAR_USER_"  # prefix of users' variables in the runner's environment
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
-    """What is the same for all services.
+    """Settings common to all services."""
 
-    rclone: its path as the runner sees it. log_provider, log_bucket: where logs of Jobs go, "" = nowhere.
-    log_max: bytes. staging_timeout: seconds in which a failing transfer is repeated. node: the ``RESOURCE_ID``.
-    """
-
-    rclone: str
-    log_provider: str = ""
-    log_bucket: str = ""
-    log_max: int = 10 * 1024 * 1024
-    staging_timeout: float = 600.0
-    node: str = ""
+    rclone: str  # path as the runner sees it
+    log_provider: str = ""  # store of the Jobs' logs
+    log_bucket: str = ""  # bucket of the Jobs' logs; empty means that they are not stored
+    log_max: int = 10 * 1024 * 1024  # bytes
+    staging_timeout: float = 600.0  # seconds during which a failing transfer is retried
+    node: str = ""  # the ``RESOURCE_ID``
 
 
 def remote_name(provider: str) -> str:
-    """The rclone remote of a storage provider id: ``minio.default`` -> ``minio_default``. Two ids never share one."""
+    """Return the unique rclone remote of a storage provider id: ``minio.default`` -> ``minio_default``."""
     plain = re.sub(r"[^a-z0-9]", "_", provider.lower())
     return plain if re.fullmatch(r"[a-z0-9]+\.[a-z0-9]+", provider) else f"{plain}_{digest(provider)[:8]}"
 
 
 def stores_of_run(service: Service, run: Run, settings: RunnerSettings) -> tuple[str, ...]:
-    """Ids of the stores that a Job's runner talks to; each needs its ``RCLONE_CONFIG_<REMOTE>_*`` variables."""
+    """Return the ids of the stores that a Job's runner uses. Each needs its ``RCLONE_CONFIG_<REMOTE>_*`` variables."""
     ids = {run.event.provider, *(output.storage_provider for output in service.output)}
     if settings.log_bucket:
         ids.add(settings.log_provider)
@@ -60,7 +56,7 @@ def stores_of_run(service: Service, run: Run, settings: RunnerSettings) -> tuple
 
 
 def output_places(service: Service, event: StorageEvent) -> tuple[OutputPlace, ...]:
-    """Where an attempt on this event may write."""
+    """Return where an attempt on this event may write."""
     private = _is_private(service, event)
     return tuple(
         OutputPlace(output.storage_provider, event.bucket if private else output.bucket, output.folder)
@@ -69,29 +65,29 @@ def output_places(service: Service, event: StorageEvent) -> tuple[OutputPlace, .
 
 
 def log_path(service: str, job: str) -> str:
-    """The key of a Job's log in the log bucket."""
+    """Return the key of a Job's log in the log bucket."""
     return f"{service}/{job}.log"
 
 
 def record_path(service: str, job: str) -> str:
-    """The key beside it that says how the Job ended, for launchers that ask for it."""
+    """Return the key of the record of a Job's end in the log bucket."""
     return f"{service}/{job}.result"
 
 
 def outputs_path(service: str, job: str) -> str:
-    """The key beside it of the list of all that the Job stored."""
+    """Return the key of the list of a Job's outputs in the log bucket."""
     return f"{service}/{job}.outputs"
 
 
 def job_of_path(key: str) -> str:
-    """The Job that an object in the log bucket is of; "" when its key is none that the runner writes."""
+    """Return the Job of an object in the log bucket, or "" if the runner does not write such a key."""
     service, _, name = key.partition("/")
     job, _, kind = name.rpartition(".")
     return job if service and "/" not in job and kind in ("log", "result", "outputs") else ""
 
 
 def service_environment(service: Service, settings: RunnerSettings) -> dict[str, str]:
-    """What stays the same as long as the service does."""
+    """Return the variables that depend only on the service."""
     outputs = {
         name: value
         for index, output in enumerate(service.output)
@@ -107,7 +103,7 @@ def service_environment(service: Service, settings: RunnerSettings) -> dict[str,
         **outputs,
         "OSCAR_OUTPUTS": str(len(service.output)),
         "OSCAR_SERVICE_NAME": service.name,
-        "OSCAR_STAGE_IN": "0" if service.file_stage_in else "1",  # the FDL's name says the opposite of what it does
+        "OSCAR_STAGE_IN": "0" if service.file_stage_in else "1",  # the FDL's name states the opposite of its effect
         "OSCAR_RCLONE": settings.rclone,
         "OSCAR_LOG_REMOTE": remote_name(settings.log_provider) if settings.log_bucket else "",
         "OSCAR_LOG_MAX": str(settings.log_max),
@@ -117,7 +113,7 @@ def service_environment(service: Service, settings: RunnerSettings) -> dict[str,
 
 
 def event_environment(service: Service, run: Run, attempt: int, job: str, settings: RunnerSettings) -> dict[str, str]:
-    """What the event and the attempt decide."""
+    """Return the variables that depend on the event and the attempt."""
     event = run.event
     variables = {
         "JOB_UUID": job,
@@ -139,9 +135,9 @@ def event_environment(service: Service, run: Run, attempt: int, job: str, settin
 
 
 def written_environment(written: Sequence[StoredObject], places: Sequence[OutputPlace]) -> dict[str, str]:
-    """What earlier attempts of the run wrote to each output, as the runner lists it: lines ``<MD5> <size> <name>``.
+    """Return what earlier attempts of the run wrote to each output, in lines ``<MD5> <size> <name>``.
 
-    What does not fit, or has no size, is left out; the runner writes that again.
+    Objects that do not fit or have no size are left out; the runner writes them again.
     """
     lines: dict[int, list[str]] = {}
     room = _WRITTEN_MAX
@@ -158,7 +154,7 @@ def written_environment(written: Sequence[StoredObject], places: Sequence[Output
 
 
 def secret_environment(service: Service, stores: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """The service's secrets and token, and the rclone variables of each store (by provider id). Never logged."""
+    """Return the service's secrets and token, and the rclone variables of each store by provider id. Never logged."""
     variables = {**_user(service.environment.secrets), "OSCAR_SERVICE_TOKEN": service.token}
     for store in stores.values():
         variables |= store
@@ -166,7 +162,7 @@ def secret_environment(service: Service, stores: Mapping[str, Mapping[str, str]]
 
 
 def file_name(key: str) -> str:
-    """What the input file is called: the last part of its key; cut before its extension where a file system must."""
+    """Return the name of the input file: the last segment of its key, shortened before its extension if necessary."""
     name = key.rpartition("/")[2]
     if len(name.encode("utf-8", "surrogateescape")) <= _NAME_MAX:
         return name
@@ -181,7 +177,7 @@ def _target(output: Output, bucket: str) -> str:
 
 
 def _is_private(service: Service, event: StorageEvent) -> bool:
-    """Whether outputs go to the bucket of the user who uploaded: each user of the service has one of their own."""
+    """Return whether outputs go to the bucket of the user who uploaded, because each user has a separate one."""
     return service.isolation_level == "USER" and event.bucket in service.bucket_list
 
 
@@ -194,13 +190,13 @@ def _storage_event(event: StorageEvent) -> dict[str, str]:
 
 
 def _query(record: Mapping[str, Any]) -> dict[str, str]:
-    """The query parameters of an API gateway's event, as the existing supervisor hands them to scripts."""
+    """Return the query parameters of an API gateway's event, in the form that the OSCAR supervisor uses."""
     parameters = record.get("queryStringParameters") or {}
     return {f"CONT_VAR_{name}": str(value) for name, value in parameters.items() if _VARIABLE.fullmatch(name)}
 
 
 def _user(variables: Mapping[str, str]) -> dict[str, str]:
-    """A user's variables, under names that mean nothing to the runner and rclone; ``script.sh`` undoes it."""
+    """Return a user's variables with a prefix that hides them from the runner and rclone. ``script.sh`` removes it."""
     return {
         _FOR_SCRIPT + name: value
         for name, value in variables.items()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prefix and suffix rules of an output, as lines of an rclone filter file.
+"""Write the prefix and suffix rules of an output as an rclone filter file.
 
-A file belongs to an output when its path below ``TMP_OUTPUT_DIR`` starts with any of the prefixes *and* ends with any
-of the suffixes; an empty list allows everything, and both may share characters (``ab`` and ``bc`` fit ``abc``). rclone
-takes regular expressions in ``{{ }}``, in which every sign can be written as a number, so that no sign of a rule has a
-meaning of its own: https://rclone.org/filtering/#regexp. It compares with paths as it writes them (``rclone_path``).
+A file belongs to an output if its path below ``TMP_OUTPUT_DIR`` starts with any of the prefixes *and* ends with any
+of the suffixes; an empty list matches everything, and both may overlap (``ab`` and ``bc`` match ``abc``). rclone
+accepts regular expressions in ``{{ }}``, in which every character can be written as a number, so that none has a
+special meaning: https://rclone.org/filtering/#regexp. It compares them with encoded paths (``rclone_path``).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 
 from oscar_fedcloud.storage.rclone import rclone_path
 
-_FULL_STOP = "\uff0e"  # rclone quotes it only where it is a whole name
+_FULL_STOP = "\uff0e"  # rclone quotes it only if it is a whole name
 _QUOTE = "\\x{201b}"
 
 
 def filter_lines(prefixes: Sequence[str], suffixes: Sequence[str]) -> str:
-    """The filter file's content; "" when every file belongs to the output."""
+    """Return the filter file's content, or "" if every file belongs to the output."""
     if not any(prefixes) and not any(suffixes):
         return ""
     # ".*" also tells rclone that it cannot derive from the rule which folders to look into, so it looks into all
@@ -41,7 +41,7 @@ def _pattern(sign: str) -> str:
 
 
 def _overlaps(prefixes: Sequence[str], suffixes: Sequence[str]) -> Iterator[str]:
-    """The paths in which the end of a prefix is the start of a suffix."""
+    """Yield the paths in which the end of a prefix overlaps the start of a suffix."""
     for prefix in prefixes:
         for suffix in suffixes:
             for length in range(1, min(len(prefix), len(suffix)) + 1):

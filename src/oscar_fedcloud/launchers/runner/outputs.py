@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parse the list of objects that ``runner.sh`` stored. The Job's user may have written it, so nothing is believed.
+"""Parse the list of objects that ``runner.sh`` stored. The Job's user may have written it, so it is not trusted.
 
 A line is ``output=<index> <MD5> <size> <name>``: the index of the service's output, MD5 or size empty if unknown, and
-the path below the output's folder as rclone writes it. What is not like that, or would lie outside, is left out.
+the path below the output's folder as rclone writes it. Other lines, and paths outside the folder, are ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ OUTPUTS_MAX = 10_000  # recorded for an attempt
 LIST_MAX = 16 * 1024 * 1024  # bytes of a list
 _KEY_MAX = 1024  # bytes, as in S3
 _SIZE_MAX = 2**63 - 1
-_SINGLE_PART = 200 * 1024 * 1024  # bytes; of what is larger, the eTag is no MD5 (RCLONE_S3_UPLOAD_CUTOFF)
+_SINGLE_PART = 200 * 1024 * 1024  # bytes; the eTag of larger objects is not an MD5 sum (RCLONE_S3_UPLOAD_CUTOFF)
 _LINE = re.compile(rb"output=([0-9]{1,4}) ([0-9a-f]{32})? ([0-9]{1,19})? ([^\n]+)")
 
 
@@ -33,7 +33,7 @@ def parse_outputs(content: bytes, places: Sequence[OutputPlace]) -> tuple[Stored
 
 
 def _parse(line: bytes, places: Sequence[OutputPlace]) -> Iterator[tuple[int, StoredObject]]:
-    """The object of one line, if it is one."""
+    """Yield the object of a valid line."""
     match = _LINE.fullmatch(line)
     if match is None or int(match[1]) >= len(places):
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parse what ``runner.sh`` leaves of its end. The Job's user may have written it, so nothing in it is believed.
+"""Parse the result of ``runner.sh``. The Job's user may have written it, so it is not trusted.
 
 A result is at most 4 KiB of lines ``name=value``: ``phase``, ``exit``, ``reason``, ``summary``, ``outputs`` (how many
 objects were stored) and one ``output`` for each object that fits; ``outputs.py`` reads those. Standard library only,
@@ -19,7 +19,7 @@ _CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), " "
 
 
 class Result(NamedTuple):
-    """How the runner ended. ``phase`` is empty if it told nothing; ``problem`` says why a result is of no use."""
+    """How the runner ended. ``phase`` is empty without a result; ``problem`` is why a result is unusable."""
 
     phase: str = ""
     exit: int = 0
@@ -37,7 +37,7 @@ def parse_result(content: bytes) -> Result:
     if len(content) > RESULT_MAX:
         return _unusable(f"it has more than {RESULT_MAX} bytes")
     lines = content.split(b"\n")
-    fields = dict(reversed([_field(line) for line in lines if not line.startswith(b"output=")]))  # the first one counts
+    fields = dict(reversed([_field(line) for line in lines if not line.startswith(b"output=")]))  # the first one wins
     if fields.get("phase") not in PHASES:
         return _unusable(f"its phase is {_shown(fields.get('phase', ''))}, not one of {', '.join(PHASES)}")
     code, total = _number(fields.get("exit", ""), 255), _number(fields.get("outputs", "0"), _TOTAL_MAX)
@@ -86,5 +86,5 @@ def script_code(phase: str, code: int) -> int | None:
 
 
 def failure_state(phase: str, code: int) -> str:
-    """Return the state of an attempt that its runner ended without success."""
+    """Return the state of an attempt whose runner failed."""
     return "failed" if phase == "script" else _STAGING_STATES.get(code, "staging_failed")

@@ -108,7 +108,7 @@ class S3Store:
 
     def parse(self, body: bytes, via: Origin = Origin.DURABLE) -> list[StorageEvent]:
         """Raise BadEvent: this store sends no events."""
-        raise BadEvent(f"events of storage provider {self.id} are not accepted")
+        raise BadEvent(f"storage provider {self.id} sends no events that the invoker accepts")
 
     def list(self, where: Prefix, after: str = "", limit: int = 0) -> Iterable[StorageEvent]:
         """Yield the current object of each key after ``after``, without depth. Keys that end in ``/`` are left out."""
