@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variables as text, for files that ``runner.sh`` reads: lines ``NAME=value``, in which ``\\`` and what no line of text
-can hold are escaped as ``printf %b`` understands it. Neither a shell nor Kubernetes ever looks into a value.
+"""Write variables to files that ``runner.sh`` reads, in lines ``NAME=value``.
+
+``\\`` and characters that cannot be in a line of text are escaped as ``printf %b`` expects. Neither a shell nor
+Kubernetes ever interprets a value.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ _SPECIAL = re.compile("[\\\\\n\ud800-\udfff]")
 
 
 def variables_file(variables: Mapping[str, str]) -> str:
-    """The file's content. Raises LaunchError for what no environment can hold."""
+    """Return the file's content. Raises LaunchError for variables that an environment cannot contain."""
     return "".join([f"{name}={_escaped(name, value)}\n" for name, value in variables.items()])
 
 

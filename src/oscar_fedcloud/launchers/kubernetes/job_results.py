@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an attempt ended, and why, in words that people understand. Pure decisions on what the cluster shows.
+"""Determine how an attempt ended and why, from the state of the cluster. No I/O.
 
-The Pod decides as soon as it has ended; its Job follows a moment later. ``LOST`` and ``LAUNCH_FAILED`` are failures of
-the infrastructure, which are repeated apart from the service's own retry.
+The Pod is decisive as soon as it has ended; its Job follows shortly afterwards. ``LOST`` and ``LAUNCH_FAILED`` are
+infrastructure failures, which are retried independently of the service's own retries.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from oscar_fedcloud.launchers.runner.result import Result, failure_state, parse_
 
 LIMITS = {"memory": "kubernetes", "cpu": "kubernetes request", "timeout": "kubernetes", "isolation": "pod"}
 _REASON_MAX = 2000  # characters
-_CLOCKS = 86400.0  # s by which a node's clock may be ahead
+_CLOCKS = 86400.0  # s by which a node's clock may be fast
 GONE = "its Job was deleted from the cluster before it ended"
 _REJECTED = ("UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory", "OutOfpods", "NodeAffinity", "Preempting")
 _OWN_FAULT = ("exceeds the total limit", "exceeded its local ephemeral", "Usage of EmptyDir volume")  # of a kubelet
@@ -30,7 +30,7 @@ _NOT_STARTED = ("StartError", "ContainerCannotRun", "CreateContainerError", "Run
 
 
 def ending(name: str, job: Job | None, pod: Pod | None) -> Completion | None:
-    """How the attempt ended, or None while it may go on."""
+    """Return how the attempt ended, or None while it may continue."""
     if pod is not None and pod.ended:
         return _of_pod(name, pod)
     conditions = job.status.conditions if job else []
@@ -44,7 +44,7 @@ def ending(name: str, job: Job | None, pod: Pod | None) -> Completion | None:
 
 
 def lost(name: str, pod: Pod | None, message: str = "") -> Completion:
-    """The end of an attempt whose Pod vanished, or will never tell how it ended."""
+    """Return the end of an attempt whose Pod vanished or can no longer report its end."""
     disruption = condition(pod.status.conditions, "DisruptionTarget") if pod else None
     node = f" on node {pod.spec.node_name}" if pod and pod.spec.node_name else ""
     why = (disruption.message or disruption.reason) if disruption else message
@@ -52,12 +52,12 @@ def lost(name: str, pod: Pod | None, message: str = "") -> Completion:
 
 
 def of_record(name: str, record: Result) -> Completion:
-    """The end that the runner itself recorded in the store, when the cluster shows nothing of it any more."""
+    """Return the end that the runner recorded in the store, for an attempt that the cluster no longer shows."""
     return _of_runner(name, record, None)
 
 
 def told_by(pod: Pod | None) -> Result:
-    """What the runner left in the Pod's termination message; a container that could not start leaves other words."""
+    """Return the runner's result in the Pod's termination message, which only a started container has."""
     main = next((each for each in pod.status.container_statuses if each.name == CONTAINER), None) if pod else None
     ended = main.state.terminated if main else None
     if ended is None or ended.reason in _NOT_STARTED:
@@ -66,7 +66,7 @@ def told_by(pod: Pod | None) -> Result:
 
 
 def places_of(job: Job | None) -> tuple[OutputPlace, ...]:
-    """Where a Job may write, as the launcher noted on it."""
+    """Return where a Job may write, from its annotation."""
     try:
         return tuple(msgspec.json.decode(job.metadata.annotations.outputs, type=list[OutputPlace])) if job else ()
     except msgspec.DecodeError:
@@ -74,7 +74,7 @@ def places_of(job: Job | None) -> tuple[OutputPlace, ...]:
 
 
 def with_outputs(ended: Completion, listed: bytes, places: Sequence[OutputPlace]) -> Completion:
-    """The same end, with what the runner listed of its outputs."""
+    """Return the completion with the outputs that the runner listed."""
     return replace(ended, outputs=parse_outputs(listed, places))
 
 
@@ -117,7 +117,7 @@ def _of_runner(name: str, result: Result, finished: datetime | None) -> Completi
 
 
 def _of_container(name: str, ended: Terminated, result: Result) -> Completion:
-    """A container that ended without the runner's saying how, or in spite of it."""
+    """Return the end of a container whose runner did not report one, or whose report does not count."""
     if ended.reason == "OOMKilled":
         code = script_code(result.phase, result.exit)
         return completion(name, AttemptState.OOM, "used more than its memory limit", code, ended.finished_at)
@@ -130,7 +130,7 @@ def _of_container(name: str, ended: Terminated, result: Result) -> Completion:
 
 
 def _before_start(name: str, pod: Pod) -> Completion:
-    """A Pod that failed before its main container ran."""
+    """Return the end of a Pod that failed before its main container ran."""
     for each in pod.status.init_container_statuses:
         if each.state.terminated and each.state.terminated.exit_code:
             told = each.state.terminated.message or each.state.terminated.reason
@@ -140,7 +140,7 @@ def _before_start(name: str, pod: Pod) -> Completion:
 
 
 def not_started(name: str, message: str, finished: datetime | None = None) -> Completion:
-    """A container that the node could not start. What the image or the service is to blame for is no infrastructure."""
+    """Return the end of a container that could not be started, because of the image or of the infrastructure."""
     if "/bin/sh" in message and ("no such file" in message or "not found" in message):
         why = "the image has no /bin/sh, which every service needs"
         return completion(name, AttemptState.FAILED, why, None, finished)
@@ -150,19 +150,19 @@ def not_started(name: str, message: str, finished: datetime | None = None) -> Co
 
 
 def cancelled(name: str) -> Completion:
-    """The end that was asked for."""
+    """Return the end of a cancelled attempt."""
     return completion(name, AttemptState.CANCELLED, "cancelled")
 
 
 def gone(name: str) -> Completion:
-    """The end of an attempt whose Job vanished."""
+    """Return the end of an attempt whose Job vanished."""
     return completion(name, AttemptState.LOST, GONE)
 
 
 def completion(
     name: str, state: AttemptState, reason: str, code: int | None = None, finished: datetime | None = None
 ) -> Completion:
-    """What the launcher reports. Texts and times come from the cluster, and from the Job itself."""
+    """Create a completion. Texts and times come from the cluster and from the Job, so they are validated."""
     ended = finished.timestamp() if finished else 0.0
     known = ended if 0 < ended < time.time() + _CLOCKS else None
     return Completion(name, state, code, plain(reason, _REASON_MAX), known, LIMITS)

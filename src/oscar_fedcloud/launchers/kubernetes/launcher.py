@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launcher: an attempt is a Job, made by exactly one request, whose end is told by a watch."""
+"""The launcher: each attempt is a Job, created by one request, whose end a watch reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.domain.events import event_id
 from oscar_fedcloud.domain.runs import Completion, OutputPlace
 from oscar_fedcloud.kube import KubeClient, KubeError, KubeUnavailable
-from oscar_fedcloud.launchers.kubernetes import job_results as endings
+from oscar_fedcloud.launchers.kubernetes import job_results
 from oscar_fedcloud.launchers.kubernetes.rclone_delivery import ToolsProbe
 from oscar_fedcloud.launchers.kubernetes.revision_objects import RevisionObjects
 from oscar_fedcloud.launchers.kubernetes.run_records import Records
@@ -30,8 +30,8 @@ from oscar_fedcloud.launchers.port import JobSpec, LaunchError, LogPart
 
 log = structlog.get_logger(__name__)
 
-_SYNC = 10.0  # s that a start of the daemon waits for the cluster
-_PAUSE, _PAUSE_MAX = 0.1, 5.0  # s between tries to make a Job while the API server does not answer
+_SYNC = 10.0  # s that the daemon's start waits for the cluster
+_PAUSE, _PAUSE_MAX = 0.1, 5.0  # s between attempts to create a Job while the API server does not answer
 
 
 class KubernetesLauncher:
@@ -43,14 +43,14 @@ class KubernetesLauncher:
         self.watcher = Watcher(self.client, config, records)
         self.revisions = RevisionObjects(self.client, config.namespace)
         self.tools = ToolsProbe(self.client, config)
-        self._templates: dict[tuple[str, str], tuple[JobSpec, Template]] = {}  # by service and its input's store
+        self._templates: dict[tuple[str, str], tuple[JobSpec, Template]] = {}  # by service and store of the input
 
     # -- starting --------------------------------------------------------------------------------------------------
 
     async def start(self, spec: JobSpec) -> None:
-        """Make the Job, or adopt it when it already exists. Raises LaunchError when it cannot be made.
+        """Create the Job, or adopt it if it already exists. Raises LaunchError if it cannot be created.
 
-        While the API server does not answer, or leaves open what became of the request, the same request is sent again.
+        The same request is sent again while the API server does not answer or the outcome is unknown.
         """
         self.watcher.begin()
         self.watcher.picture.expect(spec.job, spec.outputs)
@@ -80,7 +80,7 @@ class KubernetesLauncher:
             pause = min(_PAUSE_MAX, pause * 2)
 
     def _template(self, spec: JobSpec, tools: Tools) -> Template:
-        """What the Jobs of the service have in common, made once for as long as nothing of it changes."""
+        """Return the cached template of the service's Jobs. It is created again when the service or its keys change."""
         key = (spec.service.name, spec.run.event.provider)
         known = self._templates.get(key)
         if known is not None and known[0].service is spec.service and known[0].secrets == spec.secrets:
@@ -90,7 +90,7 @@ class KubernetesLauncher:
         return template
 
     async def _is_own(self, spec: JobSpec) -> bool:
-        """Whether the Job of that name is this attempt; False when it is gone by now. Raises KubeError, LaunchError."""
+        """Return whether the Job of that name is this attempt; False if it is gone. Raises KubeError, LaunchError."""
         try:
             found = await self.client.get(self.watcher.job_kind, spec.job)
         except KubeError as error:
@@ -102,9 +102,9 @@ class KubernetesLauncher:
         return True
 
     async def adopt(self, jobs: Mapping[str, tuple[OutputPlace, ...]]) -> set[str]:
-        """Take up Jobs of an earlier life; returns those that exist (running or ended). Their completions follow.
+        """Adopt Jobs of a former process. Returns those that exist, running or ended. Their completions follow.
 
-        While the cluster does not answer, all of them are taken to exist; one that turns out not to is reported lost.
+        While the cluster does not answer, all of them are assumed to exist. One that does not is reported lost later.
         """
         await self.client.open()
         self.watcher.begin()
@@ -118,15 +118,15 @@ class KubernetesLauncher:
     # -- ending ----------------------------------------------------------------------------------------------------
 
     async def cancel(self, job: str) -> None:
-        """End the Job; its Completion (CANCELLED) follows. Unknown names are ignored."""
-        self.watcher.end(job, endings.cancelled(job))
+        """Cancel the Job. Its Completion (CANCELLED) follows. Unknown names are ignored."""
+        self.watcher.end(job, job_results.cancelled(job))
 
     def completions(self) -> AsyncIterator[Completion]:
-        """Each ended Job, once per life of the invoker, until ``acknowledge``."""
+        """Yield each ended Job, once per process of the invoker, until ``acknowledge``."""
         return self.watcher.completions()
 
     async def acknowledge(self, job: str) -> None:
-        """The ledger holds the completion. The cluster itself removes the Job after a while (``job_ttl``)."""
+        """Forget the Job. The cluster itself deletes it after ``job_ttl`` seconds."""
         self.watcher.picture.forget(job)
 
     async def collect(self, current: Mapping[str, str]) -> None:
@@ -142,9 +142,9 @@ class KubernetesLauncher:
         return {job.metadata.labels.get(REVISION_LABEL, "") for job in self.watcher.picture.jobs.values()}
 
     def log(self, job: str, offset: int = 0) -> LogPart | None:
-        """The log of a Job that runs now, behind an offset in bytes, from its node. Called from threads.
+        """Return the log of a running Job from an offset in bytes, read from its node. Called from threads.
 
-        A node sends a log from its beginning only. One that is shorter than the offset has been begun anew there.
+        A node sends a log from its beginning only. A log shorter than the offset was restarted there.
         """
         pod = self.watcher.picture.pods.get(job)
         if pod is None or pod.ended or pod.status.phase == "Pending":
@@ -156,15 +156,15 @@ class KubernetesLauncher:
         return LogPart(iter([content[offset if offset <= len(content) else 0 :]]), len(content))
 
     def waiting(self, job: str) -> tuple[str, str] | None:
-        """Why a started Job does not run yet: a code and the details. From the watch, without a request."""
+        """Return why a started Job does not run yet, as (code, detail), or None. From the watch, without a request."""
         return self.watcher.picture.waiting(job)
 
     def progress(self, job: str) -> str:
-        """What a Job waits for while it runs, or "". The answer may be some seconds old."""
+        """Return what a running Job waits for, or "". The answer may be some seconds old."""
         return self.watcher.progress(job)
 
     def health(self) -> dict[str, Any]:
-        """Whether the cluster is watched: ``{"ok": bool, "detail": str}``."""
+        """Return whether the cluster is watched: ``{"ok": bool, "detail": str}``."""
         found = [f"{what}: {why}" for what, why in self.watcher.trouble.items() if why]
         detail = "; ".join([*found, *filter(None, [self.watcher.tasks.troubles.detail()])])
         if not detail and not self.watcher.synced.is_set():
@@ -172,7 +172,7 @@ class KubernetesLauncher:
         return {"ok": not detail, "detail": detail}
 
     async def close(self) -> None:
-        """Stop watching. Jobs go on."""
+        """Stop watching. Jobs continue."""
         await self.tools.close()
         await self.watcher.close()
         await self.client.close()

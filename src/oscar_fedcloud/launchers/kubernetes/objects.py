@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the launcher reads of Jobs and Pods; the rest of them is skipped while decoding."""
+"""The fields of Jobs and Pods that the launcher reads. All others are skipped while decoding."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ OUTPUTS = f"{PREFIX}/outputs"  # the annotation of a Job
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
-    """Of any object."""
+    """Metadata of any object."""
 
     name: str
     uid: str = ""
     labels: dict[str, str] = {}
     creation_timestamp: datetime | None = None
-    deletion_timestamp: datetime | None = None  # when it was, or is to be, gone
+    deletion_timestamp: datetime | None = None  # when it is to be gone, with its grace period
 
 
 class JobAnnotations(msgspec.Struct, frozen=True):
-    """What a Job of ours says beside its spec; the other annotations may be large."""
+    """The launcher's own annotation of a Job; the others may be large."""
 
     outputs: str = msgspec.field(name=OUTPUTS, default="")  # where it may write, as JSON
 
 
 class JobMetadata(Metadata, frozen=True, rename="camel"):
-    """Of a Job."""
+    """Metadata of a Job."""
 
     annotations: JobAnnotations = JobAnnotations()
 
 
 class Condition(msgspec.Struct, frozen=True, rename="camel"):
-    """One thing that holds for an object, or does not."""
+    """A condition of an object."""
 
     type: str
     status: str
@@ -44,13 +44,13 @@ class Condition(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Named(msgspec.Struct, frozen=True):
-    """Any object, when only its name and labels matter."""
+    """Any object of which only name and labels matter."""
 
     metadata: Metadata
 
 
 class JobStatus(msgspec.Struct, frozen=True):
-    """How a Job stands."""
+    """The status of a Job."""
 
     conditions: list[Condition] = []
 
@@ -79,14 +79,14 @@ class Terminated(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ContainerState(msgspec.Struct, frozen=True):
-    """One of these, or nothing while it runs."""
+    """The state of a container: one of these, or neither while it runs."""
 
     waiting: WaitingReason | None = None
     terminated: Terminated | None = None
 
 
 class ContainerStatus(msgspec.Struct, frozen=True):
-    """How a container stands."""
+    """The status of a container."""
 
     name: str
     image: str = ""
@@ -94,7 +94,7 @@ class ContainerStatus(msgspec.Struct, frozen=True):
 
 
 class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """How a Pod stands."""
+    """The status of a Pod."""
 
     phase: str = ""
     reason: str = ""
@@ -105,7 +105,7 @@ class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
-    """What of a Pod's spec matters here."""
+    """The used fields of a Pod's specification."""
 
     node_name: str = ""
     active_deadline_seconds: int = 0
@@ -120,15 +120,15 @@ class Pod(msgspec.Struct, frozen=True):
 
     @property
     def job(self) -> str:
-        """The Job that it belongs to."""
+        """Return the Job that owns it."""
         return self.metadata.labels.get("batch.kubernetes.io/job-name", "")
 
     @property
     def ended(self) -> bool:
-        """Whether nothing of it runs any more."""
+        """Return whether all its containers have ended."""
         return self.status.phase in ("Succeeded", "Failed")
 
 
 def condition(conditions: list[Condition], *types: str) -> Condition | None:
-    """The first of these conditions that holds."""
+    """Return the first condition of these types that is true."""
     return next((each for each in conditions if each.type in types and each.status == "True"), None)

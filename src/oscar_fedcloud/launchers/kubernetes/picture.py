@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the cluster shows of our Jobs, and what follows from it. Nothing is sent or awaited here.
+"""The observed state of the launcher's Jobs, and the steps that follow from it. No I/O.
 
-Each thing that is seen is answered by steps, which the watcher carries out. ``now`` is the monotonic clock in seconds.
+Each observation returns steps, which the watcher executes. ``now`` is the monotonic clock in seconds.
 """
 
 from __future__ import annotations
@@ -14,29 +14,28 @@ import structlog
 
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.domain.runs import AttemptState, Completion, OutputPlace
-from oscar_fedcloud.launchers.kubernetes import job_results as endings
-from oscar_fedcloud.launchers.kubernetes import pod_problems as troubles
+from oscar_fedcloud.launchers.kubernetes import job_results, pod_problems
 from oscar_fedcloud.launchers.kubernetes.objects import Job, Pod
 from oscar_fedcloud.launchers.kubernetes.template import CONTAINER, SERVICE_LABEL
 
 log = structlog.get_logger(__name__)
 
-_SETTLE = 2.0  # s that the end of a Pod may be shown after that of its Job
-_UNSEEN = 60.0  # s after which a Job that was made, and that no watch showed, is looked up
-_DEAD = 15.0  # s after which a Pod that should have gone is taken for lost with its node
+_SETTLE = 2.0  # s by which the end of a Pod may be observed after that of its Job
+_UNSEEN = 60.0  # s after which a created Job that no watch has shown is looked up
+_DEAD = 15.0  # s after which a Pod that should be gone counts as lost with its node
 _NOT_MADE = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Tell this end."""
+    """Report this completion."""
 
     completion: Completion
 
 
 @dataclass(frozen=True, slots=True)
 class AddOutputs:
-    """Tell this end with what the Job stored. listed: the part of the list that its result has room for."""
+    """Report this completion with the Job's outputs. listed: the part of their list in its result."""
 
     completion: Completion
     listed: bytes
@@ -44,7 +43,7 @@ class AddOutputs:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Tell this end after a look for the runner's own record, or after the log of this Pod was saved."""
+    """Report this completion after checking for the runner's record, or after saving the log of this Pod."""
 
     completion: Completion
     pod: Pod | None
@@ -59,14 +58,14 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """Ask for the Job, which no watch has shown."""
+    """Look up a Job that no watch has shown."""
 
     job: str
 
 
 @dataclass(frozen=True, slots=True)
 class LookWhy:
-    """Ask why the Job gets no Pod."""
+    """Find out why the Job has no Pod."""
 
     job: str
 
@@ -75,52 +74,52 @@ Step = Report | AddOutputs | Check | Delete | LookUp | LookWhy
 
 
 class Picture:
-    """``expected`` are the Jobs whose end is still to be told: once a step tells it, a Job is not expected any more."""
+    """The observed Jobs and Pods. ``expected`` are the Jobs whose end has not been reported yet."""
 
     def __init__(self, config: KubernetesConfig) -> None:
         self.config = config
         self.jobs: dict[str, Job] = {}
         self.pods: dict[str, Pod] = {}  # by Job
-        self.expected: dict[str, float] = {}  # -> since when it is certain that the Job was made, or infinity
-        self._places: dict[str, tuple[OutputPlace, ...]] = {}  # where the expected Jobs may write, as the daemon knows
+        self.expected: dict[str, float] = {}  # -> since when the Job certainly exists, or infinity
+        self._places: dict[str, tuple[OutputPlace, ...]] = {}  # where the expected Jobs may write
         self._listed: set[str] = set()
-        self._since: dict[tuple[str, str], float] = {}  # (Job, what) -> when it was first seen
-        self._placed: dict[str, float] = {}  # service -> when a Pod of it last had a node
-        self._ending: dict[str, Completion] = {}  # being deleted -> what to tell then
+        self._since: dict[tuple[str, str], float] = {}  # (Job, problem) -> when it was first seen
+        self._placed: dict[str, float] = {}  # service -> when one of its Pods last had a node
+        self._ending: dict[str, Completion] = {}  # Job being deleted -> completion to report then
 
     @property
     def whole(self) -> bool:
-        """Whether Jobs and Pods have been listed."""
+        """Return whether Jobs and Pods have been listed."""
         return len(self._listed) == 2
 
     # -- what is expected ------------------------------------------------------------------------------------------
 
     def expect(self, job: str, places: tuple[OutputPlace, ...] = ()) -> None:
-        """A Job of that name is about to be made. places: where it may write."""
+        """Expect a Job that is about to be created. places: where it may write."""
         self.expected[job] = _NOT_MADE
         self._places[job] = places
 
     def made(self, job: str, now: float) -> list[Step]:
-        """It was made, or was there before."""
+        """Note that the Job exists."""
         if job not in self.expected:
             return []
         self.expected[job] = now
-        asked: list[Step] = [Delete(job)] if job in self._ending else []  # while it was being made
+        asked: list[Step] = [Delete(job)] if job in self._ending else []  # requested while it was being created
         return asked + self._judge(job, now)
 
     def adopt(self, jobs: Mapping[str, tuple[OutputPlace, ...]], now: float) -> None:
-        """These were made in an earlier life, and may have written there. A Job that is still there says so itself."""
+        """Expect Jobs of a former process, with where they may have written."""
         for job, places in jobs.items():
             self.expected[job] = now
             self._places.setdefault(job, places)
 
     def forget(self, job: str) -> None:
-        """It was not made, or its end is told."""
+        """Stop expecting the Job."""
         self.expected.pop(job, None)
         self._ending.pop(job, None)
 
     def clear(self, job: str) -> None:
-        """Its end has been told: nothing more is kept of it than what the cluster shows."""
+        """Drop everything about a reported Job except its observed state."""
         self.forget(job)
         self._places.pop(job, None)
         for what in ("end", "image", "container", "node", "pod"):
@@ -129,29 +128,29 @@ class Picture:
             self.pods.pop(job, None)
 
     def end(self, job: str, completion: Completion) -> list[Step]:
-        """Delete the Job, and tell this as its end unless it comes to another one before."""
+        """Delete the Job, and report this completion unless it ends otherwise before."""
         if job not in self.expected or job in self._ending:
             return []
         self._ending[job] = completion
         return [Delete(job)] if self.expected[job] < _NOT_MADE else []
 
     def places(self, job: str) -> tuple[OutputPlace, ...]:
-        """Where the Job may write."""
-        return endings.places_of(self.jobs.get(job)) or self._places.get(job, ())
+        """Return where the Job may write."""
+        return job_results.places_of(self.jobs.get(job)) or self._places.get(job, ())
 
     def waiting(self, job: str) -> tuple[str, str] | None:
-        """Why an expected Job does not run yet: a code and the details."""
+        """Return why an expected Job does not run yet, as (code, detail), or None."""
         if job not in self.expected:
             return None
         pod = self.pods.get(job)
         if pod is None:
             return "starting", "its Pod is being made"
-        return troubles.waiting(pod) if pod.status.phase in ("", "Pending") else None
+        return pod_problems.waiting(pod) if pod.status.phase in ("", "Pending") else None
 
     # -- what is seen ----------------------------------------------------------------------------------------------
 
     def jobs_listed(self, jobs: Iterable[Job], now: float) -> list[Step]:
-        """These are all Jobs. One that was there, or that was made before the first list, has vanished."""
+        """Set all Jobs. An expected Job that existed before and is not listed has vanished."""
         before, self.jobs = self.jobs, {job.metadata.name: job for job in jobs}
         first = "jobs" not in self._listed
         self._listed.add("jobs")
@@ -162,7 +161,7 @@ class Picture:
         return steps + self.judge(tuple(self.expected), now)
 
     def job_changed(self, job: Job, deleted: bool, now: float) -> list[Step]:
-        """One Job is new, has changed or was deleted."""
+        """Apply a change of a Job."""
         name = job.metadata.name
         if not deleted:
             self.jobs[name] = job
@@ -171,13 +170,13 @@ class Picture:
         return self._judge(name, now) or self.vanished(name)
 
     def pods_listed(self, pods: Iterable[Pod], now: float) -> list[Step]:
-        """These are all Pods."""
+        """Set all Pods."""
         self.pods = {pod.job: pod for pod in pods}
         self._listed.add("pods")
         return self.judge(tuple(self.expected), now)
 
     def pod_changed(self, pod: Pod, deleted: bool, now: float) -> list[Step]:
-        """One Pod is new, has changed or was deleted. What it showed last counts, as long as its Job is expected."""
+        """Apply a change of a Pod. The last state of a deleted Pod is kept while its Job is expected."""
         self._note_placed(pod, now)
         self.pods[pod.job] = pod
         steps = self._judge(pod.job, now)
@@ -186,13 +185,13 @@ class Picture:
         return steps
 
     def vanished(self, name: str) -> list[Step]:
-        """The Job is not in the cluster any more."""
+        """Conclude a Job that no longer exists."""
         if name not in self.expected:
             return []
-        return [self._conclude(self._ending.get(name) or endings.gone(name))]
+        return [self._conclude(self._ending.get(name) or job_results.gone(name))]
 
     def look(self, now: float, moment: datetime) -> list[Step]:
-        """Look at everything, in particular at Jobs that do not come to their end. moment: the time of day."""
+        """Check everything, in particular Jobs that are stuck. moment: the time of day."""
         for pod in self.pods.values():
             self._note_placed(pod, now)
         steps: list[Step] = []
@@ -208,11 +207,11 @@ class Picture:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def judge(self, names: Sequence[str], now: float) -> list[Step]:
-        """Tell the ends of those of the Jobs that have ended."""
+        """Return the steps for those Jobs that have ended."""
         return [step for name in names for step in self._judge(name, now)]
 
     def _judge(self, name: str, now: float) -> list[Step]:
-        """What follows if the Job has ended, else nothing. What cannot be judged ends that Job alone."""
+        """Return the steps if the Job has ended. A state that cannot be interpreted fails only this Job."""
         if name not in self.expected:
             return []
         try:
@@ -221,28 +220,28 @@ class Picture:
             log.exception("what the cluster shows of a job cannot be understood", job=name)
             self.forget(name)
             why = f"the cluster shows it in a form that cannot be understood: {error!r}"
-            return [Report(endings.completion(name, AttemptState.FAILED, why))]
+            return [Report(job_results.completion(name, AttemptState.FAILED, why))]
 
     def _ended(self, name: str, now: float) -> list[Step]:
         pod = self.pods.get(name)
-        completion = endings.ending(name, self.jobs.get(name), pod)
+        completion = job_results.ending(name, self.jobs.get(name), pod)
         if completion is None:
             return []
         unsure = completion.state is AttemptState.LOST and not (pod and pod.ended)
         return [] if unsure and not self._lasts(name, "end", _SETTLE, now) else [self._conclude(completion)]
 
     def _conclude(self, completion: Completion) -> Step:
-        """How an end is told, after what must be saved or asked before."""
+        """Return the step that reports a completion, including what must be saved or checked before."""
         pod = self.pods.get(completion.job)
         self.forget(completion.job)
         if completion.outputs_total:
-            return AddOutputs(completion, endings.told_by(pod).outputs)
+            return AddOutputs(completion, job_results.told_by(pod).outputs)
         if completion.state is AttemptState.LOST or (pod and _left_nothing(pod)):
             return Check(completion, pod)
         return Report(completion)
 
     def _lasts(self, name: str, what: str, seconds: float, now: float) -> bool:
-        """Whether something has been so for that long; it counts from the first time that this is asked."""
+        """Return whether a problem has lasted that long since the first call."""
         return now - self._since.setdefault((name, what), now) >= seconds
 
     # -- what does not come to its end -----------------------------------------------------------------------------
@@ -255,7 +254,7 @@ class Picture:
             return self._without_pod(name, now)
         if pod.metadata.deletion_timestamp is not None:
             dead = (moment - pod.metadata.deletion_timestamp).total_seconds() > _DEAD
-            lost = endings.lost(name, pod, "it was to end, but its node does not answer")
+            lost = job_results.lost(name, pod, "it was to end, but its node does not answer")
             return [self._conclude(lost)] if dead else []
         return self._look_at_pending(name, pod, now) if pod.status.phase == "Pending" else []
 
@@ -267,20 +266,20 @@ class Picture:
 
     def _look_at_pending(self, name: str, pod: Pod, now: float) -> list[Step]:
         config = self.config
-        if (trouble := troubles.of_image(pod)) and self._lasts(name, "image", config.image_timeout, now):
-            return self.end(name, troubles.image_failed(name, trouble))
-        if (trouble := troubles.of_container(pod)) and self._lasts(name, "container", config.image_timeout, now):
-            return self.end(name, troubles.container_failed(name, trouble))
-        if (trouble := troubles.of_schedule(pod)) and config.schedule_timeout:
+        if (trouble := pod_problems.of_image(pod)) and self._lasts(name, "image", config.image_timeout, now):
+            return self.end(name, pod_problems.image_failed(name, trouble))
+        if (trouble := pod_problems.of_container(pod)) and self._lasts(name, "container", config.image_timeout, now):
+            return self.end(name, pod_problems.container_failed(name, trouble))
+        if (trouble := pod_problems.of_schedule(pod)) and config.schedule_timeout:
             placed = self._placed.get(pod.metadata.labels.get(SERVICE_LABEL, ""), 0.0)
             waits = now - placed > config.schedule_timeout
             if self._lasts(name, "node", config.schedule_timeout, now) and waits:
-                return self.end(name, troubles.schedule_failed(name, trouble))
+                return self.end(name, pod_problems.schedule_failed(name, trouble))
         return []
 
 
 def _left_nothing(pod: Pod) -> bool:
-    """Whether its main container ran and was ended so that the runner could neither tell nor store its log."""
+    """Return whether the main container was killed so that the runner could store neither result nor log."""
     main = next((each for each in pod.status.container_statuses if each.name == CONTAINER), None)
     ended = main.state.terminated if main else None
-    return ended is not None and ended.exit_code != 0 and not endings.told_by(pod).phase
+    return ended is not None and ended.exit_code != 0 and not job_results.told_by(pod).phase

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps a Pod from running, and the end of an attempt for which that lasted too long. Pure decisions."""
+"""Problems that prevent a Pod from running, and the completions if they last too long. No I/O."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "R
 
 
 def of_image(pod: Pod) -> str:
-    """Why an image of the Pod is not there, or ""."""
+    """Return why an image of the Pod cannot be pulled, or ""."""
     found = _waiting(pod, _IMAGE)
     return f"image {found[0].image or '?'} cannot be pulled: {found[1]}" if found else ""
 
 
 def of_container(pod: Pod) -> str:
-    """Why the node cannot make the Pod's container, or ""."""
+    """Return why the node cannot create the Pod's container, or ""."""
     found = _waiting(pod, _CONTAINER)
     return found[1] if found else ""
 
 
 def of_schedule(pod: Pod) -> str:
-    """Why the scheduler finds no node for the Pod, or "" when it has one or has not looked yet."""
+    """Return why the scheduler finds no node for the Pod, or "" if it has one or was not judged yet."""
     for each in pod.status.conditions:
         if each.type == "PodScheduled" and each.status == "False" and not pod.spec.node_name:
             return each.message or each.reason
@@ -44,7 +44,7 @@ def of_schedule(pod: Pod) -> str:
 
 
 def waiting(pod: Pod) -> tuple[str, str]:
-    """Why a Pod that is pending does not run yet: a code of ``invocations/wait_reasons.py`` and the details."""
+    """Return why a pending Pod does not run yet: a code of ``invocations/wait_reasons.py`` and the details."""
     if trouble := of_schedule(pod):
         return "no_node", trouble
     if trouble := of_image(pod) or of_container(pod):
@@ -55,12 +55,12 @@ def waiting(pod: Pod) -> tuple[str, str]:
 
 
 def image_failed(name: str, trouble: str) -> Completion:
-    """The end of an attempt whose image did not come in time."""
+    """Return the end of an attempt whose image was not pulled in time."""
     return completion(name, AttemptState.LAUNCH_FAILED, trouble)
 
 
 def container_failed(name: str, trouble: str) -> Completion:
-    """The end of an attempt whose container cannot be made as it is asked for."""
+    """Return the end of an attempt whose container cannot be created."""
     if "runAsNonRoot" in trouble or "non-root" in trouble:
         why = f"{trouble} (the image's user is root: let the service choose run_as_user, or pod_security: baseline)"
         return completion(name, AttemptState.FAILED, f"the container could not be started: {why}")
@@ -68,17 +68,17 @@ def container_failed(name: str, trouble: str) -> Completion:
 
 
 def schedule_failed(name: str, trouble: str) -> Completion:
-    """The end of an attempt for which there was no node in time."""
+    """Return the end of an attempt that was not scheduled in time."""
     return completion(name, AttemptState.LAUNCH_FAILED, f"cannot be scheduled: {trouble}")
 
 
 def pod_refused(name: str, trouble: str) -> Completion:
-    """The end of an attempt whose Pod the cluster does not admit."""
+    """Return the end of an attempt whose Pod the cluster rejects."""
     return completion(name, AttemptState.LAUNCH_FAILED, f"its Pod cannot be created: {trouble}")
 
 
 def _waiting(pod: Pod, reasons: Collection[str]) -> tuple[ContainerStatus, str] | None:
-    """The first container that waits for one of these reasons, and what is said about it."""
+    """Return the first container that waits for one of these reasons, and its message."""
     for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
         waiting = status.state.waiting
         if waiting and waiting.reason in reasons:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How rclone gets into Pods: as an image volume where the cluster can mount one, else copied by an init container.
+"""Provide rclone in Pods: as an image volume if the cluster supports it, else copied by an init container.
 
-``auto`` finds out by a Job that executes it from an image volume, once; a ConfigMap remembers the answer.
+``auto`` determines this once by a Job that executes rclone from an image volume; a ConfigMap stores the answer.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from oscar_fedcloud.launchers.kubernetes.template import TOOLS, Tools, security
 log = structlog.get_logger(__name__)
 
 _LABELS = {f"{PREFIX}/part": "tools-probe"}
-_PATIENCE = 120.0  # s for the probe; without an answer the copy is used, which works everywhere
+_PATIENCE = 120.0  # s for the probe; without an answer rclone is copied, which works everywhere
 _LOOK = 1.0  # s
 
 
 class ToolsProbe:
-    """Answers once for the life of the invoker."""
+    """Determines the mode once per process of the invoker."""
 
     def __init__(self, client: KubeClient, config: KubernetesConfig, patience: float = _PATIENCE) -> None:
         self.client = client
@@ -38,7 +38,7 @@ class ToolsProbe:
         self._answer: asyncio.Task[Tools] | None = None
 
     async def mode(self) -> Tools:
-        """How rclone gets into Pods. Raises KubeError, KubeConfigError."""
+        """Return how rclone is provided in Pods. Raises KubeError, KubeConfigError."""
         if self.config.tools != "auto":
             return self.config.tools
         if self._answer is None or (self._answer.done() and (self._answer.cancelled() or self._answer.exception())):
@@ -77,13 +77,13 @@ class ToolsProbe:
                 raise
 
     async def _probe(self) -> bool | None:
-        """Whether a Pod can execute rclone from an image volume; None = no Pod could tell in time."""
+        """Return whether a Pod can execute rclone from an image volume, or None if no Pod ran in time."""
         try:
             await self.client.create(self.jobs, self._body())
         except KubeError as error:
             if error.status == 422:  # a server that does not know image volumes
                 return False
-            if error.status != 409:  # an earlier life's probe
+            if error.status != 409:  # the probe of a former process
                 raise
         try:
             async with asyncio.timeout(self.patience):

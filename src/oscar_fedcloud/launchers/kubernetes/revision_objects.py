@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ConfigMap and Secret of each revision of a service: made before its first Job, removed when none needs them."""
+"""ConfigMap and Secret of each service revision: created before its first Job, removed when no Job needs them."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from oscar_fedcloud.launchers.kubernetes.template import (
 
 log = structlog.get_logger(__name__)
 
-_UNUSED = 3600.0  # s that a revision stays after its last use, so that no Job on its way loses it
+_UNUSED = 3600.0  # s that a revision is kept after its last use, for Jobs being created
 
 
 class RevisionObjects:
-    """What of it the cluster holds is remembered, so that a Job costs no request for it."""
+    """Caches which objects exist in the cluster, so that most Jobs need no request for them."""
 
     def __init__(self, client: KubeClient, namespace: str) -> None:
         self.client = client
         self.resources = (ResourceType("v1", "configmaps", namespace), ResourceType("v1", "secrets", namespace))
-        self._used: dict[str, float] = {}  # those that are there for certain -> when a Job last asked for it
+        self._used: dict[str, float] = {}  # existing revision -> when a Job last used it
         self._latest: dict[str, str] = {}  # service -> the revision of its latest Job
         self._writing = asyncio.Lock()
 
     async def ensure(self, template: Template) -> None:
-        """Make the revision's objects unless they are there. Raises KubeError."""
+        """Create the revision's objects unless they exist. Raises KubeError."""
         self._latest[template.service.name] = template.name
         if template.name not in self._used:
             async with self._writing:
@@ -54,15 +54,15 @@ class RevisionObjects:
         try:
             await self.client.create(resource, body)
         except KubeError as error:
-            if error.status != 409:  # named after its content, so what is there is the same
+            if error.status != 409:  # named by content hash, so the existing object is equal
                 raise
 
     def forget(self, name: str) -> None:
-        """The revision may have been removed by somebody else: make it again when it is asked for."""
+        """Create the revision again on its next use, because it may have been removed."""
         self._used.pop(name, None)
 
     async def collect(self, current: Mapping[str, str], needed: Callable[[], Collection[str]]) -> None:
-        """Remove what belongs to no current revision of a service and is needed by no Job. Raises KubeError."""
+        """Remove revisions that are not current and that no Job needs. Raises KubeError."""
         async with self._writing:
             for resource in self.resources:
                 found, _ = await self.client.list_versioned(resource, Named, f"{SELECTOR},{REVISION_LABEL}")

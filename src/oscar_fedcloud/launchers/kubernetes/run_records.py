@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Jobs leave in the store: their log, and a record of how they ended that outlives the Job in the cluster."""
+"""Data of Jobs in the store: logs, and records of their ends that outlive the Jobs in the cluster."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from oscar_fedcloud.storage.ports import ObjectStore
 
 
 class Records(Protocol):
-    """Methods block."""
+    """Records of Jobs. All methods block."""
 
     def result(self, job: str) -> Result:
-        """What the runner recorded of its end; empty when it recorded nothing, or nobody can tell now."""
+        """Return the runner's recorded result, an empty one if there is none or the store does not answer."""
 
     def outputs(self, job: str) -> bytes:
-        """The list of all that the runner stored; empty when there is none, or nobody can tell now."""
+        """Return the runner's list of outputs, empty if there is none or the store does not answer."""
 
     def keep_log(self, job: str, log: bytes) -> None:
-        """Store the log of a Job whose runner could not do so any more."""
+        """Store the log of a Job whose runner could not store it."""
 
 
 class StoreRecords:
@@ -42,7 +42,7 @@ class StoreRecords:
         return self._read(outputs_path(_service(job), job), LIST_MAX)
 
     def _read(self, key: str, limit: int) -> bytes:
-        """At most ``limit`` + 1 bytes of an object, which the Job may have written."""
+        """Return at most ``limit`` + 1 bytes of an object, which the Job may have written."""
         content = b""
         with contextlib.suppress(StoreError):
             for chunk in self.store.read(self.bucket, key) or ():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the Jobs of one revision of a service have in common, and the Job of one attempt. Pure decisions.
+"""Build the common part of the Jobs of a service revision, and the Job of an attempt. No I/O.
 
-All that is constant lies in a ConfigMap and a Secret that are named after their content, and in a pod spec that is
-encoded once. What varies by event enters as an annotation, which the Pod sees as a file.
+Constant data is in a ConfigMap and a Secret that are named by content hash, and in a pod spec that is encoded once.
+Data of the event is an annotation, which the Pod reads as a file.
 """
 
 from __future__ import annotations
@@ -50,21 +50,18 @@ _DEAD_NODE = [  # its Pods count as lost after 30 s
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One revision of a service in the cluster. name: of its ConfigMap and its Secret, ``<service>-<contenthash>``.
+    """A service revision in the cluster."""
 
-    pod: the pod spec, as JSON.
-    """
-
-    name: str
+    name: str  # of its ConfigMap and Secret: ``<service>-<content hash>``
     service: Service
     labels: Mapping[str, str]
     config: Mapping[str, Any] = field(repr=False)
     secret: Mapping[str, Any] = field(repr=False)
-    pod: bytes = field(repr=False)
+    pod: bytes = field(repr=False)  # the pod spec, as JSON
 
 
 def make_template(job: JobSpec, settings: KubernetesConfig, tools: Tools) -> Template:
-    """The revision that a Job belongs to. Raises LaunchError when it does not fit into a cluster."""
+    """Create the revision of a Job. Raises LaunchError if it is too large for the cluster."""
     bundles = {name: path for name, path in job.secrets.items() if name.startswith(BUNDLE)}
     files = {
         "script": job.script,
@@ -97,7 +94,7 @@ def make_template(job: JobSpec, settings: KubernetesConfig, tools: Tools) -> Tem
 
 
 def job_body(job: JobSpec, template: Template, settings: KubernetesConfig) -> bytes:
-    """The Job of one attempt, as JSON. Raises LaunchError when its event is too large."""
+    """Return the Job of an attempt, as JSON. Raises LaunchError if its event is too large."""
     variables = {name: value for name, value in job.env.items() if job.constant.get(name) != value}
     annotations = {**template.service.annotations, VARIABLES: variables_file(variables)}
     if (size := sum(len(value.encode()) for value in annotations.values())) > _ANNOTATIONS_MAX:
@@ -122,7 +119,7 @@ def job_body(job: JobSpec, template: Template, settings: KubernetesConfig) -> by
 
 
 def _constant(job: JobSpec, settings: KubernetesConfig) -> str:
-    """The file of variables that all Jobs of the revision share. A secret goes before a variable of the same name."""
+    """Return the file of the revision's common variables. Secrets take precedence over variables of the same name."""
     variables = {name: value for name, value in job.constant.items() if name not in job.secrets}
     variables.pop("RESOURCE_ID", None)  # the node's name; the cluster sets it
     own = {
@@ -144,7 +141,7 @@ def _read_bundle(path: str) -> bytes:
 
 
 def _data(files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
-    """Files of a ConfigMap: text where they are text."""
+    """Return the files of a ConfigMap, as text if possible."""
     text, binary = {}, {}
     for name, content in files.items():
         try:
@@ -201,27 +198,27 @@ def _pod(job: JobSpec, name: str, settings: KubernetesConfig, tools: Tools) -> d
 
 
 def _resources(job: JobSpec, settings: KubernetesConfig) -> dict[str, dict[str, str]]:
-    """What is asked of the node. A Job may use more CPU than it asks for."""
+    """Return requests and limits. A Job may use more CPU than it requests."""
     requests = requests_of(job.service, settings.gpu_resource)
     limits = {"memory": requests["memory"]}
     if (job.service.kubernetes or Kubernetes()).cpu_limit:
         limits["cpu"] = requests["cpu"]
     if settings.gpu_resource in requests:
-        limits[settings.gpu_resource] = requests.pop(settings.gpu_resource)  # of these, a limit is a request
+        limits[settings.gpu_resource] = requests.pop(settings.gpu_resource)  # for GPUs, the limit is also the request
     if settings.disk_limit:
         limits["ephemeral-storage"] = str(_disk_of(job.service, settings))
-        requests.setdefault("ephemeral-storage", "0")  # else the limit would count as the request
+        requests.setdefault("ephemeral-storage", "0")  # otherwise the limit would be the request
     return {"requests": requests, "limits": limits}
 
 
 def _disk_of(service: Service, settings: KubernetesConfig) -> int:
-    """Bytes of disk that a Job may use: what the site allows, or what the service asks for if that is more."""
+    """Return the bytes of disk that a Job may use: the site's limit, or the service's request if that is larger."""
     asked = parse_quantity(service.ephemeral_storage_request) if service.ephemeral_storage_request else 0
     return max(settings.disk_limit, asked)
 
 
 def security(level: str, user: int, group: int, default_user: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The security contexts of a Pod and of its containers, for a level of the Pod Security Standards."""
+    """Return the security contexts of Pod and containers for a level of the Pod Security Standards."""
     pod: dict[str, Any] = {"seccompProfile": {"type": "RuntimeDefault"}}
     container: dict[str, Any] = {"allowPrivilegeEscalation": False}
     if level == "restricted":
@@ -248,7 +245,7 @@ def _volumes(name: str, service: Service, settings: KubernetesConfig, tools: Too
 
 
 def _copying(settings: KubernetesConfig, resources: Mapping[str, Any], security: Mapping[str, Any]) -> dict[str, Any]:
-    """The init container that copies rclone, for clusters that cannot mount an image."""
+    """Return the init container that copies rclone, for clusters without image volumes."""
     script = 'mkdir -p "$2${1%/*}" "$2${3%/*}"; if [ -e "$3" ]; then cp "$3" "$2$3"; fi; exec cp -p "$1" "$2$1"'
     return {
         "name": "tools",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches our Jobs and Pods, and carries out what follows from what is seen, up to the end of each expected Job."""
+"""Watch the launcher's Jobs and Pods, and execute the resulting steps until each expected Job has ended."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import structlog
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.domain.runs import AttemptState, Completion, OutputPlace
 from oscar_fedcloud.kube import KubeClient, KubeError, ListSnapshot, ResourceType, watch
-from oscar_fedcloud.launchers.kubernetes import job_results as endings
-from oscar_fedcloud.launchers.kubernetes import pod_problems as troubles
+from oscar_fedcloud.launchers.kubernetes import job_results, pod_problems
 from oscar_fedcloud.launchers.kubernetes.objects import Job, Pod
 from oscar_fedcloud.launchers.kubernetes.picture import (
     AddOutputs,
@@ -37,13 +36,13 @@ from oscar_fedcloud.runtime.waiting import doubled
 
 log = structlog.get_logger(__name__)
 
-_SWEEP = 2.0  # s between looks at Jobs that do not come to their end
-_LOOK = 5.0  # s between looks into a log for what its Job waits for
-_RETRY, _LONGEST_RETRY = 2.0, 60.0  # s between tries of what must come through
+_SWEEP = 2.0  # s between checks for stuck Jobs
+_LOOK = 5.0  # s between checks of a log for what its Job waits for
+_RETRY, _LONGEST_RETRY = 2.0, 60.0  # s between attempts of required requests
 
 
 class Watcher:
-    """All methods belong to the event loop. ``picture`` knows what is seen, and decides."""
+    """Executes the steps that ``picture`` decides. All methods belong to the event loop."""
 
     def __init__(self, client: KubeClient, config: KubernetesConfig, records: Records) -> None:
         self.client = client
@@ -54,17 +53,17 @@ class Watcher:
         self.pod_kind = ResourceType("v1", "pods", config.namespace)
         self.event_kind = ResourceType("v1", "events", config.namespace)
         self.synced = asyncio.Event()  # the picture is whole
-        self.trouble: dict[str, str] = {}  # what is watched -> why that does not work now
+        self.trouble: dict[str, str] = {}  # watched resource -> why the watch is interrupted
         self._ended: asyncio.Queue[Completion] = asyncio.Queue()
-        self.tasks = Tasks()  # those that watch, begun again when they fail
-        self._tasks: set[asyncio.Task[None]] = set()  # those about one Job
+        self.tasks = Tasks()  # the watches, restarted when they fail
+        self._tasks: set[asyncio.Task[None]] = set()  # steps for single Jobs
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._progress: dict[str, tuple[float, str]] = {}  # Job -> when its log was looked at, and what it says
+        self._progress: dict[str, tuple[float, str]] = {}  # Job -> (when its log was read, what it waits for)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Start watching; once."""
+        """Start watching, unless already started."""
         self._loop = asyncio.get_running_loop()
         for name, work in (("jobs", self._watch_jobs), ("pods", self._watch_pods), ("sweep", self._sweep_for_ever)):
             if name not in self.tasks:
@@ -89,27 +88,27 @@ class Watcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def completions(self) -> AsyncIterator[Completion]:
-        """The end of each expected Job."""
+        """Yield the completion of each expected Job."""
         while True:
             yield await self._ended.get()
 
     # -- what is expected ------------------------------------------------------------------------------------------
 
     def made(self, job: str) -> None:
-        """It was made, or was there before."""
-        self.carry_out(self.picture.made(job, time.monotonic()))
+        """Note that the Job exists."""
+        self.execute(self.picture.made(job, time.monotonic()))
 
     def end(self, job: str, completion: Completion) -> None:
-        """Delete the Job, and report this as its end unless it comes to another one before."""
-        self.carry_out(self.picture.end(job, completion))
+        """Delete the Job, and report this completion unless it ends otherwise before."""
+        self.execute(self.picture.end(job, completion))
 
     async def find(self, jobs: Mapping[str, tuple[OutputPlace, ...]]) -> set[str]:
-        """Those of an earlier life that exist, or existed and left a record; their end will be reported.
+        """Return those Jobs of a former process that exist or left a record. Their ends will be reported.
 
-        jobs: with where each may have written.
+        jobs: Job -> where it may have written.
         """
         self.picture.adopt(jobs, time.monotonic())
-        if not self.synced.is_set():  # it does not answer now; what turns out to be gone is reported then
+        if not self.synced.is_set():  # the cluster does not answer; missing Jobs are reported later
             return set(jobs)
         found = jobs.keys() & self.picture.jobs.keys()
         missing = sorted(jobs.keys() - found)
@@ -118,10 +117,10 @@ class Watcher:
             if result.phase or result.problem:
                 found.add(job)
                 self.picture.forget(job)
-                self.carry_out([AddOutputs(endings.of_record(job, result), result.outputs)])
+                self.execute([AddOutputs(job_results.of_record(job, result), result.outputs)])
             else:
                 self.picture.clear(job)
-        self.carry_out(self.picture.judge(sorted(found), time.monotonic()))
+        self.execute(self.picture.judge(sorted(found), time.monotonic()))
         return found
 
     # -- seeing ----------------------------------------------------------------------------------------------------
@@ -134,7 +133,7 @@ class Watcher:
             if isinstance(seen, ListSnapshot):
                 self._listed(self.picture.jobs_listed(seen.items, now))
             else:
-                self.carry_out(self.picture.job_changed(seen.object, seen.type == "DELETED", now))
+                self.execute(self.picture.job_changed(seen.object, seen.type == "DELETED", now))
 
     async def _watch_pods(self) -> None:
         async for seen in watch(
@@ -144,12 +143,12 @@ class Watcher:
             if isinstance(seen, ListSnapshot):
                 self._listed(self.picture.pods_listed(seen.items, now))
             else:
-                self.carry_out(self.picture.pod_changed(seen.object, seen.type == "DELETED", now))
+                self.execute(self.picture.pod_changed(seen.object, seen.type == "DELETED", now))
 
     def _listed(self, steps: Iterable[Step]) -> None:
         if self.picture.whole:
             self.synced.set()
-        self.carry_out(steps)
+        self.execute(steps)
 
     def _trouble(self, what: str) -> Callable[[str], None]:
         def note(message: str) -> None:
@@ -161,12 +160,12 @@ class Watcher:
         await self.synced.wait()
         while True:
             await asyncio.sleep(_SWEEP)
-            self.carry_out(self.picture.look(time.monotonic(), datetime.now(UTC)))
+            self.execute(self.picture.look(time.monotonic(), datetime.now(UTC)))
 
     # -- carrying out ----------------------------------------------------------------------------------------------
 
-    def carry_out(self, steps: Iterable[Step]) -> None:
-        """Begin each step; what needs a request is a task of its own."""
+    def execute(self, steps: Iterable[Step]) -> None:
+        """Execute each step. Steps that need a request run as tasks."""
         for step in steps:
             match step:
                 case Report():
@@ -188,21 +187,21 @@ class Watcher:
         self._ended.put_nowait(completion)
 
     async def _check(self, completion: Completion, pod: Pod | None) -> None:
-        """Report an end after a look for the runner's own record, or after the log of the Pod was saved."""
+        """Report a completion after checking for the runner's record, or after saving the log of the Pod."""
         job = completion.job
         if completion.state is AttemptState.LOST:
             result = await self._recorded(job)
             if result.problem or result.phase not in ("", "stopped"):
-                await self._report_with_outputs(endings.of_record(job, result), result.outputs)
+                await self._report_with_outputs(job_results.of_record(job, result), result.outputs)
                 return
         elif pod is not None:
             await self._save_log(job, pod)
         self._report(completion)
-        if job in self.picture.jobs and not (pod and pod.ended):  # nothing of it may begin or go on
+        if job in self.picture.jobs and not (pod and pod.ended):  # nothing of it may start or continue
             await self._delete(job)
 
     async def _recorded(self, job: str) -> Result:
-        """Return what the runner recorded of a Job; its end waits until that can be looked up."""
+        """Return the runner's record of a Job. Retries until the store answers."""
         pause = _RETRY
         while True:
             try:
@@ -213,7 +212,7 @@ class Watcher:
             pause = doubled(pause, _LONGEST_RETRY)
 
     async def _report_with_outputs(self, completion: Completion, listed: bytes) -> None:
-        """Report an end with what the Job stored, from the list in the store if the result has no room for all."""
+        """Report a completion with the Job's outputs, from the list in the store if the result is incomplete."""
         try:
             completion = await self._add_outputs(completion, listed)
         except Exception:
@@ -223,9 +222,9 @@ class Watcher:
     async def _add_outputs(self, completion: Completion, listed: bytes) -> Completion:
         job = completion.job
         places = self.picture.places(job)
-        completion = endings.with_outputs(completion, listed, places)
+        completion = job_results.with_outputs(completion, listed, places)
         if len(completion.outputs) < completion.outputs_total:
-            more = endings.with_outputs(completion, await asyncio.to_thread(self.records.outputs, job), places)
+            more = job_results.with_outputs(completion, await asyncio.to_thread(self.records.outputs, job), places)
             completion = max(completion, more, key=lambda each: len(each.outputs))
         return completion
 
@@ -233,16 +232,16 @@ class Watcher:
         try:
             content = await self.read_log(pod)
             await asyncio.to_thread(self.records.keep_log, job, content)
-        except Exception as error:  # whatever it is, the end itself must be reported
+        except Exception as error:  # the completion must be reported in any case
             log.warning("the log of a job could not be saved", job=job, error=str(error))
 
     async def read_log(self, pod: Pod) -> bytes:
-        """The log of the Pod's main container. Raises KubeError."""
+        """Return the log of the Pod's main container. Raises KubeError."""
         query = {"container": CONTAINER, "limitBytes": str(self.config.log_max)}
         return await self.client.send("GET", self.pod_kind.path(pod.metadata.name, "log"), query=query)
 
     async def _delete(self, name: str) -> None:
-        """Delete the Job and its Pod; what follows is told by the watch, or here if it is not there."""
+        """Delete the Job and its Pod. The watch reports the rest, or this method if the Job does not exist."""
         while True:
             try:
                 there = await self.client.delete(self.job_kind, name, {"propagationPolicy": "Background"})
@@ -253,30 +252,30 @@ class Watcher:
                 report(log, "a job could not be deleted, it will be tried again", error, job=name)
             await asyncio.sleep(_RETRY)
         if not there:
-            self.carry_out(self.picture.vanished(name))
+            self.execute(self.picture.vanished(name))
 
     async def _look_up(self, name: str) -> None:
-        """A Job that was made, but that no watch has shown."""
+        """Look up a created Job that no watch has shown."""
         with contextlib.suppress(KubeError):
             try:
                 await self.client.get(self.job_kind, name)
             except KubeError as error:
                 if error.status != 404:
                     raise
-                self.carry_out(self.picture.vanished(name))
+                self.execute(self.picture.vanished(name))
 
     async def _look_why(self, name: str) -> None:
-        """A Job that gets no Pod: the controller tells why by an Event."""
+        """Find out why a Job has no Pod, from the controller's Event."""
         with contextlib.suppress(KubeError):
             fields = f"involvedObject.kind=Job,involvedObject.name={name},reason=FailedCreate"
             events = await self.client.list_objects(self.event_kind, fields=fields)
             if events and name not in self.picture.pods:
-                self.end(name, troubles.pod_refused(name, str(events[-1].get("message", ""))))
+                self.end(name, pod_problems.pod_refused(name, str(events[-1].get("message", ""))))
 
     # -- what is told of a Job that goes on ------------------------------------------------------------------------
 
     def progress(self, name: str) -> str:
-        """What the runner of a Job waits for, as far as its log has been looked at; asks for a newer look."""
+        """Return what the runner of a Job waits for, as last read from its log, and schedule a new check."""
         pod, now = self.picture.pods.get(name), time.monotonic()
         expected = name in self.picture.expected
         if not expected or pod is None or pod.status.phase != "Running" or self._loop is None:

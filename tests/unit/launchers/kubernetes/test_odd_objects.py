@@ -15,7 +15,7 @@ import pytest
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.domain.runs import AttemptState, OutputPlace, StoredObject
 from oscar_fedcloud.kube import KubeClient, ResourceType
-from oscar_fedcloud.launchers.kubernetes import job_results as endings
+from oscar_fedcloud.launchers.kubernetes import job_results
 from oscar_fedcloud.launchers.kubernetes import pod_problems as troubles
 from oscar_fedcloud.launchers.kubernetes import watcher as watcher_module
 from oscar_fedcloud.launchers.kubernetes.launcher import KubernetesLauncher
@@ -63,8 +63,8 @@ async def reported(document: dict[str, Any], job: dict[str, Any], records: Recor
     watcher = Watcher(KubeClient("", ""), KubernetesConfig(), records or Records())
     picture = watcher.picture
     picture.adopt({"j": ()}, 0.0)
-    watcher.carry_out(picture.jobs_listed([msgspec.convert(job, Job)], 0.0))
-    watcher.carry_out(picture.pods_listed([msgspec.convert(document, Pod)], 0.0))
+    watcher.execute(picture.jobs_listed([msgspec.convert(job, Job)], 0.0))
+    watcher.execute(picture.pods_listed([msgspec.convert(document, Pod)], 0.0))
     async for completion in watcher.completions():
         return completion
     return None
@@ -87,9 +87,9 @@ async def test_an_end_is_told_however_often_its_record_cannot_be_read(monkeypatc
     failures = unexpected.count()
     records = FailingRecords()
     watcher = Watcher(KubeClient("", ""), KubernetesConfig(), records)
-    lost = endings.completion("j", AttemptState.LOST, "its Pod is gone")
+    lost = job_results.completion("j", AttemptState.LOST, "its Pod is gone")
     watcher.picture.adopt({"j": ()}, 0.0)
-    watcher.carry_out([Check(lost, None)])
+    watcher.execute([Check(lost, None)])
     async with asyncio.timeout(60):
         found = await anext(watcher.completions())
     assert (found.job, found.state, found.reason) == ("j", AttemptState.LOST, "its Pod is gone")
@@ -137,7 +137,7 @@ async def test_what_cannot_be_judged_ends_its_attempt(monkeypatch: pytest.Monkey
     def fail(*_: object) -> None:
         raise OverflowError("too large")
 
-    monkeypatch.setattr(endings, "ending", fail)
+    monkeypatch.setattr(job_results, "ending", fail)
     found = await reported(pod("phase=done\nexit=0\n"), {"metadata": {"name": "j"}})
     assert found.state == "failed"
     assert "too large" in found.reason
@@ -147,12 +147,12 @@ def test_times_and_texts_are_bounded() -> None:
     seen = msgspec.convert(
         pod("", 3) | {"status": {"phase": "Failed", "reason": "Evicted", "message": "a\0b" * 5000}}, Pod
     )
-    found = endings.ending("j", None, seen)
+    found = job_results.ending("j", None, seen)
     assert found is not None
     assert len(found.reason) <= 2000
     assert "\0" not in found.reason
     far = msgspec.convert("9999-12-31T23:59:59Z", type=datetime)
-    assert endings.completion("j", found.state, "", 0, far).finished is None
+    assert job_results.completion("j", found.state, "", 0, far).finished is None
 
 
 async def test_objects_that_cannot_be_decoded_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +200,6 @@ def test_what_a_node_sent_before_is_left_out_and_a_log_that_was_begun_anew_is_no
 
 @pytest.mark.parametrize("code", [b"9" * 3000, b"99999999999999999999", b"-1", b"0x1"])
 def test_an_odd_record_in_the_log_bucket_fails_its_attempt(code: bytes) -> None:
-    found = endings.of_record("j", parse_result(b"phase=script\nexit=" + code + b"\n"))
+    found = job_results.of_record("j", parse_result(b"phase=script\nexit=" + code + b"\n"))
     assert (found.state, found.exit_code) == ("failed", None)
     assert "exit code" in found.reason

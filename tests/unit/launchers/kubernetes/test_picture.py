@@ -11,7 +11,7 @@ import pytest
 
 from oscar_fedcloud.config import KubernetesConfig
 from oscar_fedcloud.domain.runs import OutputPlace
-from oscar_fedcloud.launchers.kubernetes import job_results as endings
+from oscar_fedcloud.launchers.kubernetes import job_results
 from oscar_fedcloud.launchers.kubernetes.objects import OUTPUTS, Job, Pod
 from oscar_fedcloud.launchers.kubernetes.picture import (
     AddOutputs,
@@ -106,7 +106,7 @@ def test_a_job_that_vanishes_is_looked_for_in_the_records(how: str) -> None:
     seen = picture()
     (step,) = seen.job_changed(job(), True, NOW) if how == "deleted" else seen.jobs_listed([], NOW)
     assert isinstance(step, Check)
-    assert end_of(step) == ("lost", endings.GONE)
+    assert end_of(step) == ("lost", job_results.GONE)
 
 
 def test_a_job_that_is_being_made_has_not_vanished() -> None:
@@ -129,8 +129,8 @@ def test_a_job_of_an_earlier_life_that_the_first_list_lacks_has_vanished() -> No
 
 def test_a_cancelled_job_is_deleted_once_and_ends_as_such() -> None:
     seen = picture()
-    assert seen.end("j", endings.cancelled("j")) == [Delete("j")]
-    assert seen.end("j", endings.cancelled("j")) == []
+    assert seen.end("j", job_results.cancelled("j")) == [Delete("j")]
+    assert seen.end("j", job_results.cancelled("j")) == []
     (step,) = seen.job_changed(job(), True, NOW)
     assert end_of(step) == ("cancelled", "cancelled")
 
@@ -138,9 +138,9 @@ def test_a_cancelled_job_is_deleted_once_and_ends_as_such() -> None:
 def test_a_job_that_is_cancelled_while_it_is_made_is_deleted_then() -> None:
     seen = Picture(KubernetesConfig())
     seen.expect("j")
-    assert seen.end("j", endings.cancelled("j")) == []
+    assert seen.end("j", job_results.cancelled("j")) == []
     assert seen.made("j", NOW) == [Delete("j")]
-    assert seen.end("unknown", endings.cancelled("unknown")) == seen.made("unknown", NOW) == []
+    assert seen.end("unknown", job_results.cancelled("unknown")) == seen.made("unknown", NOW) == []
 
 
 def test_a_pod_that_does_not_go_is_lost_with_its_node() -> None:
@@ -199,7 +199,7 @@ def test_what_cannot_be_judged_ends_its_job_alone(monkeypatch: pytest.MonkeyPatc
         if name == "j":
             raise OverflowError("too large")
 
-    monkeypatch.setattr(endings, "ending", judge)
+    monkeypatch.setattr(job_results, "ending", judge)
     (step,) = seen.look(NOW, NOON)
     assert end_of(step)[0] == "failed"
     assert "other" in seen.expected
