@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted and measured, for Prometheus. Gauges of what stands are read when they are asked for."""
+"""Prometheus metrics of the autoscaler. Gauges of current state are set with each snapshot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WAIT = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
 
 class Metrics:
-    """One autoscaler's figures, in a registry of its own."""
+    """The metrics of an autoscaler, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
