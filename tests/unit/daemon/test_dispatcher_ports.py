@@ -51,7 +51,8 @@ def test_a_service_that_is_removed_between_two_look_ups_ends_nothing(state: str,
         if state != "ready":
             catalogue.set_state("svc", state, "")
         removal = Removal("svc")
-        for table in ("entries", "services", "states", "standing"):
+        tables = [name for name, value in vars(catalogue).items() if isinstance(value, dict) and "svc" in value]
+        for table in tables:
             setattr(catalogue, table, removal.of(getattr(catalogue, table)))
         part: Any = None
         found = InvokerPorts(catalogue, part, part, part, part).policy("svc")
@@ -61,7 +62,7 @@ def test_a_service_that_is_removed_between_two_look_ups_ends_nothing(state: str,
             assert found.retry.infrastructure == 7
         else:
             assert found is None
-        for table in ("entries", "services", "states", "standing"):
+        for table in tables:
             setattr(catalogue, table, {})
         assert InvokerPorts(catalogue, part, part, part, part).policy("svc") is None
 
