@@ -233,7 +233,8 @@ def test_a_backup_is_encrypted_and_comes_back(site: Deployed, tmp_path: Path, ke
     given = {"backup_file": str(archive), "backup_gnupg_home": str(keyring)}
     site.ssh(FRONT, f"rm /etc/minio/secrets/root-user; {KUBECTL} delete oscarservice kept -n oscar-services")
     restore(site, tmp_path, "restore_secrets", **given)
-    assert site.ssh(FRONT, "stat -c %a /etc/minio/secrets/root-user").strip() == "600"
+    modes = site.ssh(FRONT, "stat -c %a /etc/minio/secrets /etc/minio/secrets/root-user")
+    assert modes.split() == ["700", "600"]
     restore(site, tmp_path, "restore_state", **given)
     assert site.jobs(service="kept") == before
     put(site, "kept", "in/b")
