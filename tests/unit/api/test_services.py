@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -87,7 +88,7 @@ async def test_problems_of_a_document_come_all_at_once(admin: httpx.AsyncClient,
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
-    assert (problem["type"], problem["title"], problem["status"]) == ("about:blank", "Unprocessable Entity", 422)
+    assert (problem["type"], problem["title"], problem["status"]) == ("about:blank", HTTPStatus(422).phrase, 422)
     assert {one["path"] for one in problem["errors"]} == {"service.memory", "service.memroy", "service.filter"}
     assert "memory" in next(one["hint"] for one in problem["errors"] if one["path"] == "service.memroy")
     assert (await admin.get(URL)).status_code == 404
